@@ -1,0 +1,1 @@
+"""The shipped configs, found through importlib.resources."""

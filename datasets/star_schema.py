@@ -1,0 +1,131 @@
+"""The star schema: a table of users, a table of items, and the events between them as row numbers.
+
+User and item features are never joined into the events. Row 0 of both tables is the unknown user or item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from torch import Tensor
+
+from towerzoo.datasets.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Column:
+    """One encoded feature of a table.
+
+    Attributes:
+        name: The feature's name in YAML.
+        values: int32 ids (n,), int32 padded id lists (n, L), or float32 numbers (n,).
+        vocabulary: The raw value of each id; None for numbers.
+    """
+
+    name: str
+    values: Tensor
+    vocabulary: Vocabulary | None = None
+
+    @property
+    def is_list(self) -> bool:
+        """Whether a row holds a padded list of ids."""
+        return self.values.dim() == 2
+
+    @property
+    def cardinality(self) -> int:
+        """Number of ids with the unknown one, so that 0 <= id < cardinality; 0 for numbers."""
+        return len(self.vocabulary) if self.vocabulary is not None else 0
+
+
+@dataclass(frozen=True)
+class Table:
+    """Users or items, one a row; row 0 is the unknown one.
+
+    Attributes:
+        key: Name of the column of raw ids; its value in row r is r.
+        columns: Every feature by name, the key among them.
+        texts: What people read but no tower does, such as titles: one string a row, "" in row 0.
+    """
+
+    key: str
+    columns: Mapping[str, Column]
+    texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def ids(self) -> Vocabulary:
+        """The raw id of each row."""
+        vocabulary = self.columns[self.key].vocabulary
+        assert vocabulary is not None
+        return vocabulary
+
+    def __len__(self) -> int:
+        return len(self.columns[self.key].values)
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Events in file order.
+
+    Attributes:
+        user: int32 rows of the users table (N,).
+        item: int32 rows of the items table (N,).
+        measures: What was observed with each event, float32 (N,): `rating`; in generated data also `probability`,
+            the true chance of a positive label.
+        timestamp: int64 seconds since 1970 (N,), where known.
+    """
+
+    user: Tensor
+    item: Tensor
+    measures: Mapping[str, Tensor]
+    timestamp: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+
+@dataclass(frozen=True)
+class StarSchema:
+    """A dataset in memory.
+
+    Attributes:
+        users: The users table.
+        items: The items table.
+        interactions: The events.
+        digest: Hex digest of what the data was made from; equal digests mean equal data.
+    """
+
+    users: Table
+    items: Table
+    interactions: Interactions
+    digest: str
+
+
+@dataclass(frozen=True)
+class ColumnNames:
+    """What a dataset offers, known before it is read.
+
+    Attributes:
+        users: Features of the users table.
+        items: Features of the items table.
+        measures: Measures of the interactions, from which labels are made.
+    """
+
+    users: tuple[str, ...]
+    items: tuple[str, ...]
+    measures: tuple[str, ...]
+
+
+class Dataset(Protocol):
+    """The contract of a registered dataset: cheap to construct, reads only in `load`."""
+
+    def columns(self) -> ColumnNames:
+        """Returns the names of all features and measures without reading the data."""
+
+    def load(self) -> StarSchema:
+        """Reads, checks and encodes the data.
+
+        Raises:
+            DataError: The data is missing or malformed.
+        """

@@ -1,0 +1,70 @@
+"""Vocabularies: raw values to row numbers, with 0 for what is not known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import TypeVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+UNKNOWN = 0
+"""The row of every value that a vocabulary does not hold, and the padding of lists."""
+
+Value = TypeVar("Value", int, str)
+
+
+class Vocabulary:
+    """An ordered set of raw values; the first has row 1, and row 0 stands for every other value.
+
+    Args:
+        values: Distinct raw values, all of type int or all of type str, in row order.
+
+    Raises:
+        ValueError: A value comes twice.
+
+    Example:
+        >>> genders = Vocabulary(["F", "M"])
+        >>> genders.encode(["M", "F", "?"])
+        array([2, 1, 0], dtype=int32)
+        >>> genders.decode([1, 0])
+        ['F', None]
+        >>> len(genders)  # with the unknown row
+        3
+    """
+
+    def __init__(self, values: Iterable[int | str]) -> None:
+        self.values: tuple[int | str, ...] = tuple(values)
+        if len(set(self.values)) != len(self.values):
+            raise ValueError("values must be distinct, got a value twice. Use Vocabulary.fit to collect distinct values.")
+
+    @classmethod
+    def fit(cls, values: Iterable[int | str]) -> Vocabulary:
+        """Returns the vocabulary of the distinct values in ascending order, whatever order they come in."""
+        return cls(sorted(set(values)))  # type: ignore[type-var]
+
+    def encode(self, values: Sequence[int] | Sequence[str] | NDArray[np.generic]) -> NDArray[np.int32]:
+        """Returns the row (N,) of each value; 0 for values that are not in the vocabulary."""
+        return (self._index.get_indexer(pd.Index(values)) + 1).astype(np.int32)
+
+    def decode(self, rows: Iterable[int]) -> list[int | str | None]:
+        """Returns the raw value of each row; None for row 0."""
+        return [self.values[row - 1] if row else None for row in rows]
+
+    @cached_property
+    def _index(self) -> pd.Index:
+        return pd.Index(self.values)
+
+    def __len__(self) -> int:
+        return len(self.values) + 1
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vocabulary) and self.values == other.values
+
+    def __hash__(self) -> int:
+        return hash(self.values)
+
+    def __repr__(self) -> str:
+        return f"Vocabulary({len(self.values)} values and the unknown row)"

@@ -1,0 +1,88 @@
+"""The catalogue: every registry of TowerZoo with the contract of its parts."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from towerzoo.registry.registry import Registry
+
+BLOCKS: Final = Registry(
+    "block",
+    "called with in_features and out_features, and returns an nn.Module or the list of nn.Module that make up one "
+    "layer of a tower, mapping (B, in_features) to (B, out_features)",
+    context=("in_features", "out_features"),
+)
+ACTIVATIONS: Final = Registry(
+    "activation",
+    "called without context, and returns an elementwise nn.Module",
+)
+POOLINGS: Final = Registry(
+    "pooling",
+    "called with dim, and returns a callable that takes vectors (B, L, dim) and mask (B, L), true where a vector "
+    "counts, and returns (B, dim)",
+    context=("dim",),
+)
+ENCODERS: Final = Registry(
+    "encoder",
+    "called with the feature's column (a datasets.Column), and returns an nn.Module with an out_features attribute that "
+    "maps the column's values (B,) or (B, L) to (B, out_features)",
+    context=("column",),
+    key="encoder",
+)
+INITIALIZERS: Final = Registry(
+    "initializer",
+    "called with weight, a parameter of at least two dimensions, which it fills in place",
+    context=("weight",),
+)
+SCORES: Final = Registry(
+    "score",
+    "called with n_users and n_items (rows of the star schema), and returns an nn.Module that maps user_vectors (B, D), "
+    "item_vectors (B, D), user and item rows (B,) to logits (B,)",
+    context=("n_users", "n_items"),
+)
+LOSSES: Final = Registry(
+    "loss",
+    "called without context, and returns an nn.Module that maps logits (B,) and labels (B,) to a mean loss ()",
+)
+OPTIMIZERS: Final = Registry(
+    "optimizer",
+    "called with parameters (an iterable of nn.Parameter), and returns a torch.optim.Optimizer",
+    context=("parameters",),
+)
+SAMPLERS: Final = Registry(
+    "sampler",
+    "called with item_counts (n_items,), the training events of each item, and returns a callable that draws item rows "
+    "and gives their exact probabilities",
+    context=("item_counts",),
+)
+SPLITS: Final = Registry(
+    "split",
+    "called with user (N,) and timestamp (N,) or None, and returns a datasets.Split of row numbers",
+    context=("user", "timestamp"),
+)
+DATASETS: Final = Registry(
+    "dataset",
+    "called without context and without reading anything, and returns an object with columns() and load(), "
+    "see datasets.Dataset",
+)
+INDEXES: Final = Registry(
+    "index",
+    "called with item_vectors (n_items, D), and returns an object that finds the nearest items of user vectors",
+    context=("item_vectors",),
+)
+
+CATALOGUE: Final[dict[str, Registry]] = {
+    "blocks": BLOCKS,
+    "activations": ACTIVATIONS,
+    "poolings": POOLINGS,
+    "encoders": ENCODERS,
+    "initializers": INITIALIZERS,
+    "scores": SCORES,
+    "losses": LOSSES,
+    "optimizers": OPTIMIZERS,
+    "samplers": SAMPLERS,
+    "splits": SPLITS,
+    "datasets": DATASETS,
+    "indexes": INDEXES,
+}
+"""Every registry by the plural of its kind."""

@@ -1,0 +1,113 @@
+"""What TowerZoo says when something is wrong: one form of message, one family of exceptions.
+
+A message reads `<where> must be <expected>, got <value!r>. <what to do next>`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+
+class TowerZooError(Exception):
+    """An error that a user can act on; commands print its message without a traceback."""
+
+
+class DataError(TowerZooError):
+    """Raw data, a cache or a download that is missing, malformed or of the wrong kind."""
+
+
+class RunError(TowerZooError):
+    """A run folder or checkpoint that is missing, foreign, truncated, or cannot be written."""
+
+
+class TrainingError(TowerZooError):
+    """Training that cannot start or go on: no such device, a loss that is not finite."""
+
+
+class TrainingInterrupted(TowerZooError):
+    """Training stopped by a signal; the run folder can be resumed.
+
+    Attributes:
+        signal_number: The signal that stopped it, so that a command can exit with 128 + it.
+    """
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number
+
+
+class RegistryError(TowerZooError):
+    """A part that cannot be registered or found."""
+
+
+class _Nothing:
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+NOTHING: Final = _Nothing()
+"""Stands in `Problem.found` for a value that is not there."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with a config.
+
+    Attributes:
+        where: Place and key path, such as `configs/mine.yaml:9: user_tower.widths`.
+        expected: What the value must be, to be read after "must be".
+        found: The value that was found, or `NOTHING`.
+        next_step: What to do about it; whole sentences, or empty.
+
+    Example:
+        >>> print(Problem("mine.yaml:9: seed", "a whole number >= 0", -1, "Try 42."))
+        mine.yaml:9: seed must be a whole number >= 0, got -1.
+            Try 42.
+    """
+
+    where: str
+    expected: str
+    found: Any
+    next_step: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.where} must be {self.expected}, got {_shorten(repr(self.found))}."
+        return f"{text}\n    {self.next_step}" if self.next_step else text
+
+
+class ConfigError(TowerZooError):
+    """All that is wrong with a config, at once.
+
+    Example:
+        >>> raise ConfigError([Problem("mine.yaml:9: seed", "a whole number", "x")])
+        Traceback (most recent call last):
+        ...
+        towerzoo.registry.errors.ConfigError: mine.yaml:9: seed must be a whole number, got 'x'.
+    """
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        lines = [str(problem) for problem in self.problems]
+        if len(lines) > 1:
+            lines.insert(0, f"The config has {len(lines)} problems.")
+        super().__init__("\n".join(lines))
+
+
+def name_hint(name: object, names: Iterable[str], label: str) -> str:
+    """Returns the nearest valid spelling, if there is one, and all valid names.
+
+    Example:
+        >>> name_hint("maen", ["mean", "sum"], "Registered")
+        "Did you mean 'mean'? Registered: mean, sum."
+    """
+    known = sorted(names)
+    near = difflib.get_close_matches(str(name), known, n=1)
+    listed = f"{label}: {', '.join(known) or 'none'}."
+    return f"Did you mean {near[0]!r}? {listed}" if near else listed
+
+
+def _shorten(text: str, limit: int = 120) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."

@@ -1,0 +1,166 @@
+"""Names become objects here: `Registry.register`, `Registry.get`, `Registry.build`."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, TypeVar
+
+from towerzoo.registry.errors import RegistryError, name_hint
+
+Spec = str | Mapping[str, Any]
+"""A part as YAML names it: its bare name, or a mapping of `name` and parameters."""
+
+_Part = TypeVar("_Part", bound=Callable[..., Any])
+REQUIRED: Final = inspect.Parameter.empty
+"""Stands in `Parameter.default` for a parameter that has none."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One YAML parameter of a part.
+
+    Attributes:
+        name: The keyword argument's name, which is the YAML key.
+        annotation: Its type, evaluated; `Any` where the part gives none.
+        default: Its default, or `REQUIRED`.
+    """
+
+    name: str
+    annotation: Any
+    default: Any
+
+
+class Registry:
+    """The named parts of one kind, and the contract that they share.
+
+    Args:
+        kind: What one part is called in messages, such as `block`.
+        contract: What a part is called with and returns, in a sentence; shown to people who write parts.
+        context: Arguments that TowerZoo passes to every part. All other arguments of a part are its YAML parameters.
+        key: The YAML key that holds the part's name.
+
+    Example:
+        >>> GREETINGS = Registry("greeting", "called with `whom`, returns a sentence", context=("whom",))
+        >>> @GREETINGS.register("hello")
+        ... def hello(whom: str, mark: str = "!") -> str:
+        ...     "Says hello."
+        ...     return f"Hello {whom}{mark}"
+        >>> GREETINGS.build({"name": "hello", "mark": "?"}, whom="you")
+        'Hello you?'
+        >>> GREETINGS.names()
+        ('hello',)
+    """
+
+    def __init__(self, kind: str, contract: str, *, context: tuple[str, ...] = (), key: str = "name") -> None:
+        self.kind = kind
+        self.contract = contract
+        self.context = context
+        self.key = key
+        self._parts: dict[str, Callable[..., Any]] = {}
+
+    def register(self, name: str) -> Callable[[_Part], _Part]:
+        """Returns a decorator that enters a class or function under `name` and hands it back unchanged.
+
+        Raises:
+            RegistryError: The name is taken (the message names both places), or the part does not take the
+                context arguments of this registry.
+        """
+
+        def enter(part: _Part) -> _Part:
+            if name in self._parts:
+                raise RegistryError(
+                    f"{place(part)}: {self.kind} name must be new, got {name!r}. "
+                    f"It is registered already at {place(self._parts[name])}; choose another name."
+                )
+            accepted = inspect.signature(part).parameters
+            takes_any = any(p.kind is p.VAR_KEYWORD for p in accepted.values())
+            missing = [argument for argument in self.context if argument not in accepted]
+            if missing and not takes_any:
+                raise RegistryError(
+                    f"{place(part)}: {self.kind} {name!r} must be callable with {', '.join(self.context)}, "
+                    f"got a signature without {', '.join(missing)}. A {self.kind} is {self.contract}."
+                )
+            self._parts[name] = part
+            return part
+
+        return enter
+
+    def get(self, name: str) -> Callable[..., Any]:
+        """Returns the part registered under `name`.
+
+        Raises:
+            RegistryError: There is none; the message gives the nearest name and all names.
+        """
+        if name not in self._parts:
+            hint = name_hint(name, self._parts, "Registered")
+            raise RegistryError(f"{self.kind} must be a registered {self.kind}, got {name!r}. {hint}")
+        return self._parts[name]
+
+    def build(self, spec: Spec, **context: Any) -> Any:
+        """Calls the part that `spec` names with the context and the spec's parameters."""
+        name, parameters = self.split(spec)
+        return self.get(name)(**context, **parameters)
+
+    def split(self, spec: Spec) -> tuple[str, dict[str, Any]]:
+        """Splits a spec into the part's name and its parameters.
+
+        Example:
+            >>> Registry("block", "...").split({"name": "mine", "width": 3})
+            ('mine', {'width': 3})
+            >>> Registry("block", "...").split("mine")
+            ('mine', {})
+        """
+        if isinstance(spec, str):
+            return spec, {}
+        return spec[self.key], {key: value for key, value in spec.items() if key != self.key}
+
+    def names(self) -> tuple[str, ...]:
+        """Returns all registered names in alphabetical order."""
+        return tuple(sorted(self._parts))
+
+    def parameters(self, name: str) -> tuple[Parameter, ...]:
+        """Returns the YAML parameters of a part: its signature without the context arguments."""
+        return _parameters(self.get(name), self.context)
+
+    def describe(self, name: str) -> str:
+        """Returns a part's intent: the first line of its docstring."""
+        return (inspect.getdoc(self.get(name)) or "(no docstring)").splitlines()[0]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._parts
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+    def __repr__(self) -> str:
+        return f"Registry({self.kind!r}, {len(self._parts)} parts)"
+
+
+def place(part: Callable[..., Any]) -> str:
+    """Returns the `file:line` at which a part is defined, or its module where that cannot be known."""
+    try:
+        return f"{inspect.getsourcefile(part)}:{inspect.getsourcelines(part)[1]}"
+    except (OSError, TypeError):
+        return f"{part.__module__}.{getattr(part, '__qualname__', part)}"
+
+
+@functools.cache
+def _parameters(part: Callable[..., Any], context: tuple[str, ...]) -> tuple[Parameter, ...]:
+    function = part.__init__ if inspect.isclass(part) else part  # type: ignore[misc]
+    hints = typing.get_type_hints(function, include_extras=True)
+    return tuple(
+        Parameter(parameter.name, hints.get(parameter.name, Any), parameter.default)
+        for parameter in inspect.signature(part).parameters.values()
+        if parameter.name not in context and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+    )
+
+
+def registry_of(annotation: Any) -> Registry | None:
+    """Returns the registry in an annotation such as `Annotated[Spec, BLOCKS]`, which marks a value that names a part."""
+    if typing.get_origin(annotation) is Annotated:
+        return next((extra for extra in typing.get_args(annotation)[1:] if isinstance(extra, Registry)), None)
+    return None

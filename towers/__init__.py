@@ -1,0 +1,1 @@
+"""Turns a star schema and a checked config into a DSSM, its metrics and saved runs."""
