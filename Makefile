@@ -20,7 +20,7 @@ check: $(READY) links     ## lint, types, import layers, doctests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p towerzoo.registry -p towerzoo.datasets -p towerzoo.towers -p towerzoo.tools -p towerzoo.benchmarks
 	PYTHONPATH=.links $(BIN)/lint-imports
-	$(BIN)/python -m pytest --doctest-modules -q registry datasets towers
+	$(BIN)/python -m pytest -q tests/test_doctests.py
 
 links:                    ## the namespace as links, for type checkers
 	@mkdir -p .links/towerzoo

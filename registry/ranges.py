@@ -10,7 +10,10 @@ Count = Annotated[int, Field(ge=1)]
 """A whole number of at least 1: widths, dimensions, batch sizes, epochs."""
 
 WholeNumber = Annotated[int, Field(ge=0)]
-"""A whole number of at least 0: seeds, patiences."""
+"""A whole number of at least 0: patiences."""
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""A seed: a whole number of 32 bits."""
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
 """A share in [0, 1): dropout."""

@@ -1,0 +1,107 @@
+"""A dataset, labelled and split, as a LightningDataModule."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from pytorch_lightning import LightningDataModule
+from torch import Tensor
+
+from towerzoo.datasets.batches import Batch, BatchLoader
+from towerzoo.datasets.labels import binary_labels, require_two_classes
+from towerzoo.datasets.splits import Split
+from towerzoo.datasets.star_schema import Dataset, StarSchema, Table
+from towerzoo.registry import DATASETS, SPLITS, Spec
+
+EVALUATION_BATCH_SIZE = 65_536
+"""Pairs scored at once in validation and test. Vectors are made once per user and item, so a pair costs a dot product."""
+
+
+class TwoTowerData(LightningDataModule):
+    """A labelled, split star schema that yields batches.
+
+    Args:
+        schema: The dataset.
+        labels: float32 labels of all interactions (N,).
+        split: Which interactions train, validate and test.
+        batch_size: Events a training batch.
+        seed: Seed of the training order.
+    """
+
+    def __init__(self, schema: StarSchema, labels: Tensor, split: Split, *, batch_size: int, seed: int) -> None:
+        super().__init__()
+        self.schema = schema
+        self.labels = labels
+        self.split = split
+        self.batch_size = batch_size
+        self.seed = seed
+
+    @classmethod
+    def load(
+        cls,
+        dataset: Spec,
+        *,
+        column: str,
+        positive_from: float,
+        split: Spec,
+        batch_size: int,
+        fit_on: str,
+        seed: int,
+    ) -> TwoTowerData:
+        """Builds a registered dataset, loads, labels and splits it.
+
+        Args:
+            dataset: The registered dataset and its parameters.
+            column: The measure that labels are made from.
+            positive_from: Smallest value of it that is positive.
+            split: The registered split and its parameters.
+            batch_size: Events a training batch.
+            fit_on: `catalogue`, or `train` to give users, items and feature values without a training event the
+                unknown row.
+            seed: Seed of the training order.
+
+        Raises:
+            DataError: The data is missing or malformed, lacks the column, or a part of the split is empty or one-class.
+        """
+        source: Dataset = DATASETS.build(dataset)
+        schema = source.load()
+        events = schema.interactions
+        labels = binary_labels(events, column, positive_from)
+        parts: Split = SPLITS.build(split, user=events.user, timestamp=events.timestamp)
+        require_two_classes(labels, parts)
+        if fit_on == "train":
+            schema = replace(
+                schema,
+                users=_forget_unseen(schema.users, events.user[parts.train]),
+                items=_forget_unseen(schema.items, events.item[parts.train]),
+            )
+        return cls(schema, labels, parts, batch_size=batch_size, seed=seed)
+
+    def train_dataloader(self) -> BatchLoader:
+        """Returns the training batches, in an order drawn anew each epoch."""
+        return BatchLoader(self._events(), self.split.train, batch_size=self.batch_size, seed=self.seed)
+
+    def val_dataloader(self) -> BatchLoader:
+        """Returns the validation pairs in file order."""
+        return BatchLoader(self._events(), self.split.valid, batch_size=EVALUATION_BATCH_SIZE)
+
+    def test_dataloader(self) -> BatchLoader:
+        """Returns the test pairs in file order."""
+        return BatchLoader(self._events(), self.split.test, batch_size=EVALUATION_BATCH_SIZE)
+
+    def _events(self) -> Batch:
+        return Batch(self.schema.interactions.user, self.schema.interactions.item, self.labels)
+
+
+def _forget_unseen(table: Table, rows: Tensor) -> Table:
+    """Maps every id that no given row holds to the unknown id."""
+    seen_rows = rows.unique()
+    columns = {}
+    for name, column in table.columns.items():
+        if column.vocabulary is not None:
+            seen = torch.zeros(column.cardinality, dtype=torch.bool)
+            seen[column.values.index_select(0, seen_rows).long()] = True
+            column = replace(column, values=torch.where(seen[column.values.long()], column.values, 0))
+        columns[name] = column
+    return replace(table, columns=columns)

@@ -1,0 +1,132 @@
+"""Splits: which events train the model, which choose its best epoch, and which test it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+import torch
+from pydantic import AfterValidator, Field
+from torch import Tensor
+
+from towerzoo.registry import SPLITS
+from towerzoo.registry.errors import DataError
+from towerzoo.registry.ranges import Fraction, Seed
+
+
+def _sum_to_one(fractions: list[float]) -> list[float]:
+    if abs(sum(fractions) - 1) > 1e-6:
+        raise ValueError("three shares (training, validation, test) that sum to 1")
+    return fractions
+
+
+Fractions = Annotated[list[Fraction], Field(min_length=3, max_length=3), AfterValidator(_sum_to_one)]
+"""The shares of training, validation and test, which sum to 1."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Row numbers of the interactions, int64 and ascending; no event is in two parts.
+
+    Attributes:
+        train: Events to train on.
+        valid: Events that choose the best epoch.
+        test: Events for the final figures.
+    """
+
+    train: Tensor
+    valid: Tensor
+    test: Tensor
+
+    def __post_init__(self) -> None:
+        for name in ("train", "valid", "test"):
+            if len(getattr(self, name)) == 0:
+                raise DataError(f"the {name} split must be at least one event, got none. Change the split or give more data.")
+
+
+@SPLITS.register("random")
+def random_split(
+    user: Tensor, timestamp: Tensor | None, *, fractions: Fractions = [0.8, 0.1, 0.1], seed: Seed = 42  # noqa: B006, ARG001
+) -> Split:
+    """Divides events at random, whoever they belong to.
+
+    Args:
+        user: User rows (N,).
+        timestamp: Not used.
+        fractions: Shares of training, validation and test; the counts are rounded down and test takes the rest.
+        seed: Seed of the division. It is not the experiment's seed, so that runs of several seeds share one test set.
+
+    Example:
+        >>> split = random_split(torch.zeros(10), None)
+        >>> len(split.train), len(split.valid), len(split.test)
+        (8, 1, 1)
+    """
+    order = torch.randperm(len(user), generator=torch.Generator().manual_seed(seed))
+    return _cut(order, fractions)
+
+
+@SPLITS.register("temporal")
+def temporal_split(
+    user: Tensor,  # noqa: ARG001
+    timestamp: Tensor | None,
+    *,
+    fractions: Fractions = [0.8, 0.1, 0.1],  # noqa: B006
+) -> Split:
+    """Divides all events by time: the oldest train, the newest test.
+
+    Args:
+        user: Not used.
+        timestamp: Seconds (N,); events of the same second keep their file order.
+        fractions: Shares of training, validation and test; the counts are rounded down and test takes the rest.
+
+    Raises:
+        DataError: The data has no timestamps.
+
+    Example:
+        >>> temporal_split(torch.zeros(5), torch.tensor([3, 1, 1, 2, 9]), fractions=[0.6, 0.2, 0.2]).train
+        tensor([1, 2, 3])
+    """
+    order = np.argsort(_times(timestamp, "temporal"), kind="stable")
+    return _cut(torch.from_numpy(order), fractions)
+
+
+@SPLITS.register("leave-last-out")
+def leave_last_out_split(user: Tensor, timestamp: Tensor | None) -> Split:
+    """Tests on each user's last event, validates on the one before, and trains on the rest.
+
+    Users with fewer than three events only train.
+
+    Args:
+        user: User rows (N,).
+        timestamp: Seconds (N,); events of the same second keep their file order.
+
+    Raises:
+        DataError: The data has no timestamps.
+
+    Example:
+        >>> leave_last_out_split(torch.tensor([1, 1, 1, 2]), torch.tensor([5, 7, 6, 1]))
+        Split(train=tensor([0, 3]), valid=tensor([2]), test=tensor([1]))
+    """
+    users = user.numpy()
+    order = np.lexsort((_times(timestamp, "leave-last-out"), users))
+    owners, starts, counts = np.unique(users[order], return_index=True, return_counts=True)
+    ends = (starts + counts)[counts >= 3]
+    role = np.zeros(len(users), dtype=np.int8)
+    role[order[ends - 1]] = 2
+    role[order[ends - 2]] = 1
+    train, valid, test = (torch.from_numpy(np.flatnonzero(role == part)) for part in range(3))
+    return Split(train, valid, test)
+
+
+def _times(timestamp: Tensor | None, split: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    if timestamp is None:
+        raise DataError(f"a {split} split must be given timestamps, got none. Use a random split, or data with times.")
+    return timestamp.numpy()
+
+
+def _cut(order: Tensor, fractions: list[float]) -> Split:
+    # The tiny amount keeps a share such as 0.29 x 100 = 28.999999999999996 from losing a row.
+    train, valid = (int(len(order) * fraction + 1e-9) for fraction in fractions[:2])
+    parts = (order[:train], order[train : train + valid], order[train + valid :])
+    return Split(*(part.sort().values for part in parts))

@@ -1,0 +1,137 @@
+"""The experiment: what a config may hold, section by section."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from towerzoo.registry.catalogue import BLOCKS, DATASETS, ENCODERS, INITIALIZERS, LOSSES, OPTIMIZERS, SCORES, SPLITS
+from towerzoo.registry.ranges import Count, Seed, WholeNumber
+from towerzoo.registry.registry import Registry, Spec
+
+
+class Section(BaseModel):
+    """A mapping of known keys, each of the type that it is annotated with."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class LabelRule(Section):
+    """How a measure becomes a label of 0 or 1.
+
+    Attributes:
+        column: The measure, such as `rating`.
+        positive_from: Smallest value that counts as positive, in the measure's own unit.
+    """
+
+    column: str = "rating"
+    positive_from: float
+
+
+class Data(Section):
+    """The dataset with its own parameters, the label rule, the split and the batches.
+
+    Attributes:
+        name: The registered dataset; keys that are not listed here are its parameters.
+        label: How labels are made.
+        split: How events are divided into training, validation and test.
+        batch_size: Events a training batch.
+        fit_on: Which ids have rows of their own: `catalogue`, all of the users and items tables; or `train`, those with
+            an event in the training split, all others sharing the unknown row.
+    """
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+    registry: ClassVar[Registry] = DATASETS
+
+    name: str
+    label: LabelRule
+    split: Annotated[Spec, SPLITS]
+    batch_size: Count = 1024
+    fit_on: Literal["catalogue", "train"] = "catalogue"
+
+    @property
+    def dataset(self) -> Spec:
+        """The dataset's name with its own parameters."""
+        return {"name": self.name, **(self.model_extra or {})}
+
+
+class Tower(Section):
+    """One tower: encoders, concatenated, then a block a width.
+
+    Attributes:
+        features: The encoder of each feature, by the feature's name; their outputs are concatenated in this order.
+        block: The block that is repeated; none leaves the concatenated features as the tower's output.
+        widths: Output width of each block.
+        init: How the blocks' weight matrices are initialised.
+    """
+
+    features: dict[str, Annotated[Spec, ENCODERS]]
+    block: Annotated[Spec, BLOCKS] | None = None
+    widths: list[Count] = Field(default_factory=list)
+    init: Annotated[Spec, INITIALIZERS] = "torch-default"
+
+    @model_validator(mode="after")
+    def _block_and_widths_go_together(self) -> Tower:
+        if (self.block is None) != (not self.widths):
+            raise ValueError("given both block and widths, or neither of them")
+        return self
+
+
+class EarlyStopping(Section):
+    """When to stop before max_epochs.
+
+    Attributes:
+        monitor: The validation metric to watch; the best weights are those of its best epoch.
+        patience: Epochs without a better value after which training stops.
+    """
+
+    monitor: Literal["valid/loss", "valid/auc", "valid/accuracy"] = "valid/loss"
+    patience: WholeNumber = 3
+
+
+class Training(Section):
+    """How long to train.
+
+    Attributes:
+        max_epochs: Passes over the training split.
+        early_stopping: When to stop before that; none trains all epochs.
+    """
+
+    max_epochs: Count = 20
+    early_stopping: EarlyStopping | None = None
+
+
+class Experiment(Section):
+    """Everything that a run needs, checked.
+
+    Attributes:
+        seed: Seed of weights, dropout and batch order.
+        imports: Python files that register the person's own parts.
+        data: Where events come from.
+        user_tower: The tower of user features.
+        item_tower: The tower of item features.
+        score: How two vectors become a logit.
+        loss: What is minimised.
+        optimizer: How it is minimised.
+        training: How long.
+        trainer: Keyword arguments of pytorch_lightning.Trainer, passed on as they stand.
+    """
+
+    seed: Seed = 42
+    imports: list[str] = Field(default_factory=list)
+    data: Data
+    user_tower: Tower
+    item_tower: Tower
+    score: Annotated[Spec, SCORES]
+    loss: Annotated[Spec, LOSSES]
+    optimizer: Annotated[Spec, OPTIMIZERS]
+    training: Training = Training()
+    trainer: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _towers_meet(self) -> Experiment:
+        widths = [tower.widths[-1] for tower in (self.user_tower, self.item_tower) if tower.widths]
+        if len(set(widths)) > 1:
+            raise ValueError("built of two towers whose last widths are equal, so that their vectors can be compared")
+        return self

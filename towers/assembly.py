@@ -1,0 +1,147 @@
+"""From a config to its experiment, its data and its model."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Trainer
+from torch import nn
+
+import towerzoo.towers  # noqa: F401  (registers the parts that configs name)
+from towerzoo.datasets import ColumnNames, StarSchema, TwoTowerData
+from towerzoo.registry import DATASETS, LOSSES, OPTIMIZERS, SCORES
+from towerzoo.registry.checks import check_experiment
+from towerzoo.registry.config import load_config
+from towerzoo.registry.errors import ConfigError, Problem, name_hint
+from towerzoo.registry.experiment import Data, Experiment
+from towerzoo.registry.yaml_file import Document
+from towerzoo.towers.dssm import DSSM
+from towerzoo.towers.tower import Tower
+
+TRAINER_KEYS_SET_ELSEWHERE = {
+    "accelerator": "Use --device.",
+    "callbacks": "",
+    "default_root_dir": "Use --out.",
+    "devices": "TowerZoo trains on one device.",
+    "enable_checkpointing": "",
+    "fast_dev_run": "Use --fast-dev-run.",
+    "logger": "",
+    "max_epochs": "Set training.max_epochs.",
+    "num_nodes": "TowerZoo trains on one device.",
+    "strategy": "TowerZoo trains on one device.",
+}
+"""Arguments of the Trainer that TowerZoo gives itself, and what a person should use instead."""
+
+
+def read_experiment(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Experiment, Document]:
+    """Reads and checks a config, without reading any data.
+
+    Args:
+        path: A YAML file or the name of a shipped config.
+        overrides: `KEY.PATH=VALUE` texts.
+
+    Returns:
+        The experiment, and the config document that knows where each value came from.
+
+    Raises:
+        ConfigError: With every problem of the config.
+    """
+    document = load_config(path, overrides)
+    return check_experiment(document, [*_column_problems(document), *_trainer_problems(document)]), document
+
+
+def load_data(experiment: Experiment) -> TwoTowerData:
+    """Loads, labels and splits the experiment's dataset."""
+    data = experiment.data
+    return TwoTowerData.load(
+        data.dataset,
+        column=data.label.column,
+        positive_from=data.label.positive_from,
+        split=data.split,
+        batch_size=data.batch_size,
+        fit_on=data.fit_on,
+        seed=experiment.seed,
+    )
+
+
+def build_model(experiment: Experiment, schema: StarSchema) -> DSSM:
+    """Builds the experiment's model for a dataset; its weights are a function of the experiment's seed.
+
+    Raises:
+        ConfigError: A feature's encoder does not suit its column, the towers' vectors differ in length, or batch
+            normalisation would get batches of one row.
+    """
+    torch.manual_seed(experiment.seed)
+    towers = [
+        Tower(table, part.features, block=part.block, widths=part.widths, init=part.init)
+        for table, part in ((schema.users, experiment.user_tower), (schema.items, experiment.item_tower))
+    ]
+    model = DSSM(
+        *towers,
+        score=SCORES.build(experiment.score, n_users=len(schema.users), n_items=len(schema.items)),
+        loss=LOSSES.build(experiment.loss),
+        optimizer=functools.partial(_build_optimizer, experiment.optimizer),
+    )
+    if experiment.data.batch_size == 1 and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
+        raise ConfigError([Problem("data.batch_size", "at least 2 for blocks with batch normalisation", 1, "Try 1024.")])
+    return model
+
+
+def _build_optimizer(spec: Any, parameters: Any) -> torch.optim.Optimizer:
+    optimizer: torch.optim.Optimizer = OPTIMIZERS.build(spec, parameters=parameters)
+    return optimizer
+
+
+def _column_problems(document: Document) -> list[Problem]:
+    """Returns the features and label columns that the dataset does not have, as far as that is known before reading."""
+    data = document.value.get("data")
+    columns = _column_names(data) if isinstance(data, Mapping) else None
+    if columns is None:
+        return []
+    assert isinstance(data, Mapping)
+    problems = []
+    for tower, names in (("user_tower", columns.users), ("item_tower", columns.items)):
+        section = document.value.get(tower)
+        features = section.get("features") if isinstance(section, Mapping) else None
+        for feature in features if isinstance(features, Mapping) else ():
+            if feature not in names:
+                where = document.where((tower, "features", feature))
+                expected = f"a feature of the {data['name']} dataset's {tower.split('_')[0]}s"
+                problems.append(Problem(where, expected, feature, name_hint(feature, names, "Features")))
+    label = data.get("label")
+    column = label.get("column", "rating") if isinstance(label, Mapping) else None
+    if isinstance(column, str) and column not in columns.measures:
+        where = document.where(("data", "label", "column"))
+        problems.append(Problem(where, "a measure of the dataset", column, name_hint(column, columns.measures, "Measures")))
+    return problems
+
+
+def _column_names(data: Mapping[str, Any]) -> ColumnNames | None:
+    spec = {key: value for key, value in data.items() if key == "name" or key not in Data.model_fields}
+    try:
+        columns: ColumnNames = DATASETS.build(spec).columns()
+    except Exception:  # the spec's own problems are found and told by check_experiment
+        return None
+    return columns
+
+
+def _trainer_problems(document: Document) -> list[Problem]:
+    trainer = document.value.get("trainer")
+    if not isinstance(trainer, Mapping):
+        return []
+    known = set(inspect.signature(Trainer.__init__).parameters) - {"self", *TRAINER_KEYS_SET_ELSEWHERE}
+    problems = []
+    for key in trainer:
+        where = document.where(("trainer", key))
+        if key in TRAINER_KEYS_SET_ELSEWHERE:
+            hint = TRAINER_KEYS_SET_ELSEWHERE[key] or "TowerZoo sets this itself; remove it."
+            problems.append(Problem(where, "an argument that TowerZoo leaves to you", key, hint))
+        elif key not in known:
+            expected = "an argument of pytorch_lightning.Trainer"
+            problems.append(Problem(where, expected, key, name_hint(key, known, "Arguments")))
+    return problems

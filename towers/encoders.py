@@ -1,0 +1,98 @@
+"""Encoders: a feature's column becomes a dense vector."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from towerzoo.datasets import UNKNOWN, Column
+from towerzoo.registry import ENCODERS, INITIALIZERS, POOLINGS, Spec
+from towerzoo.registry.errors import ConfigError, Problem
+from towerzoo.registry.ranges import Count
+
+
+@ENCODERS.register("embedding")
+class EmbeddingEncoder(nn.Module):
+    """A learned vector for each id of a single-valued feature.
+
+    The unknown id starts as the zero vector and is trained by the events whose value is missing.
+
+    Args:
+        column: The feature: ids (n,).
+        dim: Length of the vectors.
+        init: A registered initializer for the matrix of vectors.
+
+    Raises:
+        ConfigError: The feature holds lists or numbers.
+    """
+
+    def __init__(self, column: Column, *, dim: Count, init: Annotated[Spec, INITIALIZERS] = "torch-default") -> None:
+        super().__init__()
+        if column.vocabulary is None or column.is_list:
+            raise _wrong_column(column, "a feature of single ids for encoder 'embedding'", "Lists take 'embedding-bag'.")
+        self.out_features = dim
+        self.embedding = nn.Embedding(column.cardinality, dim)
+        _fill(self.embedding, init)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Maps ids (B,) to vectors (B, dim)."""
+        vectors: Tensor = self.embedding(ids)
+        return vectors
+
+
+@ENCODERS.register("embedding-bag")
+class EmbeddingBagEncoder(nn.Module):
+    """A learned vector for each id of a multi-valued feature, pooled over a row's ids.
+
+    The padding vector is zero and stays zero.
+
+    Args:
+        column: The feature: padded id lists (n, L).
+        dim: Length of the vectors.
+        max_length: Slots a row; longer lists lose their last ids, shorter ones are padded.
+        pooling: A registered pooling op.
+        init: A registered initializer for the matrix of vectors.
+
+    Raises:
+        ConfigError: The feature holds single ids or numbers.
+    """
+
+    def __init__(
+        self,
+        column: Column,
+        *,
+        dim: Count,
+        max_length: Count = 6,
+        pooling: Annotated[Spec, POOLINGS] = "mean",
+        init: Annotated[Spec, INITIALIZERS] = "torch-default",
+    ) -> None:
+        super().__init__()
+        if column.vocabulary is None or not column.is_list:
+            raise _wrong_column(column, "a feature of id lists for encoder 'embedding-bag'", "Ids take 'embedding'.")
+        self.out_features = dim
+        self.max_length = max_length
+        self.embedding = nn.Embedding(column.cardinality, dim, padding_idx=UNKNOWN)
+        self.pooling = POOLINGS.build(pooling, dim=dim)
+        _fill(self.embedding, init)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Maps id lists (B, L) to vectors (B, dim)."""
+        ids = ids[:, : self.max_length]
+        if missing := self.max_length - ids.shape[1]:
+            ids = functional.pad(ids, (0, missing), value=UNKNOWN)
+        pooled: Tensor = self.pooling(self.embedding(ids), ids != UNKNOWN)
+        return pooled
+
+
+@torch.no_grad()
+def _fill(embedding: nn.Embedding, init: Spec) -> None:
+    INITIALIZERS.build(init, weight=embedding.weight)
+    embedding.weight[UNKNOWN] = 0.0
+
+
+def _wrong_column(column: Column, expected: str, next_step: str) -> ConfigError:
+    found = "numbers" if column.vocabulary is None else "id lists" if column.is_list else "single ids"
+    return ConfigError([Problem(f"feature {column.name!r}", expected, found, next_step)])

@@ -1,0 +1,49 @@
+"""Loss, AUC and accuracy of a whole split."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+from torchmetrics.classification import BinaryAccuracy, BinaryAUROC
+
+METRIC_MODES = {"loss": "min", "auc": "max", "accuracy": "max"}
+"""Every metric, and whether the smaller or the larger value is the better one."""
+
+
+class SplitMetrics(nn.Module):
+    """Collects what the model says about a split, batch by batch, and reports on all of it.
+
+    `loss` is the mean over events, in nats. `auc` is exact: one ranking of all events, ties counted half, not a mean over
+    batches. `accuracy` is the share of events whose label equals `logit > 0`.
+
+    Example:
+        >>> import torch
+        >>> metrics = SplitMetrics()
+        >>> metrics.update(torch.tensor(0.5), torch.tensor([2.0, -1.0, 1.0]), torch.tensor([1.0, 0.0, 0.0]))
+        >>> {name: round(value.item(), 4) for name, value in metrics.compute().items()}
+        {'loss': 0.5, 'auc': 1.0, 'accuracy': 0.6667}
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loss = MeanMetric()
+        self.auc = BinaryAUROC(validate_args=False)
+        self.accuracy = BinaryAccuracy(validate_args=False)
+
+    def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """Adds a batch: its mean loss (), logits (B,) and labels (B,)."""
+        # float64 keeps large logits apart: in float32 the logistic function is 1 from 17 on, and all of them would tie.
+        probabilities = logits.detach().double().sigmoid()
+        targets = labels.long()
+        self.loss.update(loss.detach(), weight=len(labels))
+        self.auc.update(probabilities, targets)
+        self.accuracy.update(probabilities, targets)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Returns every metric over all that was added since the last reset."""
+        return {"loss": self.loss.compute(), "auc": self.auc.compute(), "accuracy": self.accuracy.compute()}
+
+    def reset(self) -> None:
+        """Forgets all that was added."""
+        for metric in (self.loss, self.auc, self.accuracy):
+            metric.reset()

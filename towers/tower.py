@@ -1,0 +1,83 @@
+"""One tower: a table's feature columns, their encoders, and the blocks above them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from towerzoo.datasets import Table
+from towerzoo.registry import BLOCKS, ENCODERS, INITIALIZERS, Spec
+
+
+class Tower(nn.Module):
+    """Maps row numbers of a table to vectors: encode each feature, concatenate, then one block a width.
+
+    The feature columns live in the tower as buffers, so that a batch is row numbers alone. They are not part of the
+    state dict: a run keeps them as tables.
+
+    Args:
+        table: The users or the items.
+        features: The encoder of each feature, by name; outputs are concatenated in this order.
+        block: The block that is repeated; None leaves the concatenated features as they are.
+        widths: Output width of each block.
+        init: The initializer of the blocks' weight matrices.
+
+    Attributes:
+        mlp: All blocks as one flat nn.Sequential.
+        n_rows: Rows of the table.
+        out_features: Length D of the tower's vectors.
+
+    Example:
+        >>> from towerzoo.datasets import Synthetic
+        >>> users = Synthetic(users=5, items=9, interactions=20).load().users
+        >>> features = {"gender": {"encoder": "embedding", "dim": 4}}
+        >>> tower = Tower(users, features, block="linear-act-dropout", widths=[8, 2])
+        >>> tower(torch.tensor([1, 5, 1])).shape
+        torch.Size([3, 2])
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        features: Mapping[str, Spec],
+        *,
+        block: Spec | None = None,
+        widths: Sequence[int] = (),
+        init: Spec = "torch-default",
+    ) -> None:
+        super().__init__()
+        self.n_rows = len(table)
+        self.feature_names = tuple(features)
+        self.encoders = nn.ModuleDict()
+        for name, spec in features.items():
+            column = table.columns[name]
+            # The suffix keeps a feature called `type` or `items` clear of nn.ModuleDict's own attributes.
+            self.encoders[f"{name}_encoder"] = ENCODERS.build(spec, column=column)
+            self.register_buffer(_buffer(name), column.values, persistent=False)
+        width = sum(int(encoder.out_features) for encoder in self.encoders.values())  # type: ignore[arg-type]
+        layers: list[nn.Module] = []
+        for out_features in widths if block is not None else ():
+            built = BLOCKS.build(block, in_features=width, out_features=out_features)
+            layers += built if isinstance(built, list) else [built]
+            width = out_features
+        self.mlp = nn.Sequential(*layers)
+        self.out_features = width
+        for module in self.mlp.modules():
+            if isinstance(module, nn.Linear):
+                INITIALIZERS.build(init, weight=module.weight)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Maps table rows (B,) to vectors (B, D)."""
+        encoded = [
+            encoder(getattr(self, _buffer(name)).index_select(0, rows))
+            for name, encoder in zip(self.feature_names, self.encoders.values(), strict=True)
+        ]
+        joined = torch.cat(encoded, dim=1) if encoded else rows.new_zeros((len(rows), 0), dtype=torch.float32)
+        vectors: Tensor = self.mlp(joined)
+        return vectors
+
+
+def _buffer(name: str) -> str:
+    return f"{name.replace('.', '_')}_column"
