@@ -4,6 +4,7 @@ from towerzoo.datasets.batches import Batch, BatchLoader
 from towerzoo.datasets.datamodule import TwoTowerData
 from towerzoo.datasets.splits import Split
 from towerzoo.datasets.star_schema import Column, ColumnNames, Dataset, Interactions, StarSchema, Table
+from towerzoo.datasets.movielens import MovieLens1M, MovieLens100K
 from towerzoo.datasets.synthetic import Synthetic
 from towerzoo.datasets.vocabulary import UNKNOWN, Vocabulary
 

@@ -24,14 +24,19 @@ class Batch(NamedTuple):
     label: Tensor
 
 
-def epoch_seed(seed: int, epoch: int) -> int:
+def epoch_seed(seed: int, epoch: int, stream: int = 0) -> int:
     """Returns a 32-bit seed that mixes a seed and an epoch's number; torch's CPU generator reads no more than 32 bits.
+
+    Args:
+        seed: The experiment's seed.
+        epoch: The epoch's number, from 0.
+        stream: Tells apart random numbers that serve different purposes; 0 is the order of batches.
 
     Example:
         >>> epoch_seed(42, 0) == epoch_seed(42, 0), epoch_seed(42, 0) == epoch_seed(42, 1)
         (True, False)
     """
-    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+    return int(np.random.SeedSequence([seed, epoch, stream]).generate_state(1)[0])
 
 
 class BatchLoader:

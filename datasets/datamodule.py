@@ -15,7 +15,7 @@ from towerzoo.datasets.star_schema import Dataset, StarSchema, Table
 from towerzoo.registry import DATASETS, SPLITS, Spec
 
 EVALUATION_BATCH_SIZE = 65_536
-"""Pairs scored at once in validation and test. Vectors are made once per user and item, so a pair costs a dot product."""
+"""Pairs scored at once in validation and test; vectors are made once a user and item, so a pair costs a dot product."""
 
 
 class TwoTowerData(LightningDataModule):
@@ -96,7 +96,7 @@ class TwoTowerData(LightningDataModule):
 
 def _forget_unseen(table: Table, rows: Tensor) -> Table:
     """Maps every id that no given row holds to the unknown id."""
-    seen_rows = rows.unique()
+    seen_rows = torch.unique(rows)
     columns = {}
     for name, column in table.columns.items():
         if column.vocabulary is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from towerzoo.datasets.splits import Split
@@ -17,6 +16,7 @@ def binary_labels(interactions: Interactions, column: str, positive_from: float)
         DataError: There is no such measure, or it holds values that are not numbers.
 
     Example:
+        >>> import torch
         >>> rows = torch.ones(3, dtype=torch.int32)
         >>> binary_labels(Interactions(rows, rows, {"rating": torch.tensor([3.0, 4.0, 5.0])}), "rating", 4)
         tensor([0., 1., 1.])
@@ -38,9 +38,10 @@ def require_two_classes(labels: Tensor, split: Split) -> None:
     """Raises a DataError unless each part of the split holds both classes, without which AUC has no meaning."""
     for name in ("train", "valid", "test"):
         part = labels[getattr(split, name)]
-        share = part.mean().item()
-        if share in (0.0, 1.0):
+        # Not from the mean, which float32 rounds to 1 where one label in many millions differs.
+        least, most = (int(label) for label in part.aminmax())
+        if least == most:
             raise DataError(
-                f"the labels of the {name} split must be of both classes, got only {int(share)} in {len(part):,} events. "
+                f"the labels of the {name} split must be of both classes, got only {least} in {len(part):,} events. "
                 f"Look at data.label.positive_from, or change the split."
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Annotated
 
 import numpy as np
@@ -42,12 +43,16 @@ class Split:
     def __post_init__(self) -> None:
         for name in ("train", "valid", "test"):
             if len(getattr(self, name)) == 0:
-                raise DataError(f"the {name} split must be at least one event, got none. Change the split or give more data.")
+                raise DataError(f"the {name} split must be at least one event, got none. Change the split or add data.")
 
 
 @SPLITS.register("random")
 def random_split(
-    user: Tensor, timestamp: Tensor | None, *, fractions: Fractions = [0.8, 0.1, 0.1], seed: Seed = 42  # noqa: B006, ARG001
+    user: Tensor,
+    timestamp: Tensor | None,  # noqa: ARG001
+    *,
+    fractions: Fractions = [0.8, 0.1, 0.1],  # noqa: B006
+    seed: Seed = 42,
 ) -> Split:
     """Divides events at random, whoever they belong to.
 
@@ -110,7 +115,7 @@ def leave_last_out_split(user: Tensor, timestamp: Tensor | None) -> Split:
     """
     users = user.numpy()
     order = np.lexsort((_times(timestamp, "leave-last-out"), users))
-    owners, starts, counts = np.unique(users[order], return_index=True, return_counts=True)
+    _, starts, counts = np.unique(users[order], return_index=True, return_counts=True)
     ends = (starts + counts)[counts >= 3]
     role = np.zeros(len(users), dtype=np.int8)
     role[order[ends - 1]] = 2
@@ -126,7 +131,17 @@ def _times(timestamp: Tensor | None, split: str) -> np.ndarray[tuple[int], np.dt
 
 
 def _cut(order: Tensor, fractions: list[float]) -> Split:
-    # The tiny amount keeps a share such as 0.29 x 100 = 28.999999999999996 from losing a row.
-    train, valid = (int(len(order) * fraction + 1e-9) for fraction in fractions[:2])
+    train, valid = (_share(len(order), fraction) for fraction in fractions[:2])
     parts = (order[:train], order[train : train + valid], order[train + valid :])
     return Split(*(part.sort().values for part in parts))
+
+
+def _share(n: int, fraction: float) -> int:
+    """Returns the rows of a share, rounded down.
+
+    Example:
+        >>> int(100 * 0.29), _share(100, 0.29)
+        (28, 29)
+    """
+    # A share is the decimal that a person wrote; the nearest binary number below it would cost a row.
+    return int(n * Decimal(str(fraction)))

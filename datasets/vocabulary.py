@@ -38,12 +38,12 @@ class Vocabulary:
     def __init__(self, values: Iterable[int | str]) -> None:
         self.values: tuple[int | str, ...] = tuple(values)
         if len(set(self.values)) != len(self.values):
-            raise ValueError("values must be distinct, got a value twice. Use Vocabulary.fit to collect distinct values.")
+            raise ValueError("values must be distinct, got a value twice. Use Vocabulary.fit to collect them.")
 
     @classmethod
     def fit(cls, values: Iterable[int | str]) -> Vocabulary:
         """Returns the vocabulary of the distinct values in ascending order, whatever order they come in."""
-        return cls(sorted(set(values)))  # type: ignore[type-var]
+        return cls(sorted(set(values)))
 
     def encode(self, values: Sequence[int] | Sequence[str] | NDArray[np.generic]) -> NDArray[np.int32]:
         """Returns the row (N,) of each value; 0 for values that are not in the vocabulary."""
@@ -55,7 +55,8 @@ class Vocabulary:
 
     @cached_property
     def _index(self) -> pd.Index:
-        return pd.Index(self.values)
+        index: pd.Index = pd.Index(self.values)
+        return index
 
     def __len__(self) -> int:
         return len(self.values) + 1

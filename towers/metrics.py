@@ -13,8 +13,8 @@ METRIC_MODES = {"loss": "min", "auc": "max", "accuracy": "max"}
 class SplitMetrics(nn.Module):
     """Collects what the model says about a split, batch by batch, and reports on all of it.
 
-    `loss` is the mean over events, in nats. `auc` is exact: one ranking of all events, ties counted half, not a mean over
-    batches. `accuracy` is the share of events whose label equals `logit > 0`.
+    `loss` is the mean over events, in nats. `auc` is exact: one ranking of all events, ties counted half, not a mean
+    over batches. `accuracy` is the share of events whose label equals `logit > 0`.
 
     Example:
         >>> import torch
@@ -26,18 +26,17 @@ class SplitMetrics(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.loss = MeanMetric()
+        # By default a NaN loss would be left out of the mean, and a diverged model look well.
+        self.loss = MeanMetric(nan_strategy=float("nan"))
         self.auc = BinaryAUROC(validate_args=False)
         self.accuracy = BinaryAccuracy(validate_args=False)
 
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         """Adds a batch: its mean loss (), logits (B,) and labels (B,)."""
-        # float64 keeps large logits apart: in float32 the logistic function is 1 from 17 on, and all of them would tie.
-        probabilities = logits.detach().double().sigmoid()
-        targets = labels.long()
+        logits, targets = logits.detach(), labels.long()
         self.loss.update(loss.detach(), weight=len(labels))
-        self.auc.update(probabilities, targets)
-        self.accuracy.update(probabilities, targets)
+        self.auc.update(_ranks_like(logits), targets)
+        self.accuracy.update((logits > 0).long(), targets)
 
     def compute(self) -> dict[str, Tensor]:
         """Returns every metric over all that was added since the last reset."""
@@ -47,3 +46,13 @@ class SplitMetrics(nn.Module):
         """Forgets all that was added."""
         for metric in (self.loss, self.auc, self.accuracy):
             metric.reset()
+
+
+def _ranks_like(logits: Tensor) -> Tensor:
+    """Returns float64 numbers in (0, 1) that rank as the logits do.
+
+    torchmetrics takes anything else for logits and ranks by their logistic function, which is 1 from 17 on in float32
+    and from 37 on in float64, so that confident pairs would tie.
+    """
+    wide = logits.double()
+    return 0.5 + 0.5 * wide / (1 + wide.abs())

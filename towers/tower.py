@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -53,15 +54,15 @@ class Tower(nn.Module):
         self.encoders = nn.ModuleDict()
         for name, spec in features.items():
             column = table.columns[name]
-            # The suffix keeps a feature called `type` or `items` clear of nn.ModuleDict's own attributes.
-            self.encoders[f"{name}_encoder"] = ENCODERS.build(spec, column=column)
-            self.register_buffer(_buffer(name), column.values, persistent=False)
-        width = sum(int(encoder.out_features) for encoder in self.encoders.values())  # type: ignore[arg-type]
+            self.encoders[_attribute(name, "encoder")] = ENCODERS.build(spec, column=column)
+            self.register_buffer(_attribute(name, "column"), column.values, persistent=False)
+        width = sum(cast(int, encoder.out_features) for encoder in self.encoders.values())
         layers: list[nn.Module] = []
-        for out_features in widths if block is not None else ():
-            built = BLOCKS.build(block, in_features=width, out_features=out_features)
-            layers += built if isinstance(built, list) else [built]
-            width = out_features
+        if block is not None:
+            for out_features in widths:
+                built = BLOCKS.build(block, in_features=width, out_features=out_features)
+                layers += built if isinstance(built, list) else [built]
+                width = out_features
         self.mlp = nn.Sequential(*layers)
         self.out_features = width
         for module in self.mlp.modules():
@@ -71,7 +72,7 @@ class Tower(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         """Maps table rows (B,) to vectors (B, D)."""
         encoded = [
-            encoder(getattr(self, _buffer(name)).index_select(0, rows))
+            encoder(getattr(self, _attribute(name, "column")).index_select(0, rows))
             for name, encoder in zip(self.feature_names, self.encoders.values(), strict=True)
         ]
         joined = torch.cat(encoded, dim=1) if encoded else rows.new_zeros((len(rows), 0), dtype=torch.float32)
@@ -79,5 +80,8 @@ class Tower(nn.Module):
         return vectors
 
 
-def _buffer(name: str) -> str:
-    return f"{name.replace('.', '_')}_column"
+def _attribute(feature: str, role: str) -> str:
+    # The suffix keeps a feature called `type` or `items` clear of torch's own attributes. Torch forbids dots, and
+    # escaping them, unlike replacing them, keeps `a.b` and `a_b` apart.
+    escaped = feature.replace("%", "%25").replace(".", "%2E")
+    return f"{escaped}_{role}"

@@ -44,11 +44,12 @@ class VectorTable:
     @torch.no_grad()
     def __call__(self, rows: Tensor) -> Tensor:
         """Returns the vectors (B, D) of rows (B,)."""
-        distinct = rows.unique()
+        distinct = torch.unique(rows)
         if self.known is None:
             self.known = torch.zeros(self.n_rows, dtype=torch.bool, device=rows.device)
         new = distinct[~self.known.index_select(0, distinct)]
-        for chunk in new.split(ROWS_AT_ONCE):
+        # Splitting nothing gives one chunk of no rows, which is worth a call only to learn the length of the vectors.
+        for chunk in new.split(ROWS_AT_ONCE) if len(new) or self.vectors is None else ():
             encoded = self.encode(chunk)
             if self.vectors is None:
                 self.vectors = encoded.new_empty((self.n_rows, encoded.shape[1]))

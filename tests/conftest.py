@@ -1,0 +1,62 @@
+"""A small generated world, and what it takes to train on it in a test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytorch_lightning import Trainer
+
+from towerzoo.datasets import StarSchema, Synthetic
+from towerzoo.registry.experiment import Experiment
+
+WORLD = {"users": 60, "items": 40, "interactions": 1_500, "seed": 3}
+
+
+@pytest.fixture(scope="session")
+def world() -> StarSchema:
+    """60 users, 40 items and 1,500 events in the shape of MovieLens; no pair of user and item comes twice."""
+    return Synthetic(**WORLD).load()
+
+
+@pytest.fixture
+def make_experiment() -> Callable[..., Experiment]:
+    """Makes an experiment on the world, with any of its sections replaced and `data` merged."""
+
+    def make(*, data: dict[str, Any] | None = None, **sections: Any) -> Experiment:
+        tower = {"block": {"name": "linear-bn-tanh-dropout", "dropout": 0.5}, "widths": [16, 8], "init": "xavier-normal"}
+        embedding = {"encoder": "embedding", "dim": 4}
+        bag = {"encoder": "embedding-bag", "dim": 4, "max_length": 6, "pooling": "mean"}
+        standard: dict[str, Any] = {
+            "seed": 7,
+            "user_tower": {"features": dict.fromkeys(("user_id", "gender", "age", "occupation"), embedding), **tower},
+            "item_tower": {"features": {"movie_id": embedding, "genres": bag}, **tower},
+            "score": {"name": "cosine", "scale": 10.0},
+            "loss": "bce-with-logits",
+            "optimizer": {"name": "adam", "lr": 0.01},
+        }
+        chosen = {
+            "name": "synthetic",
+            **WORLD,
+            "label": {"column": "rating", "positive_from": 4},
+            "split": {"name": "random", "fractions": [0.8, 0.1, 0.1]},
+            "batch_size": 128,
+            **(data or {}),
+        }
+        return Experiment.model_validate({**standard, **sections, "data": chosen})
+
+    return make
+
+
+@pytest.fixture
+def make_trainer(tmp_path: Path) -> Callable[..., Trainer]:
+    """Makes a Trainer on the CPU that prints and writes nothing."""
+
+    def make(**arguments: Any) -> Trainer:
+        quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+        standard = {"accelerator": "cpu", "max_epochs": 1, "default_root_dir": tmp_path, **quiet}
+        return Trainer(**{**standard, **arguments})
+
+    return make

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from towerzoo.datasets import Interactions, Split
+from towerzoo.datasets.labels import binary_labels, require_two_classes
+from towerzoo.registry.errors import DataError
+
+
+def rated(*ratings: float) -> Interactions:
+    rows = torch.ones(len(ratings), dtype=torch.int32)
+    return Interactions(rows, rows, {"rating": torch.tensor(ratings), "minutes": torch.tensor(ratings) * 10})
+
+
+@pytest.mark.parametrize(
+    ("column", "positive_from", "expected"),
+    [
+        pytest.param("rating", 4, [0, 0, 1, 1], id="the threshold itself is positive"),
+        pytest.param("rating", 3.5, [0, 1, 1, 1], id="a threshold may be a fraction"),
+        pytest.param("minutes", 41, [0, 0, 0, 1], id="each measure has its own unit"),
+        pytest.param("rating", 9, [0, 0, 0, 0], id="none"),
+    ],
+)
+def test_labels_are_one_from_the_threshold_on(column, positive_from, expected):
+    labels = binary_labels(rated(1, 3.5, 4, 5), column, positive_from)
+    assert labels.dtype == torch.float32
+    assert labels.tolist() == expected
+
+
+def test_an_unknown_measure_is_an_error():
+    message = r"data\.label\.column must be a measure of the dataset, got 'raiting'\. Measures: minutes, rating\."
+    with pytest.raises(DataError, match=message):
+        binary_labels(rated(1), "raiting", 4)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_measure_that_is_no_finite_number_is_an_error(value):
+    message = rf"every rating must be a finite number, got {value} in event 1\. 2 of 4 events are like that"
+    with pytest.raises(DataError, match=message):
+        binary_labels(rated(4, value, 5, value), "rating", 4)
+
+
+@pytest.mark.parametrize("part", ["train", "valid", "test"])
+@pytest.mark.parametrize("only", [0, 1])
+def test_a_part_of_one_class_is_an_error(part, only):
+    labels = torch.tensor([0.0, 1.0] * 6)
+    rows = {name: torch.arange(4) + 4 * number for number, name in enumerate(("train", "valid", "test"))}
+    require_two_classes(labels, Split(**rows))
+    labels[rows[part]] = float(only)
+    message = rf"the labels of the {part} split must be of both classes, got only {only} in 4 events\. Look at data\.label"
+    with pytest.raises(DataError, match=message):
+        require_two_classes(labels, Split(**rows))
+
+
+def test_one_other_label_among_many_is_enough():
+    # 1 - 2**-26 is 1 in float32, so that a mean would not tell; the shared memory of `expand` keeps this small.
+    class Mostly:
+        def __getitem__(self, rows: torch.Tensor) -> torch.Tensor:
+            return torch.cat([torch.zeros(1), torch.ones(1).expand(2**26)])
+
+    rows = torch.arange(2)
+    require_two_classes(Mostly(), Split(rows, rows, rows))  # type: ignore[arg-type]

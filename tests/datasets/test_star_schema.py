@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from towerzoo.datasets import Column, Interactions, Table, Vocabulary
+
+IDS = Column("user_id", torch.arange(4, dtype=torch.int32), Vocabulary(["x", "y", "z"]))
+LISTS = Column("genres", torch.zeros((4, 6), dtype=torch.int32), Vocabulary(["a"]))
+NUMBERS = Column("age", torch.zeros(4))
+
+
+@pytest.mark.parametrize(
+    ("column", "is_list", "cardinality"),
+    [(IDS, False, 4), (LISTS, True, 2), (NUMBERS, False, 0)],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_a_column_tells_its_kind(column, is_list, cardinality):
+    assert column.is_list is is_list
+    assert column.cardinality == cardinality
+
+
+def test_a_table_has_a_row_more_than_ids():
+    table = Table("user_id", {column.name: column for column in (LISTS, IDS, NUMBERS)})
+    assert len(table) == 4
+    assert table.ids == Vocabulary(["x", "y", "z"])
+
+
+def test_interactions_are_as_many_as_their_rows():
+    rows = torch.ones(5, dtype=torch.int32)
+    assert len(Interactions(rows, rows, {})) == 5
+
+
+def test_ids_of_a_world_fit_their_vocabularies(world):
+    for table, rows in ((world.users, world.interactions.user), (world.items, world.interactions.item)):
+        assert 1 <= int(rows.min()) <= int(rows.max()) < len(table)
+        assert table.columns[table.key].values.tolist() == list(range(len(table)))
+        for column in table.columns.values():
+            assert len(column.values) == len(table)
+            assert int(column.values[0].sum()) == 0, "row 0 is the unknown one"
+            assert 0 <= int(column.values.min()) <= int(column.values.max()) < column.cardinality

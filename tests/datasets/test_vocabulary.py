@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from towerzoo.datasets import UNKNOWN, Vocabulary
+
+RAW = st.one_of(
+    st.lists(st.integers(-(2**40), 2**40), unique=True),
+    st.lists(st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=8), unique=True),
+)
+
+
+@given(RAW)
+def test_known_values_survive_encoding_and_decoding(values):
+    vocabulary = Vocabulary(values)
+    rows = vocabulary.encode(values)
+    assert rows.tolist() == list(range(1, len(values) + 1))
+    assert vocabulary.decode(rows) == values
+    assert len(vocabulary) == len(values) + 1
+
+
+def test_rows_follow_the_order_given():
+    assert Vocabulary([30, 10, 20]).encode([10, 20, 30]).tolist() == [2, 3, 1]
+
+
+@pytest.mark.parametrize("values", [[3, 1, 3, 2], ["b", "a", "b", "c"]])
+def test_fit_sorts_distinct_values_whatever_their_order(values):
+    fitted = Vocabulary.fit(values)
+    assert fitted == Vocabulary.fit(reversed(values))
+    assert fitted.values == tuple(sorted(set(values)))
+
+
+@pytest.mark.parametrize(
+    ("known", "asked"),
+    [
+        pytest.param(["F", "M"], ["?", "", "m"], id="other texts"),
+        pytest.param([1, 2], [0, 3, -1], id="other numbers"),
+        pytest.param(["1", "2"], [1, 2], id="numbers are not the texts that spell them"),
+        pytest.param([1, 2], ["1", "2"], id="texts are not the numbers that they spell"),
+        pytest.param([], [1], id="nothing is known"),
+    ],
+)
+def test_unknown_values_get_row_zero(known, asked):
+    assert Vocabulary(known).encode(asked).tolist() == [UNKNOWN] * len(asked)
+    assert UNKNOWN == 0
+
+
+def test_encode_takes_arrays_and_gives_int32():
+    rows = Vocabulary([5, 7]).encode(np.array([7, 5, 7, 9]))
+    assert rows.dtype == np.int32
+    assert rows.tolist() == [2, 1, 2, 0]
+
+
+def test_encode_of_nothing_is_empty():
+    assert Vocabulary([5, 7]).encode([]).tolist() == []
+
+
+def test_decode_keeps_the_type_of_raw_values():
+    assert Vocabulary(["7"]).decode([1, 0]) == ["7", None]
+    assert Vocabulary([7]).decode([1, 0]) == [7, None]
+
+
+def test_a_value_that_comes_twice_is_an_error():
+    with pytest.raises(ValueError, match=r"values must be distinct, got a value twice\. Use Vocabulary\.fit"):
+        Vocabulary(["a", "b", "a"])
+
+
+def test_equal_values_in_equal_order_make_equal_vocabularies():
+    assert Vocabulary([1, 2]) == Vocabulary([1, 2])
+    assert hash(Vocabulary([1, 2])) == hash(Vocabulary([1, 2]))
+    assert Vocabulary([1, 2]) != Vocabulary([2, 1])
+    assert Vocabulary([1, 2]) != (1, 2)

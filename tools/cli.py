@@ -1,0 +1,88 @@
+"""The `towerzoo` command, and what all commands share: errors told in a line, and fast help."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+COMMANDS = {
+    "compare": "Print one table of several runs and draw their curves in one picture.",
+    "results": "Record finished runs of shipped configs, and make README's table of them.",
+    "show_config": "Print a config as it is resolved, with the place that each value came from.",
+    "test": "Test a finished run, or a checkpoint of a config.",
+    "train": "Train a config, test its best weights, and leave a run folder.",
+    "zoo": "List every registered part with its parameters, and every shipped config.",
+}
+"""Every command and its one-line help, so that `towerzoo --help` imports none of them."""
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name.replace("_", "-") for name in COMMANDS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        name = cmd_name.replace("-", "_")
+        if name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"towerzoo.tools.{name}").main
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name.replace("_", "-"), text) for name, text in COMMANDS.items()])
+
+
+@click.group(cls=_LazyGroup)
+@click.version_option(package_name="towerzoo")
+def main() -> None:
+    """Two-tower recommenders assembled in YAML: train, test, compare."""
+
+
+def tells_errors(function: Function) -> Function:
+    """Adds --debug to a command, and prints a TowerZooError in place of a traceback.
+
+    The exit status is 1; after a signal it is 128 plus the signal's number.
+    """
+
+    @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+    @functools.wraps(function)
+    def run(*args: Any, debug: bool, **kwargs: Any) -> Any:
+        from towerzoo.registry.errors import TowerZooError, TrainingInterrupted
+
+        try:
+            return function(*args, **kwargs)
+        except TowerZooError as error:
+            if debug:
+                raise
+            click.echo(f"{'' if isinstance(error, TrainingInterrupted) else 'error: '}{error}", err=True)
+            sys.exit(128 + error.signal_number if isinstance(error, TrainingInterrupted) else 1)
+
+    return run  # type: ignore[return-value]
+
+
+def config_options(function: Function) -> Function:
+    """Adds --set, the overrides of a config."""
+    option = click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="KEY.PATH=VALUE",
+        help="Override a value of the config; the value is read as YAML. May be repeated.",
+    )
+    return option(function)
+
+
+device_option = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where to compute; auto takes a GPU where there is one.",
+)

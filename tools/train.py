@@ -1,0 +1,65 @@
+"""Trains a config, tests its best weights, and leaves a run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from towerzoo.tools.cli import config_options, device_option, tells_errors
+
+
+@click.command("train")
+@click.argument("config", required=False)
+@click.option("--resume", "resumed", metavar="RUN", help="Go on with a run folder instead of starting from CONFIG.")
+@click.option("--seed", type=int, help="Seed of weights, dropout and batch order; short for --set seed=N.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder of all runs.")
+@click.option("--fast-dev-run", is_flag=True, help="Run one batch each of training, validation and test; save nothing.")
+@device_option
+@config_options
+@tells_errors
+def main(
+    config: str | None,
+    resumed: str | None,
+    seed: int | None,
+    out: Path,
+    fast_dev_run: bool,
+    device: str,
+    overrides: tuple[str, ...],
+) -> None:
+    """Train CONFIG, a YAML file or the name of a shipped config, and test its best weights.
+
+    \b
+    python tools/train.py configs/tanh_bn.yaml
+    python tools/train.py configs/tanh_bn.yaml --set training.max_epochs=5 --seed 7
+    python tools/train.py --resume runs/tanh_bn/2026-11-24T03-45-10
+    """
+    if (config is None) == (resumed is None):
+        raise click.UsageError("Give either a CONFIG or --resume RUN.")
+    if resumed is not None and fast_dev_run:
+        raise click.UsageError("--fast-dev-run starts anew; it cannot be given with --resume.")
+    if seed is not None:
+        overrides = (*overrides, f"seed={seed}")
+
+    from rich.console import Console
+
+    from towerzoo.towers.assembly import read_experiment
+    from towerzoo.towers.run_folder import RunFolder
+    from towerzoo.towers.training import resume, train, try_out
+
+    console = Console(highlight=False)
+    if resumed is not None:
+        run = RunFolder.open(resumed)
+        experiment, _ = read_experiment(run.config, overrides)
+        resume(run, experiment, device=device, console=console)
+        return
+    assert config is not None
+    experiment, _ = read_experiment(config, overrides)
+    if fast_dev_run:
+        try_out(experiment, device=device, console=console)
+    else:
+        train(experiment, name=Path(config).stem, out=out, device=device, console=console)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,221 @@
+"""What happens between epochs: seeds, checkpoints, history, and stopping in good order."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint
+from torch import Tensor
+
+from towerzoo.datasets.batches import epoch_seed
+from towerzoo.registry.errors import TrainingError, TrainingInterrupted
+from towerzoo.towers.metrics import METRIC_MODES
+from towerzoo.towers.run_folder import RunFolder, told_as_run_error
+
+Row = dict[str, float | int]
+
+COLUMNS = (
+    "epoch",
+    *(f"{split}/{metric}" for split in ("train", "valid") for metric in METRIC_MODES),
+    "seconds",
+    "samples_per_second",
+)
+"""Columns of history.csv."""
+
+DROPOUT_STREAM = 1
+"""Keeps dropout's random numbers apart from those of the batch order, which come of the same seed and epoch."""
+
+
+class EpochSeeds(Callback):
+    """Makes dropout a pure function of the seed and the epoch, so that a resumed run equals one that never stopped."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Seeds all generators of torch."""
+        torch.manual_seed(epoch_seed(self.seed, trainer.current_epoch, DROPOUT_STREAM))
+
+
+class History(Checkpoint):
+    """Writes one row of history.csv an epoch, and tells it to `report`.
+
+    It is a Checkpoint to Lightning, which runs those after the model has logged the epoch's figures.
+
+    Args:
+        run: Where history.csv lies.
+        rows: The rows of earlier epochs, when training resumes.
+        report: Called with each new row.
+    """
+
+    def __init__(self, run: RunFolder, rows: list[Row], report: Callable[[Row], None]) -> None:
+        self.run = run
+        self.rows = rows
+        self.report = report
+        self._started = 0.0
+        self._samples = 0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Starts the clock."""
+        self._started = time.perf_counter()
+        self._trained = 0.0
+        self._samples = 0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Counts samples, and the time before validation."""
+        self._samples += len(batch.label)
+        self._trained = time.perf_counter() - self._started
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Writes the epoch's row."""
+        figures = {name: trainer.callback_metrics[name].item() for name in COLUMNS if name in trainer.callback_metrics}
+        row: Row = {"epoch": trainer.current_epoch, **figures}
+        row["seconds"] = round(time.perf_counter() - self._started, 3)
+        row["samples_per_second"] = round(self._samples / max(self._trained, 1e-9))
+        self.rows.append(row)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        self.run.write("history.csv", text.getvalue())
+        self.report(row)
+
+
+class EpochCheckpoints(Checkpoint):
+    """Saves last.ckpt after every epoch, and best.ckpt after every epoch that is better than all before.
+
+    Both are written beside their place and renamed, so that a kill leaves the file of the epoch before. Paths are not
+    part of the state: a run folder can be moved and resumed.
+
+    Args:
+        run: Where the checkpoints lie.
+        monitor: The validation metric that tells which epoch is best.
+
+    Attributes:
+        best_epoch: The best epoch so far.
+        best_value: The metric's value in it.
+    """
+
+    def __init__(self, run: RunFolder, monitor: str) -> None:
+        self.run = run
+        self.monitor = monitor
+        self.sign = 1 if METRIC_MODES[monitor.partition("/")[2]] == "max" else -1
+        self.best_epoch = -1
+        self.best_value: float | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what a resumed run must know."""
+        return {"best_epoch": self.best_epoch, "best_value": self.best_value}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes the state of an earlier epoch."""
+        self.best_epoch = state_dict["best_epoch"]
+        self.best_value = state_dict["best_value"]
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves the epoch."""
+        value = trainer.callback_metrics[self.monitor].item()
+        better = self.best_value is None or self.sign * value > self.sign * self.best_value
+        if better:
+            self.best_epoch, self.best_value = trainer.current_epoch, value
+        for target in (self.run.best, self.run.last) if better else (self.run.last,):
+            temporary = target.with_name(f".{target.name}")
+            with told_as_run_error(target, "a file that can be written"):
+                try:
+                    trainer.save_checkpoint(temporary)
+                    os.replace(temporary, target)
+                finally:
+                    temporary.unlink(missing_ok=True)
+
+
+class FiniteLoss(Callback):
+    """Stops training when the loss is no longer a number, and names the step.
+
+    Losses are looked at every `EVERY` steps and before validation, so that a GPU is not waited for in each step.
+    """
+
+    EVERY = 50
+
+    def __init__(self) -> None:
+        self._losses: list[Tensor] = []
+        self._first_step = 0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Keeps the step's loss, and looks at those that are kept when it is time."""
+        if not self._losses:
+            self._first_step = trainer.global_step
+        self._losses.append(outputs["loss"].detach())
+        if len(self._losses) < self.EVERY and batch_idx + 1 != trainer.num_training_batches:
+            return
+        finite = torch.stack(self._losses).isfinite()
+        if not finite.all():
+            offset = int((~finite).nonzero()[0])
+            raise TrainingError(
+                f"the training loss must be a finite number, got {self._losses[offset].item()} in step "
+                f"{self._first_step + offset} (epoch {trainer.current_epoch}). Lower optimizer.lr, or set "
+                f"trainer.gradient_clip_val=1."
+            )
+        self._losses.clear()
+
+
+class StopOnSignal(Callback):
+    """Turns SIGINT and SIGTERM into a TrainingInterrupted at the end of the batch; a second signal kills at once.
+
+    What is saved then is the last whole epoch: an epoch is the unit of resuming, and a resumed run is bit-equal to one
+    that never stopped.
+
+    Args:
+        run: The run to resume.
+    """
+
+    def __init__(self, run: RunFolder) -> None:
+        self.run = run
+        self._received = 0
+        self._before: dict[int, Any] = {}
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Installs the handlers."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._receive)
+
+    def _receive(self, number: int, frame: object) -> None:
+        self._received = number
+        signal.signal(number, signal.SIG_DFL)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Stops training if a signal came."""
+        if not self._received:
+            return
+        saved = f"Epochs 0 to {trainer.current_epoch - 1} are saved" if self.run.last.exists() else "No epoch is saved yet"
+        raise TrainingInterrupted(
+            f"{signal.Signals(self._received).name} stopped training in epoch {trainer.current_epoch}. {saved}; resume with\n"
+            f"    python tools/train.py --resume {self.run.path}",
+            self._received,
+        )
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Restores the handlers that were there before."""
+        self._restore()
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Restores the handlers that were there before."""
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()

@@ -1,0 +1,39 @@
+"""Draws training curves."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from towerzoo.towers.callbacks import Row
+
+PANELS = (("loss", "loss (nats)"), ("auc", "AUC"))
+
+
+def draw_curves(histories: Mapping[str, Sequence[Row]]) -> bytes:
+    """Returns a PNG with loss and AUC of training (dashed) and validation (solid) over epochs, a colour a run.
+
+    Args:
+        histories: The rows of each run's history.csv, by the run's name.
+    """
+    figure = Figure(figsize=(11, 4.2), layout="constrained", dpi=120)
+    FigureCanvasAgg(figure)
+    for axes, (metric, label) in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
+        for index, (name, rows) in enumerate(histories.items()):
+            epochs = [row["epoch"] for row in rows]
+            for split, style in (("train", "--"), ("valid", "-")):
+                values = [row[f"{split}/{metric}"] for row in rows]
+                text = f"{name} {split}" if len(histories) > 1 else split
+                axes.plot(epochs, values, style, color=f"C{index}", marker=".", label=text)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(label)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="small")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()

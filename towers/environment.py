@@ -1,0 +1,61 @@
+"""Where a figure comes from: versions, machine, commit."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+PACKAGES = ("towerzoo", "torch", "pytorch-lightning", "torchmetrics", "numpy", "pandas")
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Returns the facts that a number needs beside it."""
+    return {
+        "device": device_name(device),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "commit": commit(),
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """Returns the device as people know it, such as `cpu (AMD EPYC)`."""
+    if device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name(device)})"
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        model = platform.processor() or platform.machine()
+    return f"{device.type} ({model})"
+
+
+def commit() -> str | None:
+    """Returns TowerZoo's short git commit, with `+` where files differ from it; None outside a checkout."""
+    folder = Path(__file__).parent
+    try:
+        head = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=10", "--dirty=+", "--exclude=*"],  # noqa: S607
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head.stdout.strip() or None
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,62 @@
+"""The protocol of a result: what was measured, on which events, and a fingerprint of both."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from towerzoo.datasets import TwoTowerData
+from towerzoo.registry.errors import RunError
+from towerzoo.registry.experiment import Experiment
+
+
+def protocol(experiment: Experiment, data: TwoTowerData) -> dict[str, Any]:
+    """Returns everything that must be equal for two results to be comparable.
+
+    Events are told apart by their content, not by file: two copies of a dataset with equal events in an equal split are
+    the same protocol.
+    """
+    return {
+        "dataset": experiment.data.name,
+        "label": f"{experiment.data.label.column} >= {experiment.data.label.positive_from:g}",
+        "split": experiment.data.split,
+        "events": {part: _digest(data, part) for part in ("train", "valid", "test")},
+        "candidates": "the labelled pairs of the split",
+        "seen_items": "kept",
+        "metrics": {
+            "loss": "mean binary cross-entropy, nats",
+            "auc": "over all pairs at once, ties half",
+            "accuracy": "probability > 0.5",
+        },
+    }
+
+
+def fingerprint(described: dict[str, Any]) -> str:
+    """Returns a short digest of a protocol.
+
+    Example:
+        >>> fingerprint({"b": 1, "a": 2}) == fingerprint({"a": 2, "b": 1})
+        True
+    """
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def require_same_protocol(protocols: dict[str, dict[str, Any]]) -> None:
+    """Raises a RunError that names the differing fields unless all protocols, by the run's name, are equal."""
+    (first_name, first), *others = protocols.items()
+    for name, other in others:
+        fields = [key for key in sorted({*first, *other}) if first.get(key) != other.get(key)]
+        if fields:
+            raise RunError(
+                f"runs must share one protocol to be compared, got different {', '.join(fields)} "
+                f"in {first_name} and {name}. Train both on the same data, label rule and split."
+            )
+
+
+def _digest(data: TwoTowerData, part: str) -> str:
+    rows = getattr(data.split, part)
+    digest = hashlib.sha256()
+    for values in (data.schema.interactions.user, data.schema.interactions.item, data.labels):
+        digest.update(values.index_select(0, rows).numpy().tobytes())
+    return f"{len(rows)}:{digest.hexdigest()[:16]}"

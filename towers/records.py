@@ -1,0 +1,178 @@
+"""The records of shipped configs: what their runs gave, against which later runs are checked."""
+
+from __future__ import annotations
+
+import importlib.resources
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from towerzoo.registry.errors import RunError
+from towerzoo.towers.metrics import METRIC_MODES
+
+
+class Figures(BaseModel):
+    """Loss (nats), AUC and accuracy, the latter two in [0, 1]."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    loss: float
+    auc: float
+    accuracy: float
+
+
+class RecordedRun(BaseModel):
+    """One finished run of a shipped config.
+
+    Attributes:
+        seed: The experiment's seed.
+        test: Its test figures, of the best epoch's weights.
+        epochs: Epochs that were trained.
+        seconds: Wall time of training and validation, without loading.
+        device: What it ran on.
+        torch: Version of torch.
+        commit: TowerZoo's commit.
+        date: Day on which it finished.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seed: int
+    test: Figures
+    epochs: int
+    seconds: float
+    device: str
+    torch: str
+    commit: str
+    date: str
+
+
+class Record(BaseModel):
+    """What is known of a config's results.
+
+    Attributes:
+        published: The figures of the original's publication.
+        tolerance: How much worse than the mean a run may be, by metric.
+        fingerprint: Digest of the protocol that all runs share.
+        runs: The runs, a seed each.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    published: Figures | None = None
+    tolerance: Figures
+    fingerprint: str
+    runs: list[RecordedRun] = Field(min_length=1)
+
+    @property
+    def mean(self) -> Figures:
+        """Mean of each metric over the runs."""
+        return Figures(**{name: statistics.fmean(self._values(name)) for name in METRIC_MODES})
+
+    @property
+    def spread(self) -> Figures | None:
+        """Sample standard deviation of each metric over the runs; None of a single run."""
+        if len(self.runs) < 2:
+            return None
+        return Figures(**{name: statistics.stdev(self._values(name)) for name in METRIC_MODES})
+
+    def _values(self, metric: str) -> list[float]:
+        return [getattr(run.test, metric) for run in self.runs]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One metric of a run against its record.
+
+    Attributes:
+        metric: Its name.
+        found: The run's value.
+        expected: The record's mean.
+        tolerance: How much worse the run may be.
+    """
+
+    metric: str
+    found: float
+    expected: float
+    tolerance: float
+
+    @property
+    def reached(self) -> bool:
+        """Whether the run is no worse than expected, within the tolerance."""
+        worse = self.expected - self.found if METRIC_MODES[self.metric] == "max" else self.found - self.expected
+        return worse <= self.tolerance
+
+
+def results_file() -> Path:
+    """Returns the path of the shipped records, configs/results.yaml."""
+    return Path(str(importlib.resources.files("towerzoo.configs") / "results.yaml"))
+
+
+def read_records(path: Path | None = None) -> dict[str, Record]:
+    """Returns the records by the config's name.
+
+    Raises:
+        RunError: The file is malformed.
+    """
+    file = path or results_file()
+    try:
+        content = yaml.safe_load(file.read_text()) or {}
+        return {name: Record.model_validate(record) for name, record in content.items()}
+    except (OSError, yaml.YAMLError, ValidationError, AttributeError) as error:
+        raise RunError(f"{file} must be a file of records, got {error}. Restore it from git.") from None
+
+
+def write_records(records: dict[str, Record], path: Path | None = None) -> None:
+    """Writes all records, in the configs' order of first entry."""
+    file = path or results_file()
+    content = {name: record.model_dump(exclude_none=True) for name, record in records.items()}
+    heading = "# Results of the shipped configs. Written by tools/results.py; README's table is made from it.\n"
+    temporary = file.with_name(f".{file.name}")
+    temporary.write_text(heading + yaml.safe_dump(content, sort_keys=False, width=120))
+    temporary.replace(file)
+
+
+def compare(metrics: dict[str, Any], record: Record) -> list[Comparison]:
+    """Compares a run's metrics.json with a record.
+
+    Raises:
+        RunError: The run follows another protocol than the record.
+    """
+    if metrics["fingerprint"] != record.fingerprint:
+        raise RunError(
+            f"the run's protocol must be {record.fingerprint}, that of the record, got {metrics['fingerprint']!r}. "
+            "Results on other data, labels or splits cannot be compared."
+        )
+    mean = record.mean
+    return [
+        Comparison(name, metrics["test"][name], getattr(mean, name), getattr(record.tolerance, name))
+        for name in METRIC_MODES
+    ]
+
+
+def results_table(records: dict[str, Record]) -> str:
+    """Returns the records as a Markdown table."""
+    lines = [
+        "| config | test loss | AUC | accuracy | seeds | epochs | published loss / AUC / accuracy |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, record in records.items():
+        mean, spread, published = record.mean, record.spread, record.published
+        cells = [
+            f"{getattr(mean, metric):.4f}" + (f" ± {getattr(spread, metric):.4f}" if spread else "")
+            for metric in METRIC_MODES
+        ]
+        epochs = ", ".join(str(run.epochs) for run in record.runs)
+        told = f"{published.loss:.3f} / {published.auc:.4f} / {published.accuracy:.4f}" if published else "-"
+        lines.append(f"| `{name}.yaml` | {' | '.join(cells)} | {len(record.runs)} | {epochs} | {told} |")
+    commits = ", ".join(sorted({run.commit for record in records.values() for run in record.runs}))
+    dates = sorted({run.date for record in records.values() for run in record.runs})
+    devices = ", ".join(sorted({run.device for record in records.values() for run in record.runs}))
+    if dates:
+        span = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+        lines += ["", f"Mean ± standard deviation over seeds; {devices}; commit {commits}; {span}."]
+    return "\n".join(lines) + "\n"

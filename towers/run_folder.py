@@ -1,0 +1,228 @@
+"""A run on disk: one folder that needs nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import safetensors.torch
+import torch
+import yaml
+from safetensors import SafetensorError
+from torch import nn
+
+from towerzoo.registry.errors import RunError
+from towerzoo.registry.experiment import Experiment
+
+FORMAT: Final = "towerzoo-run"
+VERSION: Final = 1
+"""Raised whenever a file of a run folder changes its meaning."""
+
+
+class RunFolder:
+    """The files of one training run.
+
+    Args:
+        path: The folder.
+
+    Attributes:
+        path: The folder.
+        best: Checkpoint of the best epoch.
+        last: Checkpoint of the last finished epoch, from which training resumes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.best = path / "checkpoints" / "best.ckpt"
+        self.last = path / "checkpoints" / "last.ckpt"
+
+    @classmethod
+    def create(cls, out: Path, name: str) -> RunFolder:
+        """Makes `out/name/<time>`, numbered where that exists.
+
+        Raises:
+            RunError: The folder cannot be made.
+        """
+        stamp = datetime.now().astimezone().strftime("%Y-%m-%dT%H-%M-%S")
+        for suffix in ("", *(f"-{number}" for number in range(2, 100))):
+            path = out / name / f"{stamp}{suffix}"
+            with told_as_run_error(path, "a folder that can be made"):
+                try:
+                    (path / "checkpoints").mkdir(parents=True)
+                except FileExistsError:
+                    continue
+            return cls(path)
+        raise RunError(f"{out / name} must be free for a new run, got 99 runs of this second. Wait a moment.")
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunFolder:
+        """Opens an existing run.
+
+        Raises:
+            RunError: This is not a run folder, or one of another version.
+        """
+        run = cls(Path(path))
+        if not run.path.is_dir():
+            raise RunError(f"{path} must be a run folder, got no such folder. Runs lie in runs/NAME/TIME.")
+        about = run.read_json("environment.json")
+        if about.get("format") != FORMAT or about.get("version") != VERSION:
+            found = f"{about.get('format')} {about.get('version')}"
+            raise RunError(f"{path} must be a run of format {FORMAT} {VERSION}, got {found!r}. Train it anew.")
+        return run
+
+    @property
+    def name(self) -> str:
+        """The name of the config that the run was trained from."""
+        return str(self.read_json("environment.json")["config"])
+
+    def write(self, name: str, content: str | bytes) -> None:
+        """Writes a file of the run, whole or not at all."""
+        data = content.encode() if isinstance(content, str) else content
+        self.write_with(name, lambda path: path.write_bytes(data) and None)
+
+    def write_with(self, name: str, writer: Callable[[Path], None]) -> None:
+        """Lets `writer` write a temporary file and gives it its name when it is complete.
+
+        Raises:
+            RunError: The disk is full or cannot be written.
+        """
+        target = self.path / name
+        temporary = target.with_name(f".{uuid.uuid4().hex}.{target.name}")
+        try:
+            with told_as_run_error(target, "a file that can be written"):
+                writer(temporary)
+                os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Writes a value as indented JSON."""
+        self.write(name, json.dumps(value, indent=2) + "\n")
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Reads a JSON file of the run.
+
+        Raises:
+            RunError: It is missing or damaged.
+        """
+        try:
+            value = json.loads(self._require(name).read_text())
+        except ValueError as error:
+            raise self._damaged(name, error) from None
+        if not isinstance(value, dict):
+            raise self._damaged(name, "no JSON object")
+        return value
+
+    def save_experiment(self, experiment: Experiment) -> None:
+        """Writes config.yaml, and copies of the person's own parts that it imports."""
+        config = experiment.model_dump()
+        copies = []
+        for source in experiment.imports:
+            target = self.path / "imports" / Path(source).name
+            if Path(source) != target.resolve():
+                with told_as_run_error(target, "a file that can be written"):
+                    target.parent.mkdir(exist_ok=True)
+                    shutil.copyfile(source, target)
+            copies.append(f"imports/{target.name}")
+        config["imports"] = copies
+        self.write("config.yaml", yaml.safe_dump(config, sort_keys=False))
+
+    @property
+    def config(self) -> Path:
+        """The run's config.yaml.
+
+        Raises:
+            RunError: It is missing.
+        """
+        return self._require("config.yaml")
+
+    def save_weights(self, model: nn.Module) -> None:
+        """Writes model.safetensors."""
+        state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+        self.write("model.safetensors", safetensors.torch.save(state))
+
+    def load_weights(self, model: nn.Module) -> None:
+        """Loads model.safetensors into a model.
+
+        Raises:
+            RunError: The file is missing or damaged, or holds the weights of another architecture.
+        """
+        path = self._require("model.safetensors")
+        try:
+            state = safetensors.torch.load(path.read_bytes())
+        except SafetensorError as error:
+            raise self._damaged("model.safetensors", error) from None
+        load_state(model, state, path)
+
+    def _require(self, name: str) -> Path:
+        path = self.path / name
+        if not path.is_file():
+            raise RunError(
+                f"{self.path} must be a run folder with {name}, got one without it. "
+                "Finish the run with tools/train.py --resume, or copy the whole folder again."
+            )
+        return path
+
+    def _damaged(self, name: str, reason: object) -> RunError:
+        kind = name.partition(".")[2]
+        return RunError(f"{self.path / name} must be a whole {kind} file, got {reason}. Copy the run folder again.")
+
+
+@contextmanager
+def told_as_run_error(path: Path, expected: str) -> Iterator[None]:
+    """Turns an OSError (no space, no permission, read-only) into a RunError that names the path."""
+    try:
+        yield
+    except FileExistsError:
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise RunError(f"{path} must be {expected}, got {reason!r}. Free space, or choose another folder.") from error
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Reads a checkpoint without unpickling code.
+
+    Raises:
+        RunError: It is missing, truncated, or not a checkpoint of TowerZoo.
+    """
+    if not path.is_file():
+        raise RunError(f"{path} must be a checkpoint, got no such file. Look into the run's checkpoints folder.")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise RunError(f"{path} must be a whole checkpoint, got {reason!r}. Copy it again, or use another.") from None
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint or "epoch" not in checkpoint:
+        raise RunError(f"{path} must be a checkpoint of TowerZoo, got a foreign file. Use a run's checkpoints/best.ckpt.")
+    return checkpoint
+
+
+def load_state(model: nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Loads a state dict that must fit the model exactly.
+
+    Raises:
+        RunError: It belongs to another architecture; the message names the first differences.
+    """
+    own = model.state_dict()
+    differences = [f"no {name}" for name in own if name not in state]
+    differences += [f"an extra {name}" for name in state if name not in own]
+    differences += [
+        f"{name} of shape {tuple(state[name].shape)} for {tuple(own[name].shape)}"
+        for name in own
+        if name in state and state[name].shape != own[name].shape
+    ]
+    if differences:
+        more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
+        raise RunError(
+            f"{path} must hold the weights of this architecture, got {', '.join(differences[:3])}{more}. "
+            "Use the config and the data that it was trained with."
+        )
+    model.load_state_dict(dict(state))

@@ -1,0 +1,95 @@
+"""What a person sees: the data, the model, an epoch, the results."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from towerzoo.datasets import TwoTowerData
+from towerzoo.towers.callbacks import Row
+from towerzoo.towers.dssm import DSSM
+from towerzoo.towers.metrics import METRIC_MODES
+from towerzoo.towers.records import Comparison
+
+
+def data_table(data: TwoTowerData) -> Table:
+    """Returns rows, users, items, label balance and split sizes."""
+    table = _table("data", "events", "positive", "users", "items")
+    events = data.schema.interactions
+    for name in ("train", "valid", "test"):
+        rows = getattr(data.split, name)
+        table.add_row(
+            name,
+            f"{len(rows):,}",
+            f"{data.labels[rows].mean().item():.2%}",
+            f"{len(events.user[rows].unique()):,}",
+            f"{len(events.item[rows].unique()):,}",
+        )
+    positive = f"{data.labels.mean().item():.2%}"
+    users, items = (f"{len(side.ids) - 1:,}" for side in (data.schema.users, data.schema.items))
+    table.add_row("all", f"{len(events):,}", positive, users, items, style="bold")
+    return table
+
+
+def model_text(model: DSSM) -> Text:
+    """Returns both towers as torch prints them, and the number of parameters."""
+    towers = (("user tower", model.user_tower), ("item tower", model.item_tower))
+    parts = []
+    for name, tower in towers:
+        features = ", ".join(f"{f} {e.out_features}" for f, e in zip(tower.feature_names, tower.encoders.values(), strict=True))
+        parts.append(f"{name}: {features or 'no features'}\n{tower.mlp}")
+    total = sum(parameter.numel() for parameter in model.parameters())
+    parts.append(f"score: {type(model.score).__name__}, {total:,} parameters in all")
+    return Text("\n".join(parts))
+
+
+def epoch_text(row: Row) -> Text:
+    """Returns one line about an epoch."""
+    figures = "  ".join(
+        f"{split} " + " ".join(f"{metric} {row[f'{split}/{metric}']:.4f}" for metric in METRIC_MODES)
+        for split in ("train", "valid")
+    )
+    return Text(f"epoch {row['epoch']:>3}  {figures}  {row['samples_per_second']:,} samples/s  {row['seconds']:.1f} s")
+
+
+def result_table(metrics: dict[str, Any]) -> Table:
+    """Returns the test figures beside those of the baselines."""
+    table = _table("test", *METRIC_MODES)
+    for name, figures in {"this run": metrics["test"], **metrics["baselines"]}.items():
+        style = "bold" if name == "this run" else None
+        table.add_row(name, *(f"{figures[metric]:.4f}" for metric in METRIC_MODES), style=style)
+    return table
+
+
+def record_table(comparisons: list[Comparison]) -> Table:
+    """Returns a run's figures beside those of its config's record."""
+    table = _table("against the record", "this run", "expected", "tolerance", "")
+    for row in comparisons:
+        verdict = "reached" if row.reached else "missed"
+        table.add_row(row.metric, f"{row.found:.4f}", f"{row.expected:.4f}", f"{row.tolerance:.4f}", verdict)
+    return table
+
+
+def runs_table(runs: dict[str, dict[str, Any]]) -> Table:
+    """Returns the test figures of several runs' metrics.json, by the run's name, the best of each metric in bold."""
+    table = _table("run", "best epoch", *(f"test {metric}" for metric in METRIC_MODES))
+    best = {
+        metric: (max if mode == "max" else min)(metrics["test"][metric] for metrics in runs.values())
+        for metric, mode in METRIC_MODES.items()
+    }
+    for name, metrics in runs.items():
+        cells = [
+            Text(f"{metrics['test'][metric]:.4f}", style="bold" if metrics["test"][metric] == best[metric] else "")
+            for metric in METRIC_MODES
+        ]
+        table.add_row(name, str(metrics["best_epoch"]), *cells)
+    return table
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(first, box=None, header_style="bold", pad_edge=False)
+    for name in others:
+        table.add_column(name, justify="right")
+    return table
