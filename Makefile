@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo train test check links clean
+.PHONY: demo train test check bench links clean
 
 demo: $(READY)            ## train and test configs/quickstart.yaml on generated data
 	$(BIN)/python tools/train.py configs/quickstart.yaml
@@ -21,6 +21,9 @@ check: $(READY) links     ## lint, types, import layers, doctests
 	$(BIN)/mypy -p towerzoo.registry -p towerzoo.datasets -p towerzoo.towers -p towerzoo.tools -p towerzoo.benchmarks
 	PYTHONPATH=.links $(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/test_doctests.py
+
+bench: $(READY)           ## measure speed; ratios within one run
+	$(BIN)/python -m pytest benchmarks --benchmark-only
 
 links:                    ## the namespace as links, for type checkers
 	@mkdir -p .links/towerzoo

@@ -2,9 +2,10 @@
 
 from towerzoo.datasets.batches import Batch, BatchLoader
 from towerzoo.datasets.datamodule import TwoTowerData
+from towerzoo.datasets.encoding import encode_column, encode_table
+from towerzoo.datasets.movielens import MovieLens1M, MovieLens100K
 from towerzoo.datasets.splits import Split
 from towerzoo.datasets.star_schema import Column, ColumnNames, Dataset, Interactions, StarSchema, Table
-from towerzoo.datasets.movielens import MovieLens1M, MovieLens100K
 from towerzoo.datasets.synthetic import Synthetic
 from towerzoo.datasets.vocabulary import UNKNOWN, Vocabulary
 
@@ -16,10 +17,14 @@ __all__ = [
     "ColumnNames",
     "Dataset",
     "Interactions",
+    "MovieLens1M",
+    "MovieLens100K",
     "Split",
     "StarSchema",
     "Synthetic",
     "Table",
     "TwoTowerData",
     "Vocabulary",
+    "encode_column",
+    "encode_table",
 ]

@@ -8,14 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-import torch
-
 from towerzoo.datasets.cache import cached
+from towerzoo.datasets.encoding import Raw, RawLists, encode_table
 from towerzoo.datasets.movielens_files import RowForm, read_file, read_ratings, read_rows
 from towerzoo.datasets.movielens_release import ML_1M, ML_100K, Release, find
-from towerzoo.datasets.star_schema import Column, ColumnNames, StarSchema, Table
-from towerzoo.datasets.vocabulary import Vocabulary
+from towerzoo.datasets.star_schema import ColumnNames, StarSchema, Table
 from towerzoo.registry import DATASETS
 from towerzoo.registry.errors import DataError
 
@@ -145,13 +142,13 @@ class MovieLens100K:
 def _star_1m(files: Mapping[Path, bytes], digest: str) -> StarSchema:
     people, catalogue, ratings = files.items()
     ids, genders, ages, occupations, zips = zip(*read_rows(*people, _USERS_1M).values(), strict=True)
-    users = [
-        _column("user_id", _ints(ids)),
-        _column("gender", genders),
-        _column("age", _ints(ages)),
-        _column("occupation", _ints(occupations)),
-        _column("zip_code", zips),
-    ]
+    users = {
+        "user_id": _ints(ids),
+        "gender": genders,
+        "age": _ints(ages),
+        "occupation": _ints(occupations),
+        "zip_code": zips,
+    }
     ids, titles, names = zip(*read_rows(*catalogue, _MOVIES_1M).values(), strict=True)
     genres = [[genre for genre in text.split("|") if genre] for text in names]
     return _star(users, _items(ids, titles, genres), ratings, _RATINGS_1M, digest)
@@ -160,13 +157,13 @@ def _star_1m(files: Mapping[Path, bytes], digest: str) -> StarSchema:
 def _star_100k(files: Mapping[Path, bytes], digest: str) -> StarSchema:
     people, catalogue, kinds, ratings = files.items()
     ids, ages, genders, occupations, zips = zip(*read_rows(*people, _USERS_100K).values(), strict=True)
-    users = [
-        _column("user_id", _ints(ids)),
-        _column("age", _ints(ages)),
-        _column("gender", genders),
-        _column("occupation", occupations),
-        _column("zip_code", zips),
-    ]
+    users = {
+        "user_id": _ints(ids),
+        "age": _ints(ages),
+        "gender": genders,
+        "occupation": occupations,
+        "zip_code": zips,
+    }
     genre_names = {number: name for number, (name, _) in read_rows(*kinds, _GENRES_100K).items()}
     if list(genre_names) != list(range(len(genre_names))):
         raise DataError(
@@ -179,8 +176,10 @@ def _star_100k(files: Mapping[Path, bytes], digest: str) -> StarSchema:
     return _star(users, _items(ids, titles, known), ratings, _RATINGS_100K, digest)
 
 
-def _star(users: Sequence[Column], items: Table, ratings: tuple[Path, bytes], form: RowForm, digest: str) -> StarSchema:
-    people = Table("user_id", {column.name: column for column in users})
+def _star(
+    users: Mapping[str, Raw], items: Table, ratings: tuple[Path, bytes], form: RowForm, digest: str
+) -> StarSchema:
+    people = encode_table("user_id", users)
     events = read_ratings(*ratings, form, people.ids, items.ids)
     return StarSchema(users=people, items=items, interactions=events, digest=digest)
 
@@ -188,32 +187,16 @@ def _star(users: Sequence[Column], items: Table, ratings: tuple[Path, bytes], fo
 def _items(ids: Sequence[str], titles: Sequence[str], genres: Sequence[Sequence[str]]) -> Table:
     # The last year in parentheses: a title may hold another, and "(V)" may follow.
     years = [[int(year) for year in re.findall(r"\((\d{4})\)", title)][-1:] for title in titles]
-    columns = [
-        _column("movie_id", _ints(ids)),
-        _list_column("genres", genres, max(GENRE_SLOTS, *map(len, genres))),
-        _column("year", [year[0] if year else None for year in years]),
-    ]
-    return Table("movie_id", {column.name: column for column in columns}, {"title": ("", *titles)})
+    features: dict[str, Raw | RawLists] = {
+        "movie_id": _ints(ids),
+        "genres": genres,
+        "year": [year[0] if year else None for year in years],
+    }
+    return encode_table("movie_id", features, {"title": titles}, slots=GENRE_SLOTS)
 
 
 def _ints(texts: Iterable[str]) -> list[int]:
     return [int(text) for text in texts]
-
-
-def _column(name: str, values: Sequence[str] | Sequence[int] | Sequence[int | None]) -> Column:
-    """Encodes one value a row, below the unknown row; None is unknown."""
-    lists = _list_column(name, [[] if value is None else [value] for value in values], 1)
-    return Column(name, lists.values[:, 0].contiguous(), lists.vocabulary)
-
-
-def _list_column(name: str, values: Sequence[Sequence[int | str]], slots: int) -> Column:
-    """Encodes a list of values a row, below the unknown row, padded at the end."""
-    vocabulary = Vocabulary.fit(value for row in values for value in row)
-    rows = {value: row for row, value in enumerate(vocabulary.values, start=1)}
-    encoded = np.zeros((len(values) + 1, slots), np.int32)
-    for row, found in enumerate(values, start=1):
-        encoded[row, : len(found)] = [rows[value] for value in found]
-    return Column(name, torch.from_numpy(encoded), vocabulary)
 
 
 def _digest(release: Release, contents: Iterable[bytes]) -> str:

@@ -49,7 +49,7 @@ class Split:
 @SPLITS.register("random")
 def random_split(
     user: Tensor,
-    timestamp: Tensor | None,  # noqa: ARG001
+    timestamp: Tensor | None,
     *,
     fractions: Fractions = [0.8, 0.1, 0.1],  # noqa: B006
     seed: Seed = 42,
@@ -73,7 +73,7 @@ def random_split(
 
 @SPLITS.register("temporal")
 def temporal_split(
-    user: Tensor,  # noqa: ARG001
+    user: Tensor,
     timestamp: Tensor | None,
     *,
     fractions: Fractions = [0.8, 0.1, 0.1],  # noqa: B006

@@ -13,7 +13,9 @@ from towerzoo.tools.cli import config_options, device_option, tells_errors
 @click.argument("config", required=False)
 @click.option("--resume", "resumed", metavar="RUN", help="Go on with a run folder instead of starting from CONFIG.")
 @click.option("--seed", type=int, help="Seed of weights, dropout and batch order; short for --set seed=N.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder of all runs.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder of all runs."
+)
 @click.option("--fast-dev-run", is_flag=True, help="Run one batch each of training, validation and test; save nothing.")
 @device_option
 @config_options

@@ -77,18 +77,21 @@ def build_model(experiment: Experiment, schema: StarSchema) -> DSSM:
             normalisation would get batches of one row.
     """
     torch.manual_seed(experiment.seed)
-    towers = [
+    user_tower, item_tower = (
         Tower(table, part.features, block=part.block, widths=part.widths, init=part.init)
         for table, part in ((schema.users, experiment.user_tower), (schema.items, experiment.item_tower))
-    ]
+    )
     model = DSSM(
-        *towers,
+        user_tower,
+        item_tower,
         score=SCORES.build(experiment.score, n_users=len(schema.users), n_items=len(schema.items)),
         loss=LOSSES.build(experiment.loss),
         optimizer=functools.partial(_build_optimizer, experiment.optimizer),
     )
     if experiment.data.batch_size == 1 and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
-        raise ConfigError([Problem("data.batch_size", "at least 2 for blocks with batch normalisation", 1, "Try 1024.")])
+        raise ConfigError(
+            [Problem("data.batch_size", "at least 2 for blocks with batch normalisation", 1, "Try 1024.")]
+        )
     return model
 
 
@@ -117,14 +120,19 @@ def _column_problems(document: Document) -> list[Problem]:
     column = label.get("column", "rating") if isinstance(label, Mapping) else None
     if isinstance(column, str) and column not in columns.measures:
         where = document.where(("data", "label", "column"))
-        problems.append(Problem(where, "a measure of the dataset", column, name_hint(column, columns.measures, "Measures")))
+        problems.append(
+            Problem(where, "a measure of the dataset", column, name_hint(column, columns.measures, "Measures"))
+        )
     return problems
 
 
 def _column_names(data: Mapping[str, Any]) -> ColumnNames | None:
-    spec = {key: value for key, value in data.items() if key == "name" or key not in Data.model_fields}
     try:
-        columns: ColumnNames = DATASETS.build(spec).columns()
+        name = data["name"]
+        # Without what it does not take, so that a misspelt parameter does not hide a misspelt feature.
+        known = {parameter.name for parameter in DATASETS.parameters(name)} - set(Data.model_fields)
+        parameters = {key: value for key, value in data.items() if key in known}
+        columns: ColumnNames = DATASETS.build({"name": name, **parameters}).columns()
     except Exception:  # the spec's own problems are found and told by check_experiment
         return None
     return columns

@@ -1,13 +1,8 @@
-"""What happens between epochs: seeds, checkpoints, history, and stopping in good order."""
+"""What happens between epochs: seeds, checkpoints, and stopping in good order."""
 
 from __future__ import annotations
 
-import csv
-import io
-import os
 import signal
-import time
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,16 +14,6 @@ from towerzoo.datasets.batches import epoch_seed
 from towerzoo.registry.errors import TrainingError, TrainingInterrupted
 from towerzoo.towers.metrics import METRIC_MODES
 from towerzoo.towers.run_folder import RunFolder, told_as_run_error
-
-Row = dict[str, float | int]
-
-COLUMNS = (
-    "epoch",
-    *(f"{split}/{metric}" for split in ("train", "valid") for metric in METRIC_MODES),
-    "seconds",
-    "samples_per_second",
-)
-"""Columns of history.csv."""
 
 DROPOUT_STREAM = 1
 """Keeps dropout's random numbers apart from those of the batch order, which come of the same seed and epoch."""
@@ -43,52 +28,6 @@ class EpochSeeds(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Seeds all generators of torch."""
         torch.manual_seed(epoch_seed(self.seed, trainer.current_epoch, DROPOUT_STREAM))
-
-
-class History(Checkpoint):
-    """Writes one row of history.csv an epoch, and tells it to `report`.
-
-    It is a Checkpoint to Lightning, which runs those after the model has logged the epoch's figures.
-
-    Args:
-        run: Where history.csv lies.
-        rows: The rows of earlier epochs, when training resumes.
-        report: Called with each new row.
-    """
-
-    def __init__(self, run: RunFolder, rows: list[Row], report: Callable[[Row], None]) -> None:
-        self.run = run
-        self.rows = rows
-        self.report = report
-        self._started = 0.0
-        self._samples = 0
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Starts the clock."""
-        self._started = time.perf_counter()
-        self._trained = 0.0
-        self._samples = 0
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Counts samples, and the time before validation."""
-        self._samples += len(batch.label)
-        self._trained = time.perf_counter() - self._started
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Writes the epoch's row."""
-        figures = {name: trainer.callback_metrics[name].item() for name in COLUMNS if name in trainer.callback_metrics}
-        row: Row = {"epoch": trainer.current_epoch, **figures}
-        row["seconds"] = round(time.perf_counter() - self._started, 3)
-        row["samples_per_second"] = round(self._samples / max(self._trained, 1e-9))
-        self.rows.append(row)
-        text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        self.run.write("history.csv", text.getvalue())
-        self.report(row)
 
 
 class EpochCheckpoints(Checkpoint):
@@ -133,7 +72,7 @@ class EpochCheckpoints(Checkpoint):
             with told_as_run_error(target, "a file that can be written"):
                 try:
                     trainer.save_checkpoint(temporary)
-                    os.replace(temporary, target)
+                    temporary.replace(target)
                 finally:
                     temporary.unlink(missing_ok=True)
 
@@ -200,9 +139,10 @@ class StopOnSignal(Callback):
         """Stops training if a signal came."""
         if not self._received:
             return
-        saved = f"Epochs 0 to {trainer.current_epoch - 1} are saved" if self.run.last.exists() else "No epoch is saved yet"
+        epoch = trainer.current_epoch
+        saved = f"Epochs 0 to {epoch - 1} are saved" if self.run.last.exists() else "No epoch is saved yet"
         raise TrainingInterrupted(
-            f"{signal.Signals(self._received).name} stopped training in epoch {trainer.current_epoch}. {saved}; resume with\n"
+            f"{signal.Signals(self._received).name} stopped training in epoch {epoch}. {saved}; resume with\n"
             f"    python tools/train.py --resume {self.run.path}",
             self._received,
         )

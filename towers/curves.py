@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from towerzoo.towers.callbacks import Row
+from towerzoo.towers.history import Row
 
 PANELS = (("loss", "loss (nats)"), ("auc", "AUC"))
 

@@ -47,7 +47,9 @@ class DSSM(LightningModule):
         super().__init__()
         if user_tower.out_features != item_tower.out_features:
             found = f"{user_tower.out_features} and {item_tower.out_features}"
-            raise ConfigError([Problem("the towers' vectors", "of equal length", found, "Change widths or feature dims.")])
+            raise ConfigError(
+                [Problem("the towers' vectors", "of equal length", found, "Change widths or feature dims.")]
+            )
         self.user_tower = user_tower
         self.item_tower = item_tower
         self.score = score

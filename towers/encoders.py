@@ -32,7 +32,9 @@ class EmbeddingEncoder(nn.Module):
     def __init__(self, column: Column, *, dim: Count, init: Annotated[Spec, INITIALIZERS] = "torch-default") -> None:
         super().__init__()
         if column.vocabulary is None or column.is_list:
-            raise _wrong_column(column, "a feature of single ids for encoder 'embedding'", "Lists take 'embedding-bag'.")
+            raise _wrong_column(
+                column, "a feature of single ids for encoder 'embedding'", "Lists take 'embedding-bag'."
+            )
         self.out_features = dim
         self.embedding = nn.Embedding(column.cardinality, dim)
         _fill(self.embedding, init)

@@ -15,7 +15,12 @@ Parameters = Iterable[nn.Parameter]
 
 @OPTIMIZERS.register("adam")
 def adam(
-    parameters: Parameters, *, lr: Positive = 1e-3, beta1: Rate = 0.9, beta2: Rate = 0.999, weight_decay: NonNegative = 0.0
+    parameters: Parameters,
+    *,
+    lr: Positive = 1e-3,
+    beta1: Rate = 0.9,
+    beta2: Rate = 0.999,
+    weight_decay: NonNegative = 0.0,
 ) -> torch.optim.Optimizer:
     """Adam (Kingma and Ba, ICLR 2015); weight_decay is an L2 penalty in the gradient.
 

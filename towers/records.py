@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from towerzoo.registry.errors import RunError
 from towerzoo.towers.metrics import METRIC_MODES
+from towerzoo.towers.run_folder import RunFolder
 
 
 class Figures(BaseModel):
@@ -25,6 +26,10 @@ class Figures(BaseModel):
     accuracy: float
 
 
+TOLERANCE = Figures(loss=0.004, auc=0.002, accuracy=0.003)
+"""How much worse than a record's mean a run may be; several times the spread between seeds on MovieLens-1M."""
+
+
 class RecordedRun(BaseModel):
     """One finished run of a shipped config.
 
@@ -34,6 +39,7 @@ class RecordedRun(BaseModel):
         epochs: Epochs that were trained.
         seconds: Wall time of training and validation, without loading.
         device: What it ran on.
+        threads: CPU threads that torch used.
         torch: Version of torch.
         commit: TowerZoo's commit.
         date: Day on which it finished.
@@ -46,6 +52,7 @@ class RecordedRun(BaseModel):
     epochs: int
     seconds: float
     device: str
+    threads: int
     torch: str
     commit: str
     date: str
@@ -136,17 +143,54 @@ def write_records(records: dict[str, Record], path: Path | None = None) -> None:
     temporary.replace(file)
 
 
+def add_run(records: dict[str, Record], run: RunFolder) -> None:
+    """Enters a finished run under its config's name, in place of an earlier one of the same seed.
+
+    Raises:
+        RunError: The run is not finished, has no commit, or follows another protocol than the record.
+    """
+    metrics, about = run.read_json("metrics.json"), run.read_json("environment.json")
+    if about["commit"] is None or about["commit"].endswith("+"):
+        raise RunError(
+            f"{run.path} must be of a clean commit to be recorded, got {about['commit']!r}. Commit, then train."
+        )
+    recorded = RecordedRun(
+        seed=about["seed"],
+        test=Figures(**{name: round(value, 5) for name, value in metrics["test"].items()}),
+        epochs=metrics["epochs"],
+        seconds=metrics["train_seconds"],
+        device=about["device"],
+        threads=about["threads"],
+        torch=about["packages"]["torch"],
+        commit=about["commit"],
+        date=about["started"][:10],
+    )
+    before = records.get(run.name)
+    if before is None:
+        records[run.name] = Record(tolerance=TOLERANCE, fingerprint=metrics["fingerprint"], runs=[recorded])
+        return
+    require_fingerprint(metrics, before)
+    others = [other for other in before.runs if other.seed != recorded.seed]
+    runs = sorted([*others, recorded], key=lambda other: other.seed)
+    records[run.name] = before.model_copy(update={"runs": runs})
+
+
+def require_fingerprint(metrics: dict[str, Any], record: Record) -> None:
+    """Raises a RunError unless a run's metrics.json follows the protocol of a record."""
+    if metrics["fingerprint"] != record.fingerprint:
+        raise RunError(
+            f"the run's protocol must be {record.fingerprint}, that of the record, got {metrics['fingerprint']!r}. "
+            "Results on other data, labels or splits cannot be compared."
+        )
+
+
 def compare(metrics: dict[str, Any], record: Record) -> list[Comparison]:
     """Compares a run's metrics.json with a record.
 
     Raises:
         RunError: The run follows another protocol than the record.
     """
-    if metrics["fingerprint"] != record.fingerprint:
-        raise RunError(
-            f"the run's protocol must be {record.fingerprint}, that of the record, got {metrics['fingerprint']!r}. "
-            "Results on other data, labels or splits cannot be compared."
-        )
+    require_fingerprint(metrics, record)
     mean = record.mean
     return [
         Comparison(name, metrics["test"][name], getattr(mean, name), getattr(record.tolerance, name))

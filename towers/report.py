@@ -12,7 +12,14 @@ from towerzoo.towers.dssm import DSSM
 
 
 def render_report(
-    name: str, *, config: str, metrics: dict[str, Any], environment: dict[str, Any], epochs: int, curves: bytes, model: DSSM
+    name: str,
+    *,
+    config: str,
+    metrics: dict[str, Any],
+    environment: dict[str, Any],
+    epochs: int,
+    curves: bytes,
+    model: DSSM,
 ) -> str:
     """Returns the page.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -85,7 +84,11 @@ class RunFolder:
     def write(self, name: str, content: str | bytes) -> None:
         """Writes a file of the run, whole or not at all."""
         data = content.encode() if isinstance(content, str) else content
-        self.write_with(name, lambda path: path.write_bytes(data) and None)
+
+        def write(path: Path) -> None:
+            path.write_bytes(data)
+
+        self.write_with(name, write)
 
     def write_with(self, name: str, writer: Callable[[Path], None]) -> None:
         """Lets `writer` write a temporary file and gives it its name when it is complete.
@@ -98,7 +101,7 @@ class RunFolder:
         try:
             with told_as_run_error(target, "a file that can be written"):
                 writer(temporary)
-                os.replace(temporary, target)
+                temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -201,7 +204,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RunError(f"{path} must be a whole checkpoint, got {reason!r}. Copy it again, or use another.") from None
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint or "epoch" not in checkpoint:
-        raise RunError(f"{path} must be a checkpoint of TowerZoo, got a foreign file. Use a run's checkpoints/best.ckpt.")
+        raise RunError(f"{path} must be a checkpoint of TowerZoo, got another file. Use a run's best.ckpt.")
     return checkpoint
 
 

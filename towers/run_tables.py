@@ -97,7 +97,9 @@ def _read(run: RunFolder, side: str, about: dict[str, Any]) -> Table:
         texts = {name: tuple(arrow[name].to_pylist()) for name in described["texts"]}
         return Table(described["key"], columns, texts)
     except FileNotFoundError:
-        raise RunError(f"{run.path} must be a run folder with {path.name}, got one without it. Copy it again.") from None
+        raise RunError(
+            f"{run.path} must be a run folder with {path.name}, got one without it. Copy it again."
+        ) from None
     except (ArrowException, KeyError, TypeError, ValueError, OSError) as error:
         raise RunError(f"{path} must be a whole table of this run, got {error}. Copy the run folder again.") from None
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from rich.table import Table
 from rich.text import Text
 
 from towerzoo.datasets import TwoTowerData
-from towerzoo.towers.callbacks import Row
 from towerzoo.towers.dssm import DSSM
+from towerzoo.towers.history import Row
 from towerzoo.towers.metrics import METRIC_MODES
 from towerzoo.towers.records import Comparison
 
@@ -24,8 +25,8 @@ def data_table(data: TwoTowerData) -> Table:
             name,
             f"{len(rows):,}",
             f"{data.labels[rows].mean().item():.2%}",
-            f"{len(events.user[rows].unique()):,}",
-            f"{len(events.item[rows].unique()):,}",
+            f"{len(torch.unique(events.user[rows])):,}",
+            f"{len(torch.unique(events.item[rows])):,}",
         )
     positive = f"{data.labels.mean().item():.2%}"
     users, items = (f"{len(side.ids) - 1:,}" for side in (data.schema.users, data.schema.items))
@@ -38,7 +39,9 @@ def model_text(model: DSSM) -> Text:
     towers = (("user tower", model.user_tower), ("item tower", model.item_tower))
     parts = []
     for name, tower in towers:
-        features = ", ".join(f"{f} {e.out_features}" for f, e in zip(tower.feature_names, tower.encoders.values(), strict=True))
+        features = ", ".join(
+            f"{f} {e.out_features}" for f, e in zip(tower.feature_names, tower.encoders.values(), strict=True)
+        )
         parts.append(f"{name}: {features or 'no features'}\n{tower.mlp}")
     total = sum(parameter.numel() for parameter in model.parameters())
     parts.append(f"score: {type(model.score).__name__}, {total:,} parameters in all")

@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-import csv
-import logging
-import time
-import warnings
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-import torch
-from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.callbacks import Checkpoint, EarlyStopping, RichProgressBar
+from pytorch_lightning import Callback
+from pytorch_lightning.callbacks import EarlyStopping, RichProgressBar
 from pytorch_lightning.loggers import TensorBoardLogger
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
 from towerzoo.datasets import TwoTowerData
-from towerzoo.registry.errors import ConfigError, Problem, RunError, TrainingError
+from towerzoo.registry.errors import RunError
 from towerzoo.registry.experiment import Experiment
 from towerzoo.towers.assembly import build_model, load_data
-from towerzoo.towers.baselines import baselines
-from towerzoo.towers.callbacks import EpochCheckpoints, EpochSeeds, FiniteLoss, History, Row, StopOnSignal
+from towerzoo.towers.callbacks import EpochCheckpoints, EpochSeeds, FiniteLoss, StopOnSignal
 from towerzoo.towers.curves import draw_curves
 from towerzoo.towers.dssm import DSSM
 from towerzoo.towers.environment import environment
+from towerzoo.towers.evaluation import measure
+from towerzoo.towers.history import History, read_history
 from towerzoo.towers.metrics import METRIC_MODES
-from towerzoo.towers.protocol import fingerprint, protocol
 from towerzoo.towers.report import render_report
 from towerzoo.towers.run_folder import FORMAT, VERSION, RunFolder, load_state, read_checkpoint, told_as_run_error
 from towerzoo.towers.run_tables import require_same_tables, save_tables
 from towerzoo.towers.summary import data_table, epoch_text, model_text, result_table
+from towerzoo.towers.trainer import make_trainer, quieten_lightning, torch_device
 
 
 def train(experiment: Experiment, *, name: str, out: Path, device: str, console: Console) -> RunFolder:
@@ -55,7 +49,9 @@ def train(experiment: Experiment, *, name: str, out: Path, device: str, console:
     run = RunFolder.create(out, name)
     about = environment(torch_device(device)) | {"seed": experiment.seed}
     started = datetime.now().astimezone().isoformat(timespec="seconds")
-    run.write_json("environment.json", {"format": FORMAT, "version": VERSION, "config": name, "started": started, **about})
+    run.write_json(
+        "environment.json", {"format": FORMAT, "version": VERSION, "config": name, "started": started, **about}
+    )
     run.save_experiment(experiment)
     save_tables(run, data.schema)
     console.print(f"run: {run.path}", soft_wrap=True)
@@ -93,61 +89,15 @@ def resume(run: RunFolder, experiment: Experiment, *, device: str, console: Cons
 def try_out(experiment: Experiment, *, device: str, console: Console) -> None:
     """Trains, validates and tests a single batch each, and saves nothing."""
     data, model = _prepare(experiment, device, console)
-    trainer = _trainer(experiment, device, fast_dev_run=True, callbacks=[FiniteLoss()], logger=False)
+    trainer = make_trainer(experiment, device, fast_dev_run=True, callbacks=[FiniteLoss()], logger=False)
     trainer.fit(model, data)
     trainer.test(model, data, verbose=False)
     console.print("One batch each of training, validation and test passed; nothing was saved.")
 
 
-def evaluate(model: DSSM, data: TwoTowerData, experiment: Experiment, device: str) -> dict[str, Any]:
-    """Returns the validation and test figures of a model, and the seconds that scoring the test split took."""
-    trainer = _trainer(experiment, device, logger=False, callbacks=[])
-    valid = trainer.validate(model, data, verbose=False)[0]
-    started = time.perf_counter()
-    test = trainer.test(model, data, verbose=False)[0]
-    seconds = time.perf_counter() - started
-    return {
-        "valid": {metric: valid[f"valid/{metric}"] for metric in METRIC_MODES},
-        "test": {metric: test[f"test/{metric}"] for metric in METRIC_MODES},
-        "test_seconds": round(seconds, 4),
-    }
-
-
-def torch_device(device: str) -> torch.device:
-    """Returns the device that a name stands for.
-
-    Raises:
-        TrainingError: It is `cuda`, and this machine has no GPU that torch can use.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise TrainingError("--device must be a device of this machine, got 'cuda'. Torch finds no GPU; use --device cpu.")
-    return torch.device(device)
-
-
-def read_history(run: RunFolder) -> list[Row]:
-    """Returns the rows of history.csv.
-
-    Raises:
-        RunError: The file is missing or damaged.
-    """
-    path = run.path / "history.csv"
-    try:
-        with path.open(newline="") as file:
-            return [
-                {key: int(value) if key == "epoch" else float(value) for key, value in row.items()}
-                for row in csv.DictReader(file, strict=True)
-            ]
-    except OSError:
-        raise RunError(f"{run.path} must be a run folder with history.csv, got one without it. Train it first.") from None
-    except (TypeError, ValueError, csv.Error) as error:
-        raise RunError(f"{path} must be a whole CSV file, got {error}. Copy the run folder again.") from None
-
-
 def _prepare(experiment: Experiment, device: str, console: Console) -> tuple[TwoTowerData, DSSM]:
-    _quieten_lightning()
-    _trainer(experiment, device, callbacks=[], logger=False)
+    quieten_lightning()
+    make_trainer(experiment, device, callbacks=[], logger=False)
     with console.status(f"loading {experiment.data.name}"):
         data = load_data(experiment)
     model = build_model(experiment, data.schema)
@@ -173,22 +123,18 @@ def _fit_and_test(
     if console.is_terminal:
         callbacks.append(RichProgressBar(refresh_rate=20, leave=False))
     logger = TensorBoardLogger(run.path, name="", version="tensorboard")
-    trainer = _trainer(experiment, device, logger=logger, callbacks=[*callbacks, history, checkpoints])
+    trainer = make_trainer(experiment, device, logger=logger, callbacks=[*callbacks, history, checkpoints])
     with told_as_run_error(run.path, "a folder that can be written"):
         trainer.fit(model, data, ckpt_path=str(run.last) if resuming else None, weights_only=True)
 
     best = read_checkpoint(run.best)
     load_state(model, best["state_dict"], run.best)
     run.save_weights(model)
-    described = protocol(experiment, data)
     metrics = {
-        "protocol": described,
-        "fingerprint": fingerprint(described),
         "best_epoch": checkpoints.best_epoch,
         "epochs": len(history.rows),
         "train_seconds": round(sum(row["seconds"] for row in history.rows), 1),
-        **evaluate(model, data, experiment, device),
-        "baselines": baselines(data),
+        **measure(model, data, experiment, device),
     }
     run.write_json("metrics.json", metrics)
     curves = draw_curves({run.name: history.rows})
@@ -208,32 +154,3 @@ def _fit_and_test(
     console.print(result_table(metrics))
     console.print(f"report: {run.path / 'report.html'}", soft_wrap=True)
     return run
-
-
-def _trainer(experiment: Experiment, device: str, **arguments: Any) -> Trainer:
-    callbacks = arguments["callbacks"]
-    settings = {
-        "accelerator": "gpu" if torch_device(device).type == "cuda" else "cpu",
-        "devices": 1,
-        "max_epochs": experiment.training.max_epochs,
-        "enable_checkpointing": any(isinstance(callback, Checkpoint) for callback in callbacks),
-        "enable_model_summary": False,
-        "enable_progress_bar": any(isinstance(callback, RichProgressBar) for callback in callbacks),
-        "num_sanity_val_steps": 0,
-        **arguments,
-    }
-    try:
-        return Trainer(**(settings | experiment.trainer))
-    except (MisconfigurationException, TypeError, ValueError) as error:
-        expected = "arguments that pytorch_lightning.Trainer accepts"
-        raise ConfigError([Problem("trainer", expected, experiment.trainer, str(error))]) from error
-
-
-def _quieten_lightning() -> None:
-    """Leaves out Lightning's remarks on hardware and data loaders, which the summary replaces."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
-
-

@@ -94,7 +94,7 @@ def test_random_draws_every_part_from_everywhere():
 def test_temporal_follows_time_and_then_file_order(times):
     split = temporal_split(torch.zeros(len(times)), torch.tensor(times))
     order = sorted(range(len(times)), key=lambda row: (times[row], row))
-    train, valid = int(0.8 * len(times)), len(times) // 10
+    train, valid = len(times) * 8 // 10, len(times) // 10
     expected = [order[:train], order[train : train + valid], order[train + valid :]]
     assert rows(split) == [sorted(part) for part in expected]
 

@@ -1,0 +1,1 @@
+"""Measures throughput: suites for pytest-benchmark, run by `make bench`."""

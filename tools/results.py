@@ -1,0 +1,56 @@
+"""Records finished runs of shipped configs, and makes README's table of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from towerzoo.tools.cli import tells_errors
+
+BEGIN, END = "<!-- results:begin -->\n", "<!-- results:end -->\n"
+
+
+@click.group("results")
+def main() -> None:
+    """Keep configs/results.yaml, and the table that is made from it."""
+
+
+@main.command("add")
+@click.argument("runs", nargs=-1, required=True)
+@tells_errors
+def add(runs: tuple[str, ...]) -> None:
+    """Enter the test figures of finished RUNS, one a seed, into configs/results.yaml."""
+    from towerzoo.towers.records import add_run, read_records, write_records
+    from towerzoo.towers.run_folder import RunFolder
+
+    records = read_records()
+    for path in runs:
+        add_run(records, RunFolder.open(path))
+    write_records(records)
+    click.echo(f"recorded {len(runs)} runs")
+
+
+@main.command("table")
+@click.option(
+    "--write", type=click.Path(exists=True, path_type=Path), help="Put the table between the marks of this file."
+)
+@tells_errors
+def table(write: Path | None) -> None:
+    """Print the records as a Markdown table, or write it into a file."""
+    from towerzoo.registry.errors import RunError
+    from towerzoo.towers.records import read_records, results_table
+
+    text = results_table(read_records())
+    if write is None:
+        click.echo(text, nl=False)
+        return
+    before, begin, rest = write.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise RunError(f"{write} must hold the lines {BEGIN.strip()} and {END.strip()}, got none. Add them.")
+    write.write_text(f"{before}{BEGIN}{text}{END}{after}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Tests a finished run, or a checkpoint of a config."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from towerzoo.tools.cli import config_options, device_option, tells_errors
+
+
+@click.command("test")
+@click.argument("run_or_config")
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="Test this checkpoint of the CONFIG that is given.")
+@click.option("--check", is_flag=True, help="Exit with status 1 where a figure misses the config's record.")
+@device_option
+@config_options
+@tells_errors
+def main(run_or_config: str, checkpoint: Path | None, check: bool, device: str, overrides: tuple[str, ...]) -> None:
+    """Test RUN, the folder of a finished run, or a CONFIG with --checkpoint.
+
+    Prints loss, AUC and accuracy of the test split beside those of the baselines and of the config's record, and stores
+    them in the run's metrics.json, or beside the checkpoint.
+
+    \b
+    python tools/test.py runs/tanh_bn/2026-11-24T03-45-10 --check
+    python tools/test.py configs/tanh_bn.yaml --checkpoint best.ckpt
+    """
+    from rich.console import Console
+
+    from towerzoo.towers.evaluation import evaluate_checkpoint, evaluate_run
+    from towerzoo.towers.records import compare, read_records
+    from towerzoo.towers.run_folder import RunFolder
+    from towerzoo.towers.summary import record_table, result_table
+
+    console = Console(highlight=False)
+    if checkpoint is None:
+        run = RunFolder.open(run_or_config)
+        name = run.name
+        metrics = evaluate_run(run, overrides, device=device)
+    else:
+        name = Path(run_or_config).stem
+        metrics = evaluate_checkpoint(run_or_config, checkpoint, overrides, device=device)
+    console.print(result_table(metrics))
+    console.print(
+        f"scored {metrics['protocol']['events']['test'].partition(':')[0]} pairs in {metrics['test_seconds']:.3f} s"
+    )
+
+    record = read_records().get(name)
+    if record is None:
+        console.print(f"configs/results.yaml has no record of {name}.")
+        sys.exit(1 if check else 0)
+    comparisons = compare(metrics, record)
+    console.print(record_table(comparisons))
+    sys.exit(1 if check and not all(comparison.reached for comparison in comparisons) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""Tests a finished run, or a checkpoint of a config."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from towerzoo.datasets import TwoTowerData
+from towerzoo.registry.experiment import Experiment
+from towerzoo.towers.assembly import build_model, load_data, read_experiment
+from towerzoo.towers.baselines import baselines
+from towerzoo.towers.dssm import DSSM
+from towerzoo.towers.metrics import METRIC_MODES
+from towerzoo.towers.protocol import fingerprint, protocol
+from towerzoo.towers.run_folder import RunFolder, load_state, read_checkpoint
+from towerzoo.towers.run_tables import require_same_tables
+from towerzoo.towers.trainer import make_trainer, quieten_lightning, torch_device
+
+
+def evaluate_run(run: RunFolder, overrides: Sequence[str] = (), *, device: str) -> dict[str, Any]:
+    """Tests the weights of a finished run and stores the figures in its metrics.json.
+
+    Args:
+        run: The run.
+        overrides: `KEY.PATH=VALUE` texts, such as `data.root=...` on another machine.
+        device: `cpu`, `cuda` or `auto`.
+
+    Returns:
+        The run's metrics.json.
+
+    Raises:
+        TowerZooError: A file of the run is missing or damaged, or the data is not that of the run.
+    """
+    metrics = run.read_json("metrics.json")
+    experiment, _ = read_experiment(run.config, overrides)
+    torch_device(device)
+    data = load_data(experiment)
+    require_same_tables(run, data.schema)
+    model = build_model(experiment, data.schema)
+    run.load_weights(model)
+    metrics |= measure(model, data, experiment, device)
+    run.write_json("metrics.json", metrics)
+    return metrics
+
+
+def evaluate_checkpoint(config: str, checkpoint: Path, overrides: Sequence[str] = (), *, device: str) -> dict[str, Any]:
+    """Tests the weights of a checkpoint on the data of a config, and stores the figures beside the checkpoint.
+
+    Args:
+        config: A YAML file or the name of a shipped config.
+        checkpoint: A checkpoint that was trained with this config and data; the figures go to `NAME.metrics.json`.
+        overrides: `KEY.PATH=VALUE` texts.
+        device: `cpu`, `cuda` or `auto`.
+
+    Raises:
+        TowerZooError: The checkpoint is missing, damaged or of another architecture, or the config or data is wrong.
+    """
+    experiment, _ = read_experiment(config, overrides)
+    torch_device(device)
+    state = read_checkpoint(checkpoint)["state_dict"]
+    data = load_data(experiment)
+    model = build_model(experiment, data.schema)
+    load_state(model, state, checkpoint)
+    metrics = measure(model, data, experiment, device)
+    RunFolder(checkpoint.parent).write_json(f"{checkpoint.stem}.metrics.json", metrics)
+    return metrics
+
+
+def measure(model: DSSM, data: TwoTowerData, experiment: Experiment, device: str) -> dict[str, Any]:
+    """Returns the protocol, and on it the figures of a model (`valid`, `test`) and of the baselines.
+
+    `test_seconds` is the time from encoding the first user to the last metric of the test split.
+    """
+    quieten_lightning()
+    trainer = make_trainer(experiment, device, logger=False, callbacks=[])
+    valid = trainer.validate(model, data, verbose=False)[0]
+    started = time.perf_counter()
+    test = trainer.test(model, data, verbose=False)[0]
+    seconds = time.perf_counter() - started
+    described = protocol(experiment, data)
+    return {
+        "protocol": described,
+        "fingerprint": fingerprint(described),
+        "valid": {metric: valid[f"valid/{metric}"] for metric in METRIC_MODES},
+        "test": {metric: test[f"test/{metric}"] for metric in METRIC_MODES},
+        "test_seconds": round(seconds, 4),
+        "baselines": baselines(data),
+    }
