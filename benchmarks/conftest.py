@@ -17,7 +17,6 @@ PAIRS = pytest.StashKey[list[Pair]]()
 def overrides() -> list[str]:
     """Overrides that make the shipped configs run here: generated data of MovieLens-1M's size where that is absent."""
     if (Path(os.environ.get("TOWERZOO_DATA", "/nowhere")) / "ml-1m").is_dir():
-        read_experiment("configs/tanh_bn.yaml")
         return []
     world = (
         "{name: synthetic, users: 6040, items: 3706, interactions: 1000209, label: {positive_from: 4}, split: random}"

@@ -24,8 +24,8 @@ POOLINGS: Final = Registry(
 )
 ENCODERS: Final = Registry(
     "encoder",
-    "called with the feature's column (a datasets.Column), and returns an nn.Module with an out_features attribute that "
-    "maps the column's values (B,) or (B, L) to (B, out_features)",
+    "called with the feature's column (a datasets.Column), and returns an nn.Module with an out_features attribute "
+    "that maps the column's values (B,) or (B, L) to (B, out_features)",
     context=("column",),
     key="encoder",
 )
@@ -36,8 +36,8 @@ INITIALIZERS: Final = Registry(
 )
 SCORES: Final = Registry(
     "score",
-    "called with n_users and n_items (rows of the star schema), and returns an nn.Module that maps user_vectors (B, D), "
-    "item_vectors (B, D), user and item rows (B,) to logits (B,)",
+    "called with n_users and n_items (rows of the star schema), and returns an nn.Module that maps user_vectors "
+    "(B, D), item_vectors (B, D), user and item rows (B,) to logits (B,)",
     context=("n_users", "n_items"),
 )
 LOSSES: Final = Registry(

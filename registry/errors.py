@@ -27,7 +27,7 @@ class TrainingError(TowerZooError):
     """Training that cannot start or go on: no such device, a loss that is not finite."""
 
 
-class TrainingInterrupted(TowerZooError):
+class TrainingInterrupted(TowerZooError):  # noqa: N818  (a signal is no error)
     """Training stopped by a signal; the run folder can be resumed.
 
     Attributes:
@@ -104,9 +104,29 @@ def name_hint(name: object, names: Iterable[str], label: str) -> str:
         "Did you mean 'mean'? Registered: mean, sum."
     """
     known = sorted(names)
-    near = difflib.get_close_matches(str(name), known, n=1)
+    near = nearest(name, known)
     listed = f"{label}: {', '.join(known) or 'none'}."
-    return f"Did you mean {near[0]!r}? {listed}" if near else listed
+    return f"Did you mean {near!r}? {listed}" if near else listed
+
+
+def nearest(name: object, names: Iterable[str]) -> str | None:
+    """Returns the name whose spelling is nearest, leaving case and underscores aside, if one is near.
+
+    Example:
+        >>> nearest("XavierNormal", ["xavier-normal", "normal"])
+        'xavier-normal'
+        >>> nearest("bce", ["bce-with-logits"])
+        'bce-with-logits'
+    """
+    spellings = {_folded(known): known for known in names}
+    wanted = _folded(str(name))
+    near = difflib.get_close_matches(wanted, spellings, n=1)
+    longer = [spelling for spelling in sorted(spellings, key=len) if len(wanted) > 2 and spelling.startswith(wanted)]
+    return next((spellings[spelling] for spelling in [*near, *longer]), None)
+
+
+def _folded(name: str) -> str:
+    return name.lower().replace("_", "-").replace(" ", "-")
 
 
 def _shorten(text: str, limit: int = 120) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from towerzoo.registry.catalogue import BLOCKS, DATASETS, ENCODERS, INITIALIZERS, LOSSES, OPTIMIZERS, SCORES, SPLITS
-from towerzoo.registry.ranges import Count, Seed, WholeNumber
+from towerzoo.registry.ranges import Count, Finite, Seed, WholeNumber
 from towerzoo.registry.registry import Registry, Spec
 
 
@@ -26,7 +26,7 @@ class LabelRule(Section):
     """
 
     column: str = "rating"
-    positive_from: float
+    positive_from: Finite
 
 
 class Data(Section):
@@ -70,12 +70,6 @@ class Tower(Section):
     block: Annotated[Spec, BLOCKS] | None = None
     widths: list[Count] = Field(default_factory=list)
     init: Annotated[Spec, INITIALIZERS] = "torch-default"
-
-    @model_validator(mode="after")
-    def _block_and_widths_go_together(self) -> Tower:
-        if (self.block is None) != (not self.widths):
-            raise ValueError("given both block and widths, or neither of them")
-        return self
 
 
 class EarlyStopping(Section):
@@ -128,10 +122,3 @@ class Experiment(Section):
     optimizer: Annotated[Spec, OPTIMIZERS]
     training: Training = Training()
     trainer: dict[str, Any] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _towers_meet(self) -> Experiment:
-        widths = [tower.widths[-1] for tower in (self.user_tower, self.item_tower) if tower.widths]
-        if len(set(widths)) > 1:
-            raise ValueError("built of two towers whose last widths are equal, so that their vectors can be compared")
-        return self

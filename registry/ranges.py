@@ -26,3 +26,6 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 """A finite number of at least 0: weight decay."""
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+"""A finite number: thresholds."""

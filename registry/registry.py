@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -68,9 +69,14 @@ class Registry:
         """Returns a decorator that enters a class or function under `name` and hands it back unchanged.
 
         Raises:
-            RegistryError: The name is taken (the message names both places), or the part does not take the
-                context arguments of this registry.
+            RegistryError: The name is no text or is taken (the message names both places), or the part cannot be called
+                with keywords, the context arguments of this registry among them.
         """
+        if not isinstance(name, str):
+            raise RegistryError(
+                f"{self.kind} name must be text, got {name!r}. "
+                f"Write the name in brackets: @{self.kind.upper()}S.register('a-name')."
+            )
 
         def enter(part: _Part) -> _Part:
             if name in self._parts:
@@ -86,6 +92,12 @@ class Registry:
                     f"{place(part)}: {self.kind} {name!r} must be callable with {', '.join(self.context)}, "
                     f"got a signature without {', '.join(missing)}. A {self.kind} is {self.contract}."
                 )
+            nameless = [p.name for p in accepted.values() if p.kind is p.POSITIONAL_ONLY or p.name == self.key]
+            if nameless:
+                raise RegistryError(
+                    f"{place(part)}: {self.kind} {name!r} must be callable with keywords other than {self.key!r}, "
+                    f"got {inspect.signature(part)}. Rename {nameless[0]}, and move it behind any `/`."
+                )
             self._parts[name] = part
             return part
 
@@ -97,13 +109,17 @@ class Registry:
         Raises:
             RegistryError: There is none; the message gives the nearest name and all names.
         """
-        if name not in self._parts:
+        if name not in self:
             hint = name_hint(name, self._parts, "Registered")
             raise RegistryError(f"{self.kind} must be a registered {self.kind}, got {name!r}. {hint}")
         return self._parts[name]
 
     def build(self, spec: Spec, **context: Any) -> Any:
-        """Calls the part that `spec` names with the context and the spec's parameters."""
+        """Calls the part that `spec` names with the context and the spec's parameters.
+
+        Raises:
+            RegistryError: The spec names no part, or one that is not registered.
+        """
         name, parameters = self.split(spec)
         return self.get(name)(**context, **parameters)
 
@@ -118,7 +134,14 @@ class Registry:
         """
         if isinstance(spec, str):
             return spec, {}
+        if not isinstance(spec, Mapping) or self.key not in spec:
+            hint = name_hint("", self._parts, "Registered")
+            raise RegistryError(f"{self.kind} must be {self.expected()}, got {spec!r}. {hint}")
         return spec[self.key], {key: value for key, value in spec.items() if key != self.key}
+
+    def expected(self) -> str:
+        """Returns what a spec must be, in the words of messages."""
+        return f"the name of a registered {self.kind}, or a mapping with {self.key!r}"
 
     def names(self) -> tuple[str, ...]:
         """Returns all registered names in alphabetical order."""
@@ -127,6 +150,14 @@ class Registry:
     def parameters(self, name: str) -> tuple[Parameter, ...]:
         """Returns the YAML parameters of a part: its signature without the context arguments."""
         return _parameters(self.get(name), self.context)
+
+    def takes_any(self, name: str) -> bool:
+        """Returns whether a part takes `**kwargs`, and so parameters of any name."""
+        return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(self.get(name)).parameters.values())
+
+    def forget(self, module: str) -> None:
+        """Removes the parts that a module has registered."""
+        self._parts = {name: part for name, part in self._parts.items() if getattr(part, "__module__", None) != module}
 
     def describe(self, name: str) -> str:
         """Returns a part's intent: the first line of its docstring."""
@@ -137,7 +168,7 @@ class Registry:
         return core_schema.any_schema()
 
     def __contains__(self, name: object) -> bool:
-        return name in self._parts
+        return isinstance(name, str) and name in self._parts
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
@@ -156,17 +187,31 @@ def place(part: Callable[..., Any]) -> str:
 
 @functools.cache
 def _parameters(part: Callable[..., Any], context: tuple[str, ...]) -> tuple[Parameter, ...]:
-    function = part.__init__ if inspect.isclass(part) else part  # type: ignore[misc]
-    hints = typing.get_type_hints(function, include_extras=True)
-    return tuple(
-        Parameter(parameter.name, hints.get(parameter.name, Any), parameter.default)
+    parameters = [
+        parameter
         for parameter in inspect.signature(part).parameters.values()
         if parameter.name not in context and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
-    )
+    ]
+    # Context arguments are left out: their types may be imported for type checkers only.
+    annotations = {p.name: p.annotation for p in parameters if p.annotation is not p.empty}
+    hints = _evaluated(part, annotations)
+    return tuple(Parameter(p.name, hints.get(p.name, Any), p.default) for p in parameters)
+
+
+def _evaluated(part: Callable[..., Any], annotations: dict[str, Any]) -> dict[str, Any]:
+    function = inspect.unwrap(part.__init__ if inspect.isclass(part) else part)
+    holder = types.SimpleNamespace(__annotations__=annotations)
+    try:
+        return typing.get_type_hints(holder, globalns=getattr(function, "__globals__", {}), include_extras=True)
+    except NameError as error:
+        raise RegistryError(
+            f"{place(part)}: the annotations of {part.__qualname__} must be names of its module, got {error.name!r}. "
+            "Import it outside `if TYPE_CHECKING:`; parameters are checked by their annotations."
+        ) from error
 
 
 def registry_of(annotation: Any) -> Registry | None:
-    """Returns the registry in an annotation such as `Annotated[Spec, BLOCKS]`, which marks a value that names a part."""
+    """Returns the registry in an annotation such as `Annotated[Spec, BLOCKS]`, which marks the value as a part's."""
     if typing.get_origin(annotation) is Annotated:
         return next((extra for extra in typing.get_args(annotation)[1:] if isinstance(extra, Registry)), None)
     return None

@@ -25,15 +25,23 @@ from towerzoo.towers.tower import Tower
 
 TRAINER_KEYS_SET_ELSEWHERE = {
     "accelerator": "Use --device.",
+    "barebones": "TowerZoo logs and saves every epoch.",
     "callbacks": "",
+    "check_val_every_n_epoch": "TowerZoo validates after every epoch.",
     "default_root_dir": "Use --out.",
     "devices": "TowerZoo trains on one device.",
     "enable_checkpointing": "",
     "fast_dev_run": "Use --fast-dev-run.",
+    "limit_test_batches": "Results are those of whole splits; use --fast-dev-run to try a config out.",
+    "limit_val_batches": "Results are those of whole splits; use --fast-dev-run to try a config out.",
     "logger": "",
     "max_epochs": "Set training.max_epochs.",
+    "max_steps": "TowerZoo trains whole epochs; set training.max_epochs or trainer.limit_train_batches.",
+    "max_time": "TowerZoo trains whole epochs; set training.max_epochs.",
     "num_nodes": "TowerZoo trains on one device.",
+    "overfit_batches": "Results are those of whole splits; set trainer.limit_train_batches.",
     "strategy": "TowerZoo trains on one device.",
+    "val_check_interval": "TowerZoo validates after every epoch.",
 }
 """Arguments of the Trainer that TowerZoo gives itself, and what a person should use instead."""
 

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from towerzoo.registry.checks import check_experiment
+from towerzoo.registry.experiment import Experiment
+from towerzoo.registry.yaml_file import read_yaml
+
+
+@pytest.fixture
+def experiment(good: str) -> Experiment:
+    return check_experiment(read_yaml(good.replace("name: synthetic", "name: synthetic\n  users: 50"), "m.yaml"))
+
+
+def test_a_dataset_is_its_name_with_its_own_parameters_only(experiment: Experiment) -> None:
+    spec = experiment.data.dataset
+    assert isinstance(spec, dict)
+    assert (spec["name"], spec["users"]) == ("synthetic", 50)
+    assert not {"label", "split", "batch_size", "fit_on"} & set(spec)
+
+
+def test_an_experiment_cannot_be_changed(experiment: Experiment) -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        experiment.seed = 1  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="frozen"):
+        experiment.data.batch_size = 1  # type: ignore[misc]
+
+
+def test_equality_is_that_of_all_settings(experiment: Experiment) -> None:
+    content = experiment.model_dump()
+    assert Experiment.model_validate(content) == experiment
+    content["data"]["users"] = 51
+    assert Experiment.model_validate(content) != experiment
+
+
+def test_defaults_are_not_shared(good: str) -> None:
+    one, two = (check_experiment(read_yaml(good, "m.yaml")) for _ in range(2))
+    one.trainer["precision"] = 16
+    one.data.split["fractions"][0] = 0.5  # type: ignore[index]
+    assert two.trainer == {}
+    again = check_experiment(read_yaml(good, "m.yaml"))
+    assert again.data.split["fractions"] == [0.8, 0.1, 0.1]  # type: ignore[index]

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import functools
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import pytest
+
+from towerzoo.registry.errors import RegistryError
+from towerzoo.registry.ranges import Count
+from towerzoo.registry.registry import REQUIRED, Registry, registry_of
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+
+@pytest.fixture
+def blocks() -> Registry:
+    return Registry("block", "called with in_features, and returns a layer", context=("in_features",))
+
+
+def layer(
+    in_features: int, *, width: Count = 4, copy: bool = False, schema: str = "s", _x: Any = None
+) -> tuple[Any, ...]:
+    """A layer of a width.
+
+    And more about it.
+    """
+    return in_features, width, copy, schema, _x
+
+
+class Layer:
+    def __init__(self, in_features: int, *, width: Count) -> None:
+        self.shape = (in_features, width)
+
+
+def test_a_part_is_registered_unchanged_found_described_and_built(blocks: Registry) -> None:
+    assert blocks.register("layer")(layer) is layer
+    assert blocks.register("a-class")(Layer) is Layer
+    assert blocks.get("layer") is layer
+    assert blocks.names() == tuple(blocks) == ("a-class", "layer")
+    assert "layer" in blocks
+    assert "other" not in blocks
+    assert ["layer"] not in blocks
+    assert blocks.describe("layer") == "A layer of a width."
+    assert blocks.describe("a-class") == "(no docstring)"
+    assert blocks.build("layer", in_features=3) == (3, 4, False, "s", None)
+    assert blocks.build({"name": "layer", "copy": True, "_x": 1}, in_features=3) == (3, 4, True, "s", 1)
+    assert blocks.build({"name": "a-class", "width": 2}, in_features=3).shape == (3, 2)
+    assert repr(blocks) == "Registry('block', 2 parts)"
+
+
+def test_parameters_are_the_signature_without_context_and_with_evaluated_annotations(blocks: Registry) -> None:
+    blocks.register("layer")(layer)
+    blocks.register("a-class")(Layer)
+    assert [(p.name, p.annotation, p.default) for p in blocks.parameters("layer")] == [
+        ("width", Count, 4), ("copy", bool, False), ("schema", str, "s"), ("_x", Any, None),
+    ]  # fmt: skip
+    assert [(p.annotation, p.default) for p in blocks.parameters("a-class")] == [(Count, REQUIRED)]
+
+
+def test_parameters_of_wrapped_partial_and_open_parts(blocks: Registry) -> None:
+    @functools.wraps(layer)
+    def wrapped(*arguments: Any, **parameters: Any) -> Any:
+        return layer(*arguments, **parameters)
+
+    def takes_anything(**parameters: Any) -> dict[str, Any]:
+        return parameters
+
+    blocks.register("wrapped")(wrapped)
+    blocks.register("partial")(functools.partial(layer, schema="t"))
+    blocks.register("open")(takes_anything)
+    assert [p.name for p in blocks.parameters("wrapped")] == ["width", "copy", "schema", "_x"]
+    assert blocks.build("partial", in_features=1) == (1, 4, False, "t", None)
+    assert blocks.parameters("open") == ()
+    assert [blocks.takes_any(name) for name in ("open", "partial")] == [True, False]
+    assert blocks.build({"name": "open", "depth": 2}, in_features=1) == {"in_features": 1, "depth": 2}
+
+
+def test_types_for_type_checkers_only_are_fine_for_context_and_refused_for_parameters(blocks: Registry) -> None:
+    def context_only(in_features: Decimal, *, width: int = 1) -> None: ...
+    def parameter(in_features: int, *, width: Decimal) -> None: ...
+
+    blocks.register("fine")(context_only)
+    blocks.register("refused")(parameter)
+    assert [p.annotation for p in blocks.parameters("fine")] == [int]
+    message = (
+        r"test_registry.py:\d+: the annotations of .*parameter must be names of its module, got 'Decimal'. Import it"
+    )
+    with pytest.raises(RegistryError, match=message):
+        blocks.parameters("refused")
+
+
+def test_a_second_registration_names_both_places(blocks: Registry) -> None:
+    blocks.register("layer")(layer)
+    message = (
+        r"test_registry.py:\d+: block name must be new, got 'layer'. "
+        r"It is registered already at .*test_registry.py:\d+; choose another name."
+    )
+    with pytest.raises(RegistryError, match=message):
+        blocks.register("layer")(Layer)
+    assert blocks.get("layer") is layer
+
+
+def test_places_of_parts_without_source_are_their_names(blocks: Registry) -> None:
+    namespace: dict[str, Any] = {"__name__": "notebook"}
+    exec("def made(): ...", namespace)
+    registry = Registry("thing", "anything")
+    registry.register("it")(namespace["made"])
+    with pytest.raises(RegistryError, match=r"notebook\.made: thing name must be new, got 'it'.* at notebook\.made;"):
+        registry.register("it")(namespace["made"])
+
+
+def needs_other_names(features: int) -> None: ...
+def positional(in_features: int, width: int = 1, /) -> None: ...
+def takes_name(in_features: int, *, name: str) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        (needs_other_names, "must be callable with in_features, got a signature without in_features. "
+                            "A block is called with in_features, and returns a layer."),
+        (positional, r"must be callable with keywords other than 'name', got \(in_features: .*Rename in_features"),
+        (takes_name, r"must be callable with keywords other than 'name', got \(in_features: .*Rename name"),
+    ],
+)  # fmt: skip
+def test_parts_that_cannot_be_called_are_refused(blocks: Registry, part: Any, message: str) -> None:
+    with pytest.raises(RegistryError, match=rf"test_registry.py:\d+: block 'x' {message}"):
+        blocks.register("x")(part)
+    assert blocks.names() == ()
+
+
+def test_a_decorator_without_brackets_is_refused(blocks: Registry) -> None:
+    with pytest.raises(RegistryError, match=r"block name must be text, got <function .*@BLOCKS.register\('a-name'\)"):
+        blocks.register(layer)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("layr", "block must be a registered block, got 'layr'. Did you mean 'layer'\\? Registered: layer."),
+        ({"name": ["layer"]}, r"block must be a registered block, got \['layer'\]"),
+        ({"width": 3}, "block must be the name of a registered block, or a mapping with 'name', got {'width': 3}. Reg"),
+        (None, "block must be the name of a registered block, or a mapping with 'name', got None. Registered: layer"),
+    ],
+)
+def test_specs_that_name_no_part_are_refused(blocks: Registry, spec: Any, message: str) -> None:
+    blocks.register("layer")(layer)
+    with pytest.raises(RegistryError, match=message):
+        blocks.build(spec, in_features=1)
+
+
+def test_forgetting_a_module_removes_its_parts_only(blocks: Registry) -> None:
+    blocks.register("layer")(layer)
+    blocks.register("partial")(functools.partial(layer))
+    blocks.forget("another")
+    assert blocks.names() == ("layer", "partial")
+    blocks.forget(__name__)
+    assert "layer" not in blocks
+
+
+def test_the_registry_in_an_annotation(blocks: Registry) -> None:
+    assert registry_of(Annotated[str, "text", blocks]) is blocks
+    assert registry_of(Annotated[str, "text"]) is None
+    assert registry_of(str) is None
+
+
+def test_importing_the_registry_loads_no_heavy_library() -> None:
+    modules = "config, checks, experiment, expectations, imports, yaml_file, ranges, errors"
+    heavy = "'torch', 'pandas', 'numpy', 'pyarrow', 'pytorch_lightning', 'torchmetrics', 'matplotlib'"
+    code = f"import sys; from towerzoo.registry import {modules}; print(sorted({{{heavy}}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

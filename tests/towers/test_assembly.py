@@ -1,0 +1,100 @@
+"""Of assembly, `read_experiment`: what is checked beyond the schema, and that all problems come at once."""
+
+# ruff: noqa: E501  (messages are told as they stand, in tables)
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from towerzoo.registry.config import shipped_configs
+from towerzoo.registry.errors import ConfigError
+from towerzoo.towers.assembly import TRAINER_KEYS_SET_ELSEWHERE, read_experiment
+
+USER_FEATURES = "age, gender, occupation, user_id"
+
+
+def complaints(*overrides: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        read_experiment("quickstart", overrides)
+    return [str(problem) for problem in caught.value.problems]
+
+
+@pytest.mark.parametrize("file", shipped_configs(), ids=lambda file: file.stem)
+def test_shipped_configs_have_no_problem(file: Path) -> None:
+    experiment, document = read_experiment(file)
+    assert document.problems == []
+    assert experiment.item_tower.features["genres"]["encoder"] == "embedding-bag"  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("user_tower.features.gendr={encoder: embedding, dim: 2}", "--set: user_tower.features.gendr must be a feature of the "
+         f"synthetic dataset's users, got 'gendr'.\n    Did you mean 'gender'? Features: {USER_FEATURES}."),
+        ("item_tower.features.age={encoder: embedding, dim: 2}", "--set: item_tower.features.age must be a feature of the synthetic "
+         "dataset's items, got 'age'.\n    Features: genres, movie_id."),
+        ("data.label.column=ratng", "--set: data.label.column must be a measure of the dataset, got 'ratng'.\n    Did you mean "
+         "'rating'? Measures: probability, rating."),
+        ("trainer.precison=3", "--set: trainer.precison must be an argument of pytorch_lightning.Trainer, got 'precison'.\n"
+         "    Did you mean 'precision'? Arguments: accumulate_grad_batches, "),
+        ("trainer.self=3", "--set: trainer.self must be an argument of pytorch_lightning.Trainer, got 'self'."),
+        ("trainer=3", "--set: trainer must be a mapping, got 3."),
+        ("data.users=x", "--set: data.users must be a whole number >= 1, got 'x'."),
+        ("data.label=3", "--set: data.label must be a mapping with positive_from, got 3."),
+        ("user_tower=3", "--set: user_tower must be a mapping with features, got 3."),
+        ("user_tower.features=3", "--set: user_tower.features must be a mapping, got 3."),
+        ("data=3", "--set: data must be a mapping with name, label, split, got 3."),
+    ],
+)  # fmt: skip
+def test_one_mistake_gives_one_message(override: str, message: str) -> None:
+    assert [told[: len(message)] for told in complaints(override)] == [message]
+
+
+@pytest.mark.parametrize("key", TRAINER_KEYS_SET_ELSEWHERE)
+def test_what_towerzoo_gives_the_trainer_itself_is_refused_with_what_to_use(key: str) -> None:
+    hint = TRAINER_KEYS_SET_ELSEWHERE[key] or "TowerZoo sets this itself; remove it."
+    message = f"--set: trainer.{key} must be an argument that TowerZoo leaves to you, got {key!r}.\n    {hint}"
+    assert complaints(f"trainer.{key}=1") == [message]
+
+
+def test_arguments_of_the_trainer_pass_as_they_stand() -> None:
+    experiment, _ = read_experiment("quickstart", ["trainer={precision: 16-mixed, gradient_clip_val: 0.5}"])
+    assert experiment.trainer == {"precision": "16-mixed", "gradient_clip_val": 0.5}
+
+
+CONFIG = """\
+seed: -1
+data:
+  name: synthetic
+  rooot: x
+  label: {column: stars, positive_from: 4}
+  split: {name: random, fractions: [0.8, 0.1]}
+user_tower:
+  features:
+    gendr: {encoder: embedding, dim: 8}
+  widths: [8]
+item_tower:
+  features:
+    genres: {encoder: embedding-bag, dim: 8, pooling: maen}
+  block: linear-act-dropout
+  widths: [9]
+score: cosine
+loss: bce
+optimizer: {name: adam, lr: 0}
+trainer: {logger: true, precison: 16}
+"""
+
+
+def test_all_problems_come_at_once_in_the_order_of_their_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text(CONFIG)
+    with pytest.raises(
+        ConfigError, match=r"^The config has 12 problems\.\nmine\.yaml:1: seed must be a whole"
+    ) as caught:
+        read_experiment("mine.yaml")
+    assert [problem.where.removeprefix("mine.yaml:") for problem in caught.value.problems] == [
+        "1: seed", "4: data.rooot", "5: data.label.column", "6: data.split.fractions", "7: user_tower.block",
+        "9: user_tower.features.gendr", "13: item_tower.features.genres.pooling", "15: item_tower.widths", "17: loss",
+        "18: optimizer.lr", "19: trainer.logger", "19: trainer.precison",
+    ]  # fmt: skip
