@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pytorch_lightning import Trainer
 
+import towerzoo.towers  # noqa: F401  (registers the parts over whose names tests are parametrised)
 from towerzoo.datasets import StarSchema, Synthetic
 from towerzoo.registry.experiment import Experiment
 
@@ -26,7 +27,11 @@ def make_experiment() -> Callable[..., Experiment]:
     """Makes an experiment on the world, with any of its sections replaced and `data` merged."""
 
     def make(*, data: dict[str, Any] | None = None, **sections: Any) -> Experiment:
-        tower = {"block": {"name": "linear-bn-tanh-dropout", "dropout": 0.5}, "widths": [16, 8], "init": "xavier-normal"}
+        tower = {
+            "block": {"name": "linear-bn-tanh-dropout", "dropout": 0.5},
+            "widths": [16, 8],
+            "init": "xavier-normal",
+        }
         embedding = {"encoder": "embedding", "dim": 4}
         bag = {"encoder": "embedding-bag", "dim": 4, "max_length": 6, "pooling": "mean"}
         standard: dict[str, Any] = {

@@ -30,22 +30,25 @@ def main(runs: tuple[str, ...], out: Path) -> None:
     from towerzoo.towers.curves import draw_curves
     from towerzoo.towers.history import read_history
     from towerzoo.towers.protocol import require_same_protocol
-    from towerzoo.towers.run_folder import RunFolder, told_as_run_error
+    from towerzoo.towers.run_folder import RunFolder, write_whole
     from towerzoo.towers.summary import runs_table
 
-    folders = [RunFolder.open(path) for path in runs]
+    distinct = dict.fromkeys(Path(path).resolve() for path in runs)
+    # The shortest of these that tells all runs apart: the config, the time as well, the path.
+    folders = [RunFolder.open(path) for path in distinct]
     names = [folder.name for folder in folders]
-    labels = [
-        name if names.count(name) == 1 else f"{name} {folder.path.name}"
-        for name, folder in zip(names, folders, strict=True)
-    ]
-    metrics = {label: folder.read_json("metrics.json") for label, folder in zip(labels, folders, strict=True)}
+    timed = [f"{name} {folder.path.name}" for name, folder in zip(names, folders, strict=True)]
+    styles = (names, timed, [str(folder.path) for folder in folders])
+    labels = next(style for style in styles if len(set(style)) == len(style))
+    by_label = dict(zip(labels, folders, strict=True))
+
+    keys = ("protocol", "test", "best_epoch")
+    metrics = {label: run.read_json("metrics.json", *keys) for label, run in by_label.items()}
     require_same_protocol({label: values["protocol"] for label, values in metrics.items()})
-    picture = draw_curves({label: read_history(folder) for label, folder in zip(labels, folders, strict=True)})
+    picture = draw_curves({label: read_history(run) for label, run in by_label.items()})
     console = Console(highlight=False)
     console.print(runs_table(metrics))
-    with told_as_run_error(out, "a file that can be written"):
-        out.write_bytes(picture)
+    write_whole(out, picture)
     console.print(f"curves: {out}", soft_wrap=True)
 
 

@@ -28,28 +28,35 @@ def add(runs: tuple[str, ...]) -> None:
     for path in runs:
         add_run(records, RunFolder.open(path))
     write_records(records)
-    click.echo(f"recorded {len(runs)} runs")
+    click.echo(f"recorded {len(runs)} {'run' if len(runs) == 1 else 'runs'}")
 
 
 @main.command("table")
 @click.option(
-    "--write", type=click.Path(exists=True, path_type=Path), help="Put the table between the marks of this file."
+    "--write",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Put the table between the marks of this file.",
 )
 @tells_errors
 def table(write: Path | None) -> None:
     """Print the records as a Markdown table, or write it into a file."""
     from towerzoo.registry.errors import RunError
     from towerzoo.towers.records import read_records, results_table
+    from towerzoo.towers.run_folder import write_whole
 
     text = results_table(read_records())
     if write is None:
         click.echo(text, nl=False)
         return
-    before, begin, rest = write.read_text().partition(BEGIN)
+    before, begin, rest = write.read_text(encoding="utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise RunError(f"{write} must hold the lines {BEGIN.strip()} and {END.strip()}, got none. Add them.")
-    write.write_text(f"{before}{BEGIN}{text}{END}{after}")
+        missing = " and ".join(mark.strip() for mark, found in ((BEGIN, begin), (END, end)) if not found)
+        raise RunError(
+            f"{write} must hold the lines {BEGIN.strip()} and, below it, {END.strip()}, got no {missing}. "
+            "Add them where the table shall stand."
+        )
+    write_whole(write, f"{before}{BEGIN}{text}{END}{after}")
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ def main(run_or_config: str, checkpoint: Path | None, check: bool, device: str, 
     """
     from rich.console import Console
 
+    from towerzoo.registry.errors import RunError
     from towerzoo.towers.evaluation import evaluate_checkpoint, evaluate_run
     from towerzoo.towers.records import compare, read_records
     from towerzoo.towers.run_folder import RunFolder
@@ -40,6 +41,10 @@ def main(run_or_config: str, checkpoint: Path | None, check: bool, device: str, 
         name = run.name
         metrics = evaluate_run(run, overrides, device=device)
     else:
+        if Path(run_or_config).is_dir():
+            raise RunError(
+                f"CONFIG must be a file to test --checkpoint with, got {run_or_config!r}. Leave out --checkpoint."
+            )
         name = Path(run_or_config).stem
         metrics = evaluate_checkpoint(run_or_config, checkpoint, overrides, device=device)
     console.print(result_table(metrics))
@@ -51,7 +56,13 @@ def main(run_or_config: str, checkpoint: Path | None, check: bool, device: str, 
     if record is None:
         console.print(f"configs/results.yaml has no record of {name}.")
         sys.exit(1 if check else 0)
-    comparisons = compare(metrics, record)
+    try:
+        comparisons = compare(metrics, record)
+    except RunError as error:
+        if check:
+            raise
+        console.print(f"not compared with the record of {name}: {error}", soft_wrap=True)
+        return
     console.print(record_table(comparisons))
     sys.exit(1 if check and not all(comparison.reached for comparison in comparisons) else 0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import types
 import typing
 from typing import Any
@@ -39,8 +40,7 @@ def main(kinds: tuple[str, ...]) -> None:
         for name in registry:
             click.echo(f"  {name}: {registry.describe(name)}")
             for parameter in registry.parameters(name):
-                required = parameter.default is inspect.Parameter.empty
-                default = "required" if required else f"default {parameter.default!r}"
+                default = _default_text(parameter.default)
                 click.echo(f"      {parameter.name} ({_type_text(parameter.annotation)}, {default})")
         if not registry.names():
             click.echo("  none yet")
@@ -48,6 +48,13 @@ def main(kinds: tuple[str, ...]) -> None:
         click.secho("configs", bold=True)
         for file in shipped_configs():
             click.echo(f"  {file.stem}: {file.read_text().splitlines()[0].removeprefix('# ')}")
+
+
+def _default_text(default: Any) -> str:
+    """Returns a default as a YAML writer would write it."""
+    if default is inspect.Parameter.empty:
+        return "required"
+    return f"default {json.dumps(default) if default is None or isinstance(default, bool) else repr(default)}"
 
 
 def _type_text(annotation: Any) -> str:
@@ -72,7 +79,7 @@ def _type_text(annotation: Any) -> str:
         return " or ".join(repr(argument) for argument in arguments)
     if origin in (list, tuple):
         return f"list of {_type_text(arguments[0])}"
-    names = {int: "whole number", float: "number", str: "text", bool: "true or false", type(None): "null"}
+    names = {int: "whole number", float: "number", str: "text", bool: "true or false", type(None): "null", Any: "any"}
     return names.get(annotation, getattr(annotation, "__name__", "any"))
 
 

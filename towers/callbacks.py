@@ -78,7 +78,7 @@ class EpochCheckpoints(Checkpoint):
 
 
 class FiniteLoss(Callback):
-    """Stops training when the loss is no longer a number, and names the step.
+    """Stops training when the loss is no longer a number, and names the optimizer's step, counted from 1.
 
     Losses are looked at every `EVERY` steps and before validation, so that a GPU is not waited for in each step.
     """
@@ -87,14 +87,16 @@ class FiniteLoss(Callback):
 
     def __init__(self) -> None:
         self._losses: list[Tensor] = []
-        self._first_step = 0
+        self._steps: list[int] = []
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Notes the step, of which several batches may be part."""
+        self._steps.append(trainer.global_step + 1)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Keeps the step's loss, and looks at those that are kept when it is time."""
-        if not self._losses:
-            self._first_step = trainer.global_step
         self._losses.append(outputs["loss"].detach())
         if len(self._losses) < self.EVERY and batch_idx + 1 != trainer.num_training_batches:
             return
@@ -103,10 +105,11 @@ class FiniteLoss(Callback):
             offset = int((~finite).nonzero()[0])
             raise TrainingError(
                 f"the training loss must be a finite number, got {self._losses[offset].item()} in step "
-                f"{self._first_step + offset} (epoch {trainer.current_epoch}). Lower optimizer.lr, or set "
+                f"{self._steps[offset]} (epoch {trainer.current_epoch}). Lower optimizer.lr, or set "
                 f"trainer.gradient_clip_val=1."
             )
         self._losses.clear()
+        self._steps.clear()
 
 
 class StopOnSignal(Callback):
@@ -140,7 +143,7 @@ class StopOnSignal(Callback):
         if not self._received:
             return
         epoch = trainer.current_epoch
-        saved = f"Epochs 0 to {epoch - 1} are saved" if self.run.last.exists() else "No epoch is saved yet"
+        saved = f"All epochs before {epoch} are saved" if self.run.last.exists() else "No epoch is saved yet"
         raise TrainingInterrupted(
             f"{signal.Signals(self._received).name} stopped training in epoch {epoch}. {saved}; resume with\n"
             f"    python tools/train.py --resume {self.run.path}",

@@ -39,19 +39,26 @@ def device_name(device: torch.device) -> str:
 
 def commit() -> str | None:
     """Returns TowerZoo's short git commit, with `+` where files differ from it; None outside a checkout."""
-    folder = Path(__file__).parent
+    file = Path(__file__)
     try:
-        head = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=10", "--dirty=+", "--exclude=*"],  # noqa: S607
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        )
+        # An installed TowerZoo may lie in a virtual environment inside somebody else's checkout.
+        _git("ls-files", "--error-unmatch", file.name, folder=file.parent)
+        head = _git("describe", "--always", "--abbrev=10", "--dirty=+", "--exclude=*", folder=file.parent)
     except (OSError, subprocess.SubprocessError):
         return None
-    return head.stdout.strip() or None
+    return head or None
+
+
+def _git(*arguments: str, folder: Path) -> str:
+    done = subprocess.run(  # noqa: S603
+        ["git", *arguments],  # noqa: S607
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=10,
+    )
+    return done.stdout.strip()
 
 
 def _version(name: str) -> str | None:

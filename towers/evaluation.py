@@ -15,7 +15,7 @@ from towerzoo.towers.dssm import DSSM
 from towerzoo.towers.metrics import METRIC_MODES
 from towerzoo.towers.protocol import fingerprint, protocol
 from towerzoo.towers.run_folder import RunFolder, load_state, read_checkpoint
-from towerzoo.towers.run_tables import require_same_tables
+from towerzoo.towers.run_tables import require_same_data
 from towerzoo.towers.trainer import make_trainer, quieten_lightning, torch_device
 
 
@@ -33,11 +33,11 @@ def evaluate_run(run: RunFolder, overrides: Sequence[str] = (), *, device: str) 
     Raises:
         TowerZooError: A file of the run is missing or damaged, or the data is not that of the run.
     """
-    metrics = run.read_json("metrics.json")
+    metrics = run.read_json("metrics.json", "best_epoch", "epochs", "train_seconds")
     experiment, _ = read_experiment(run.config, overrides)
     torch_device(device)
     data = load_data(experiment)
-    require_same_tables(run, data.schema)
+    require_same_data(run, data)
     model = build_model(experiment, data.schema)
     run.load_weights(model)
     metrics |= measure(model, data, experiment, device)

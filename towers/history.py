@@ -80,10 +80,12 @@ def read_history(run: RunFolder) -> list[Row]:
     """
     path = run.path / "history.csv"
     try:
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file, strict=True)
+            if tuple(reader.fieldnames or ()) != COLUMNS:
+                raise ValueError(f"the columns {', '.join(reader.fieldnames or ()) or 'of an empty file'}")
             return [
-                {key: int(value) if key == "epoch" else float(value) for key, value in row.items()}
-                for row in csv.DictReader(file, strict=True)
+                {key: int(value) if key == "epoch" else float(value) for key, value in row.items()} for row in reader
             ]
     except OSError:
         raise RunError(

@@ -21,7 +21,7 @@ def protocol(experiment: Experiment, data: TwoTowerData) -> dict[str, Any]:
         "dataset": experiment.data.name,
         "label": f"{experiment.data.label.column} >= {experiment.data.label.positive_from:g}",
         "split": experiment.data.split,
-        "events": {part: _digest(data, part) for part in ("train", "valid", "test")},
+        "events": event_digests(data),
         "candidates": "the labelled pairs of the split",
         "seen_items": "kept",
         "metrics": {
@@ -30,6 +30,11 @@ def protocol(experiment: Experiment, data: TwoTowerData) -> dict[str, Any]:
             "accuracy": "probability > 0.5",
         },
     }
+
+
+def event_digests(data: TwoTowerData) -> dict[str, str]:
+    """Returns the number and the digest of the labelled events of each part of the split."""
+    return {part: _digest(data, part) for part in ("train", "valid", "test")}
 
 
 def fingerprint(described: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from towerzoo.registry.errors import RunError
 from towerzoo.towers.metrics import METRIC_MODES
-from towerzoo.towers.run_folder import RunFolder
+from towerzoo.towers.run_folder import RunFolder, write_whole
 
 
 class Figures(BaseModel):
@@ -120,27 +120,31 @@ def results_file() -> Path:
 
 
 def read_records(path: Path | None = None) -> dict[str, Record]:
-    """Returns the records by the config's name.
+    """Returns the records by the config's name; none where there is no file yet.
 
     Raises:
         RunError: The file is malformed.
     """
     file = path or results_file()
     try:
-        content = yaml.safe_load(file.read_text()) or {}
+        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
         return {name: Record.model_validate(record) for name, record in content.items()}
-    except (OSError, yaml.YAMLError, ValidationError, AttributeError) as error:
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError, AttributeError) as error:
         raise RunError(f"{file} must be a file of records, got {error}. Restore it from git.") from None
 
 
 def write_records(records: dict[str, Record], path: Path | None = None) -> None:
-    """Writes all records, in the configs' order of first entry."""
+    """Writes all records, in the configs' order of first entry.
+
+    Raises:
+        RunError: The file cannot be written.
+    """
     file = path or results_file()
     content = {name: record.model_dump(exclude_none=True) for name, record in records.items()}
     heading = "# Results of the shipped configs. Written by tools/results.py; README's table is made from it.\n"
-    temporary = file.with_name(f".{file.name}")
-    temporary.write_text(heading + yaml.safe_dump(content, sort_keys=False, width=120))
-    temporary.replace(file)
+    write_whole(file, heading + write_yaml(content))
 
 
 def add_run(records: dict[str, Record], run: RunFolder) -> None:
@@ -149,7 +153,8 @@ def add_run(records: dict[str, Record], run: RunFolder) -> None:
     Raises:
         RunError: The run is not finished, has no commit, or follows another protocol than the record.
     """
-    metrics, about = run.read_json("metrics.json"), run.read_json("environment.json")
+    metrics = run.read_json("metrics.json", "test", "epochs", "train_seconds", "fingerprint")
+    about = run.read_json("environment.json", "commit", "seed", "device", "threads", "packages", "started")
     if about["commit"] is None or about["commit"].endswith("+"):
         raise RunError(
             f"{run.path} must be of a clean commit to be recorded, got {about['commit']!r}. Commit, then train."

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 import safetensors.torch
 import torch
-import yaml
+from towerzoo.registry.yaml_file import write_yaml
 from safetensors import SafetensorError
 from torch import nn
 
@@ -83,12 +84,7 @@ class RunFolder:
 
     def write(self, name: str, content: str | bytes) -> None:
         """Writes a file of the run, whole or not at all."""
-        data = content.encode() if isinstance(content, str) else content
-
-        def write(path: Path) -> None:
-            path.write_bytes(data)
-
-        self.write_with(name, write)
+        write_whole(self.path / name, content)
 
     def write_with(self, name: str, writer: Callable[[Path], None]) -> None:
         """Lets `writer` write a temporary file and gives it its name when it is complete.
@@ -96,31 +92,27 @@ class RunFolder:
         Raises:
             RunError: The disk is full or cannot be written.
         """
-        target = self.path / name
-        temporary = target.with_name(f".{uuid.uuid4().hex}.{target.name}")
-        try:
-            with told_as_run_error(target, "a file that can be written"):
-                writer(temporary)
-                temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        _write_whole_with(self.path / name, writer)
 
     def write_json(self, name: str, value: Any) -> None:
         """Writes a value as indented JSON."""
         self.write(name, json.dumps(value, indent=2) + "\n")
 
-    def read_json(self, name: str) -> dict[str, Any]:
-        """Reads a JSON file of the run.
+    def read_json(self, name: str, *keys: str) -> dict[str, Any]:
+        """Reads a JSON file of the run, which must have the given keys.
 
         Raises:
-            RunError: It is missing or damaged.
+            RunError: It is missing, damaged or of another program.
         """
         try:
-            value = json.loads(self._require(name).read_text())
-        except ValueError as error:
+            value = json.loads(self._require(name).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
             raise self._damaged(name, error) from None
         if not isinstance(value, dict):
             raise self._damaged(name, "no JSON object")
+        missing = [key for key in keys if key not in value]
+        if missing:
+            raise self._damaged(name, f"one without {', '.join(missing)}")
         return value
 
     def save_experiment(self, experiment: Experiment) -> None:
@@ -135,7 +127,7 @@ class RunFolder:
                     shutil.copyfile(source, target)
             copies.append(f"imports/{target.name}")
         config["imports"] = copies
-        self.write("config.yaml", yaml.safe_dump(config, sort_keys=False))
+        self.write("config.yaml", write_yaml(config))
 
     @property
     def config(self) -> Path:
@@ -178,6 +170,28 @@ class RunFolder:
         return RunError(f"{self.path / name} must be a whole {kind} file, got {reason}. Copy the run folder again.")
 
 
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Writes a file whole or not at all.
+
+    Raises:
+        RunError: The disk is full or cannot be written.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    _write_whole_with(path, lambda temporary: temporary.write_bytes(data))
+
+
+def _write_whole_with(target: Path, writer: Callable[[Path], object]) -> None:
+    temporary = target.parent / f".{uuid.uuid4().hex}.{target.name}"
+    with told_as_run_error(target, "a file that can be written"):
+        try:
+            writer(temporary)
+            temporary.replace(target)
+        finally:
+            # Not missing_ok alone: the place itself may be no folder, and that is not what went wrong first.
+            with suppress(OSError):
+                temporary.unlink()
+
+
 @contextmanager
 def told_as_run_error(path: Path, expected: str) -> Iterator[None]:
     """Turns an OSError (no space, no permission, read-only) into a RunError that names the path."""
@@ -201,11 +215,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise RunError(f"{path} must be a whole checkpoint, got {reason!r}. Copy it again, or use another.") from None
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint or "epoch" not in checkpoint:
+        # Torch's own message advises to load the file in a way that runs the code in it.
+        foreign = isinstance(error, pickle.UnpicklingError)
+        reason = "one with more than tensors and plain values in it" if foreign else "a damaged one"
+        raise RunError(f"{path} must be a whole checkpoint, got {reason}. Copy it again, or use another.") from error
+    state = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
+    whole = isinstance(state, Mapping) and all(isinstance(tensor, torch.Tensor) for tensor in state.values())
+    if not whole or not isinstance(checkpoint.get("epoch"), int):
         raise RunError(f"{path} must be a checkpoint of TowerZoo, got another file. Use a run's best.ckpt.")
-    return checkpoint
+    return dict(checkpoint)
 
 
 def load_state(model: nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:

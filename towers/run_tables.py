@@ -13,18 +13,22 @@ import pyarrow.parquet as pq
 import torch
 from pyarrow import ArrowException
 
-from towerzoo.datasets import Column, StarSchema, Table, Vocabulary
+from towerzoo.datasets import Column, Table, TwoTowerData, Vocabulary
 from towerzoo.registry.errors import RunError
+from towerzoo.towers.protocol import event_digests
 from towerzoo.towers.run_folder import RunFolder
 
 SIDES = ("users", "items")
 
 
-def save_tables(run: RunFolder, schema: StarSchema) -> None:
-    """Writes both tables with raw values and texts, row 0 the unknown one, and the vocabularies that encode them."""
-    about: dict[str, Any] = {"data_digest": schema.digest}
+def save_tables(run: RunFolder, data: TwoTowerData) -> None:
+    """Writes both tables with raw values and texts, row 0 the unknown one, and the vocabularies that encode them.
+
+    Of the events only digests are kept, by which `require_same_data` knows them again.
+    """
+    about: dict[str, Any] = {"data_digest": data.schema.digest, "events": event_digests(data)}
     for side in SIDES:
-        table: Table = getattr(schema, side)
+        table: Table = getattr(data.schema, side)
         arrow = _to_arrow(table)
 
         def write(path: Path, arrow: pa.Table = arrow) -> None:
@@ -46,19 +50,24 @@ def load_tables(run: RunFolder) -> tuple[Table, Table]:
     return users, items
 
 
-def require_same_tables(run: RunFolder, schema: StarSchema) -> None:
-    """Raises a RunError unless a dataset encodes users and items just as the run's did.
+def require_same_data(run: RunFolder, data: TwoTowerData) -> None:
+    """Raises a RunError unless a dataset has the run's users, items, labelled events and split.
 
     Rows of the embeddings belong to users and items by their position, so another encoding would give every user
-    somebody else's vector.
+    somebody else's vector; and in another split, events that the run was trained on would test it.
     """
-    about = run.read_json("schema.json")
+    about = run.read_json("schema.json", *SIDES, "events")
     for side in SIDES:
-        if about.get(side) != json.loads(json.dumps(_describe(getattr(schema, side)))):
+        if about[side] != json.loads(json.dumps(_describe(getattr(data.schema, side)))):
             raise RunError(
                 f"the dataset's {side} must be those that {run.path} was trained with, got other ones. "
                 "Point data.root or TOWERZOO_DATA to the same data."
             )
+    if about["events"] != event_digests(data):
+        raise RunError(
+            f"the dataset's events, labels and split must be those that {run.path} was trained with, got other ones. "
+            "Leave data.label and data.split as they are, and point data.root or TOWERZOO_DATA to the same data."
+        )
 
 
 def _describe(table: Table) -> dict[str, Any]:
@@ -81,11 +90,17 @@ def _to_arrow(table: Table) -> pa.Table:
         if column.vocabulary is None:
             arrays[name] = pa.array(values, pa.float32())
         elif column.is_list:
-            decode = column.vocabulary.decode
-            arrays[name] = pa.array([decode(i for i in ids if i) for ids in values])
+            arrays[name] = pa.array([column.vocabulary.decode(_without_padding(ids)) for ids in values])
         else:
             arrays[name] = pa.array(column.vocabulary.decode(values))
     return pa.table(arrays | {name: pa.array(texts) for name, texts in table.texts.items()})
+
+
+def _without_padding(ids: list[int]) -> list[int]:
+    # An unknown id between known ones keeps its place.
+    while ids and not ids[-1]:
+        ids = ids[:-1]
+    return ids
 
 
 def _read(run: RunFolder, side: str, about: dict[str, Any]) -> Table:
@@ -95,12 +110,15 @@ def _read(run: RunFolder, side: str, about: dict[str, Any]) -> Table:
         described = about[side]
         columns = {name: _column(name, arrow[name], facts) for name, facts in described["columns"].items()}
         texts = {name: tuple(arrow[name].to_pylist()) for name in described["texts"]}
-        return Table(described["key"], columns, texts)
+        table = Table(described["key"], columns, texts)
+        if _describe(table) != described:
+            raise ValueError("that of another run")
+        return table
     except FileNotFoundError:
         raise RunError(
             f"{run.path} must be a run folder with {path.name}, got one without it. Copy it again."
         ) from None
-    except (ArrowException, KeyError, TypeError, ValueError, OSError) as error:
+    except (ArrowException, LookupError, TypeError, ValueError, OSError) as error:
         raise RunError(f"{path} must be a whole table of this run, got {error}. Copy the run folder again.") from None
 
 
@@ -114,5 +132,6 @@ def _column(name: str, array: Any, facts: dict[str, Any]) -> Column:
         values[known] = vocabulary.encode(array.drop_null().to_numpy())
     else:
         for row, raw in enumerate(array.to_pylist()):
-            values[row, : len(raw)] = vocabulary.encode(raw) if raw else 0
+            for slot, value in enumerate(raw):
+                values[row, slot] = 0 if value is None else vocabulary.encode([value])[0]
     return Column(name, torch.from_numpy(values), vocabulary)

@@ -40,7 +40,7 @@ def make_trainer(experiment: Experiment, device: str, **arguments: Any) -> Train
     }
     try:
         return Trainer(**(settings | experiment.trainer))
-    except (MisconfigurationException, TypeError, ValueError) as error:
+    except (MisconfigurationException, RuntimeError, TypeError, ValueError) as error:
         expected = "arguments that pytorch_lightning.Trainer accepts"
         raise ConfigError([Problem("trainer", expected, experiment.trainer, str(error))]) from error
 
@@ -51,6 +51,7 @@ def quieten_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
 
 
 def torch_device(device: str) -> torch.device:

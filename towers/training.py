@@ -11,7 +11,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from rich.console import Console
 
 from towerzoo.datasets import TwoTowerData
-from towerzoo.registry.errors import RunError
+from towerzoo.registry.errors import RunError, TrainingError
 from towerzoo.registry.experiment import Experiment
 from towerzoo.towers.assembly import build_model, load_data
 from towerzoo.towers.callbacks import EpochCheckpoints, EpochSeeds, FiniteLoss, StopOnSignal
@@ -23,7 +23,7 @@ from towerzoo.towers.history import History, read_history
 from towerzoo.towers.metrics import METRIC_MODES
 from towerzoo.towers.report import render_report
 from towerzoo.towers.run_folder import FORMAT, VERSION, RunFolder, load_state, read_checkpoint, told_as_run_error
-from towerzoo.towers.run_tables import require_same_tables, save_tables
+from towerzoo.towers.run_tables import require_same_data, save_tables
 from towerzoo.towers.summary import data_table, epoch_text, model_text, result_table
 from towerzoo.towers.trainer import make_trainer, quieten_lightning, torch_device
 
@@ -53,7 +53,7 @@ def train(experiment: Experiment, *, name: str, out: Path, device: str, console:
         "environment.json", {"format": FORMAT, "version": VERSION, "config": name, "started": started, **about}
     )
     run.save_experiment(experiment)
-    save_tables(run, data.schema)
+    save_tables(run, data)
     console.print(f"run: {run.path}", soft_wrap=True)
     return _fit_and_test(experiment, data, model, run, device, console)
 
@@ -72,13 +72,14 @@ def resume(run: RunFolder, experiment: Experiment, *, device: str, console: Cons
     """
     if run.last.exists():
         finished = read_checkpoint(run.last)["epoch"] + 1
-        if finished >= experiment.training.max_epochs:
+        # The report is what a run writes last: without it, there is still something to finish.
+        if finished >= experiment.training.max_epochs and (run.path / "report.html").exists():
             raise RunError(
                 f"training.max_epochs must be more than the {finished} epochs that {run.path} has finished, "
                 f"got {experiment.training.max_epochs}. Add --set training.max_epochs={finished + 1} or more."
             )
     data, model = _prepare(experiment, device, console)
-    require_same_tables(run, data.schema)
+    require_same_data(run, data)
     if run.last.exists():
         load_state(model, read_checkpoint(run.last)["state_dict"], run.last)
     run.save_experiment(experiment)
@@ -127,6 +128,10 @@ def _fit_and_test(
     with told_as_run_error(run.path, "a folder that can be written"):
         trainer.fit(model, data, ckpt_path=str(run.last) if resuming else None, weights_only=True)
 
+    if not history.rows:
+        raise TrainingError(
+            "training must finish an epoch, got none. Look at limit_train_batches and similar keys of trainer."
+        )
     best = read_checkpoint(run.best)
     load_state(model, best["state_dict"], run.best)
     run.save_weights(model)

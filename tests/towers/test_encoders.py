@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from towerzoo.datasets import UNKNOWN, Column, Vocabulary
+from towerzoo.registry import ENCODERS, POOLINGS
+from towerzoo.registry.errors import ConfigError
+
+IDS = Column("city", torch.tensor([0, 1, 2, 3], dtype=torch.int32), Vocabulary(["a", "b", "c"]))
+LISTS = Column(
+    "genres", torch.tensor([[0, 0, 0], [1, 0, 0], [2, 1, 0], [3, 2, 1]], dtype=torch.int32), Vocabulary(["x", "y", "z"])
+)
+NUMBERS = Column("age", torch.tensor([0.0, 1.5, 2.0, 3.0]))
+INITS = ["torch-default", "xavier-normal", "kaiming-normal", {"name": "normal", "std": 1.0}]
+
+
+def build(name: str, column: Column, **parameters: Any) -> Any:
+    return ENCODERS.build({"encoder": name, "dim": 4, **parameters}, column=column)
+
+
+def test_embedding_looks_its_ids_up():
+    encoder = build("embedding", IDS)
+    assert encoder.out_features == 4
+    assert encoder.embedding.weight.shape == (4, 4)
+    assert torch.equal(encoder(IDS.values[[2, 0, 2]]), encoder.embedding.weight[[2, 0, 2]])
+
+
+@pytest.mark.parametrize("init", INITS, ids=str)
+@pytest.mark.parametrize(("name", "column"), [("embedding", IDS), ("embedding-bag", LISTS)])
+def test_the_unknown_row_starts_at_zero_and_no_other_does(name, column, init):
+    weight = build(name, column, init=init).embedding.weight
+    assert not weight[UNKNOWN].any()
+    assert bool(weight[1:].all())
+
+
+@pytest.mark.parametrize(("name", "column"), [("embedding", IDS), ("embedding-bag", LISTS)])
+def test_init_fills_the_vectors(name, column):
+    # A normal draw of standard deviation 1e-6 is never above 1e-3, and one of standard deviation 1e6 hardly below.
+    small = build(name, column, init={"name": "normal", "std": 1e-6}).embedding.weight[1:]
+    large = build(name, column, init={"name": "normal", "std": 1e6}).embedding.weight[1:]
+    assert small.abs().max() < 1e-3 < large.abs().min()
+
+
+@pytest.mark.parametrize("init", INITS, ids=str)
+@pytest.mark.parametrize("pooling", ["sum", "max", "padded-mean", "blind-to-the-mask"])
+def test_the_padding_vector_stays_zero_in_training(init, pooling, monkeypatch):
+    # A person's own pooling may give padding a gradient.
+    monkeypatch.setitem(POOLINGS._parts, "blind-to-the-mask", lambda dim: lambda vectors, mask: vectors.mean(dim=1))
+    encoder = build("embedding-bag", LISTS, init=init, pooling=pooling, max_length=5)
+    optimizer = torch.optim.AdamW(encoder.parameters(), lr=0.1, weight_decay=0.1)
+    before = encoder.embedding.weight.detach().clone()
+    for _ in range(2):
+        optimizer.zero_grad()
+        (encoder(LISTS.values) - 1).square().sum().backward()
+        optimizer.step()
+    assert not encoder.embedding.weight[UNKNOWN].any()
+    assert bool((encoder.embedding.weight[1:] != before[1:]).all())
+
+
+def test_the_unknown_id_of_single_ids_is_trained():
+    encoder = build("embedding", IDS)
+    (encoder(torch.tensor([UNKNOWN])) - 1).square().sum().backward()
+    assert bool(encoder.embedding.weight.grad[UNKNOWN].all())
+
+
+@pytest.mark.parametrize("max_length", [1, 2, 3, 4, 6])
+def test_longer_lists_lose_their_last_ids_and_shorter_ones_are_padded(max_length):
+    encoder = build("embedding-bag", LISTS, max_length=max_length, pooling="padded-mean")
+    weight = encoder.embedding.weight
+    expected = [
+        sum((weight[i] for i in ids[:max_length] if i != UNKNOWN), torch.zeros(4)) / max_length
+        for ids in LISTS.values.tolist()
+    ]
+    torch.testing.assert_close(encoder(LISTS.values), torch.stack(expected))
+
+
+def test_mean_is_the_default_pooling_and_leaves_padding_out():
+    encoder = build("embedding-bag", LISTS)
+    weight = encoder.embedding.weight
+    expected = torch.stack([torch.zeros(4), weight[1], (weight[2] + weight[1]) / 2, weight[1:].mean(dim=0)])
+    torch.testing.assert_close(encoder(LISTS.values), expected)
+    assert encoder.max_length == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "message"),
+    [
+        (
+            "embedding",
+            LISTS,
+            r"feature 'genres' must be a feature of single ids for encoder 'embedding', got 'id lists'\.\s+Lists take",
+        ),
+        ("embedding", NUMBERS, r"feature 'age' must be a feature of single ids for encoder 'embedding', got 'numbers'"),
+        (
+            "embedding-bag",
+            IDS,
+            r"feature 'city' must be a feature of id lists for encoder 'embedding-bag', got 'single ids'\.\s+Ids take",
+        ),
+        ("embedding-bag", NUMBERS, r"feature 'age' must be a feature of id lists .* got 'numbers'"),
+    ],
+)
+def test_a_column_of_the_wrong_kind_is_an_error(name, column, message):
+    with pytest.raises(ConfigError, match=message):
+        build(name, column)
+
+
+def test_a_feature_without_any_known_value_still_encodes():
+    nothing = Column("city", torch.zeros(2, dtype=torch.int32), Vocabulary([]))
+    encoder = build("embedding", nothing, init="xavier-normal")
+    assert isinstance(encoder.embedding, nn.Embedding)
+    assert encoder(nothing.values).tolist() == [[0.0] * 4] * 2

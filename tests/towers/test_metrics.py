@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from towerzoo.towers.metrics import METRIC_MODES, SplitMetrics
+
+
+def measured(batches: Iterable[tuple[float, Tensor, Tensor]]) -> dict[str, float]:
+    metrics = SplitMetrics()
+    for loss, logits, labels in batches:
+        metrics.update(torch.tensor(loss), logits, labels)
+    return {name: value.item() for name, value in metrics.compute().items()}
+
+
+def auc(logits: list[float], labels: list[int]) -> float:
+    return measured([(0.0, torch.tensor(logits), torch.tensor(labels, dtype=torch.float32))])["auc"]
+
+
+def exact_auc(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The rank-sum formula in float64: the share of pairs in the right order, ties counted half."""
+    _, tie, count = np.unique(logits, return_inverse=True, return_counts=True)
+    rank = (np.cumsum(count) - (count - 1) / 2)[tie]
+    positives = int(labels.sum())
+    negatives = len(labels) - positives
+    return float((rank[labels].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+@pytest.mark.parametrize("decimals", [1, 7], ids=["many ties", "few ties"])
+@pytest.mark.parametrize(("n", "positive"), [(50, 0.5), (20_000, 0.01), (1_000_000, 0.575)])
+def test_auc_equals_the_rank_formula(n, positive, decimals):
+    rng = np.random.default_rng(0)
+    labels = rng.random(n) < positive
+    logits = np.round(3 * rng.standard_normal(n) + 2 * labels, decimals).astype(np.float32)
+    found = measured([(0.0, torch.from_numpy(logits), torch.from_numpy(labels).float())])["auc"]
+    assert found == pytest.approx(exact_auc(logits, labels), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [(30.0, 40.0), (40.0, 50.0), (-50.0, -40.0), (-800.0, -799.0), (1e4, 1.001e4), (17.0, 17.00001), (1e-7, 2e-7)],
+)
+def test_neither_large_nor_close_logits_tie(low, high):
+    assert auc([low, high], [0, 1]) == 1.0
+    assert auc([low, high], [1, 0]) == 0.0
+
+
+def test_equal_logits_count_half():
+    assert auc([40.0, 40.0], [0, 1]) == 0.5
+    assert auc([1.0, 1.0, 0.0, 2.0], [0, 1, 0, 1]) == pytest.approx(3.5 / 4)
+
+
+def test_logits_inside_0_and_1_are_not_mistaken_for_probabilities():
+    logits, labels = torch.tensor([0.1, 0.3, 0.7, 0.9]), torch.tensor([1.0, 0.0, 1.0, 1.0])
+    # All are positive logits and so predict 1; as probabilities two of them would predict 0.
+    assert measured([(0.0, logits, labels)])["accuracy"] == 0.75
+    # One batch inside [0, 1] and one outside must still be ranked on one scale: 0.9 < 2, and 0.1 > -1.
+    inside, outside = torch.tensor([0.9, 0.1]), torch.tensor([2.0, -1.0])
+    assert measured([(0.0, inside, torch.tensor([0.0, 1.0])), (0.0, outside, torch.tensor([1.0, 0.0]))])["auc"] == 0.75
+
+
+def test_accuracy_takes_a_positive_logit_for_a_positive_label():
+    logits, labels = torch.tensor([1e-20, -1e-20, 0.0, 50.0]), torch.tensor([1.0, 0.0, 0.0, 0.0])
+    assert measured([(0.0, logits, labels)])["accuracy"] == 0.75
+
+
+def test_batches_of_any_lengths_equal_one_update():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(1_000, generator=generator).mul(10).round().div(10)
+    labels = (torch.rand(1_000, generator=generator) < 0.4).float()
+    losses = torch.rand(1_000, generator=generator)
+    cuts = [0, 1, 2, 500, 999, 1_000]
+    parts = [slice(start, end) for start, end in pairwise(cuts)]
+    whole = measured([(losses.mean().item(), logits, labels)])
+    assert measured((losses[p].mean().item(), logits[p], labels[p]) for p in parts) == pytest.approx(whole, abs=1e-6)
+
+
+def test_the_loss_is_weighted_by_batch_length():
+    labels = torch.tensor([0.0, 1.0, 1.0, 0.0])
+    assert measured([(1.0, labels[:1], labels[:1]), (3.0, labels[1:], labels[1:])])["loss"] == 2.5
+
+
+def test_a_loss_that_is_no_number_shows():
+    labels = torch.tensor([0.0, 1.0])
+    assert math.isnan(measured([(0.5, labels, labels), (math.nan, labels, labels), (0.5, labels, labels)])["loss"])
+
+
+def test_reset_forgets():
+    metrics = SplitMetrics()
+    metrics.update(torch.tensor(9.0), torch.tensor([5.0, 6.0]), torch.tensor([1.0, 0.0]))
+    metrics.reset()
+    metrics.update(torch.tensor(1.0), torch.tensor([5.0, 6.0]), torch.tensor([0.0, 1.0]))
+    assert {name: value.item() for name, value in metrics.compute().items()} == {
+        "loss": 1.0, "auc": 1.0, "accuracy": 0.5
+    }  # fmt: skip
+
+
+def test_collecting_keeps_no_graph():
+    metrics = SplitMetrics()
+    logits = torch.tensor([0.5, -0.5], requires_grad=True)
+    metrics.update(logits.sum(), logits, torch.tensor([1.0, 0.0]))
+    assert not any(value.requires_grad for value in metrics.compute().values())
+    assert metrics.state_dict() == {}, "figures of an epoch are no weights"
+
+
+def test_every_metric_has_a_better_direction():
+    labels = torch.tensor([0.0, 1.0])
+    assert METRIC_MODES == {"loss": "min", "auc": "max", "accuracy": "max"}
+    assert set(measured([(0.0, labels, labels)])) == set(METRIC_MODES)

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from towerzoo.registry import OPTIMIZERS
+
+
+def step(spec: Any, gradients: list[float], start: float = 1.0) -> float:
+    """Follows the given gradients from `start`, and returns where that ends."""
+    weight = torch.nn.Parameter(torch.tensor(start, dtype=torch.float64))
+    optimizer = OPTIMIZERS.build(spec, parameters=[weight])
+    for gradient in gradients:
+        weight.grad = torch.tensor(gradient, dtype=torch.float64)
+        optimizer.step()
+    return weight.item()
+
+
+def adam(gradients: list[float], lr: float, beta1: float, beta2: float, l2: float = 0.0, decay: float = 0.0) -> float:
+    weight, first, second = 1.0, 0.0, 0.0
+    for t, given in enumerate(gradients, start=1):
+        gradient = given + l2 * weight
+        weight -= lr * decay * weight
+        first = beta1 * first + (1 - beta1) * gradient
+        second = beta2 * second + (1 - beta2) * gradient**2
+        weight -= lr * (first / (1 - beta1**t)) / ((second / (1 - beta2**t)) ** 0.5 + 1e-8)
+    return weight
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("adam", adam([0.5, -2.0], 1e-3, 0.9, 0.999)),
+        (
+            {"name": "adam", "lr": 0.1, "beta1": 0.5, "beta2": 0.7, "weight_decay": 0.2},
+            adam([0.5, -2.0], 0.1, 0.5, 0.7, l2=0.2),
+        ),
+        ("adamw", adam([0.5, -2.0], 1e-3, 0.9, 0.999, decay=1e-2)),
+        (
+            {"name": "adamw", "lr": 0.1, "beta1": 0.5, "beta2": 0.7, "weight_decay": 0.2},
+            adam([0.5, -2.0], 0.1, 0.5, 0.7, decay=0.2),
+        ),
+        ("adagrad", 1 - 0.01 * 0.5 / 0.5 + 0.01 * 2 / (0.25 + 4) ** 0.5),
+        ({"name": "adagrad", "lr": 0.1}, 1 - 0.1 * 0.5 / 0.5 + 0.1 * 2 / (0.25 + 4) ** 0.5),
+        ({"name": "sgd", "lr": 0.1}, 1 - 0.1 * 0.5 + 0.1 * 2),
+        ({"name": "sgd", "lr": 0.1, "momentum": 0.9}, 1 - 0.1 * 0.5 - 0.1 * (0.9 * 0.5 - 2)),
+    ],
+    ids=str,
+)
+def test_two_steps_follow_the_formula(spec, expected):
+    assert step(spec, [0.5, -2.0]) == pytest.approx(expected, abs=1e-8)
+
+
+@pytest.mark.parametrize("name", ["adagrad", "sgd"])
+def test_weight_decay_is_a_gradient_of_its_own(name):
+    decayed = step({"name": name, "lr": 0.1, "weight_decay": 0.3}, [0.0])
+    assert decayed == pytest.approx(step({"name": name, "lr": 0.1}, [0.3]))
+    assert decayed < 1

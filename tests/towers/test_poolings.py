@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from towerzoo.registry import POOLINGS
+
+B, L, D = 40, 5, 3
+
+FORMULAS = {
+    "sum": lambda counted, slots: sum(counted),
+    "mean": lambda counted, slots: sum(counted) / max(len(counted), 1),
+    "padded-mean": lambda counted, slots: sum(counted) / slots,
+    "sqrtn": lambda counted, slots: sum(counted) / math.sqrt(max(len(counted), 1)),
+    "max": lambda counted, slots: max(counted, default=0.0),
+}
+
+
+def inputs() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.rand(B, L, generator=generator) < 0.5  # counting slots need not come first
+    mask[0], mask[1] = False, True
+    return torch.randn(B, L, D, generator=generator), mask
+
+
+@pytest.mark.parametrize("name", POOLINGS.names())
+def test_rows_are_pooled_as_a_loop_would(name):
+    vectors, mask = inputs()
+    pooled = POOLINGS.build(name, dim=D)(vectors, mask)
+    expected = [
+        [FORMULAS[name]([vectors[b, s, d].item() for s in range(L) if mask[b, s]], L) for d in range(D)]
+        for b in range(B)
+    ]
+    assert pooled.shape == (B, D)
+    assert pooled.dtype == vectors.dtype
+    torch.testing.assert_close(pooled, torch.tensor(expected), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", POOLINGS.names())
+def test_gradients_are_finite_and_reach_only_vectors_that_count(name):
+    vectors, mask = inputs()
+    vectors.requires_grad_()
+    POOLINGS.build(name, dim=D)(vectors, mask).sum().backward()
+    assert vectors.grad is not None
+    assert bool(vectors.grad.isfinite().all())
+    assert not vectors.grad[~mask].any()
+    assert bool(vectors.grad[mask.any(dim=1)].abs().sum(dim=(1, 2)).gt(0).all())
+
+
+def test_max_may_be_negative():
+    vectors = torch.tensor([[[-2.0], [-1.0], [0.0]]])
+    assert POOLINGS.build("max", dim=1)(vectors, torch.tensor([[True, True, False]])).tolist() == [[-1.0]]
+
+
+def test_mean_and_padded_mean_differ_by_the_share_of_filled_slots():
+    vectors, mask = torch.ones(1, 6, 1), torch.tensor([[True, True, False, False, False, False]])
+    assert POOLINGS.build("mean", dim=1)(vectors, mask).item() == 1.0
+    assert POOLINGS.build("padded-mean", dim=1)(vectors, mask).item() == pytest.approx(2 / 6)

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from towerzoo.registry import SCORES
+from towerzoo.towers.assembly import build_model, load_data
+
+N_USERS, N_ITEMS, B, D = 7, 5, 6, 3
+BIASES = ("user_bias", "item_bias", "global_bias")
+
+
+def build(name: str, **parameters: Any) -> Any:
+    return SCORES.build({"name": name, **parameters}, n_users=N_USERS, n_items=N_ITEMS)
+
+
+def inputs() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    user, item = (torch.randint(n, (B,), generator=generator, dtype=torch.int32) for n in (N_USERS, N_ITEMS))
+    return torch.randn(B, D, generator=generator), torch.randn(B, D, generator=generator), user, item
+
+
+def dots(one: Tensor, other: Tensor) -> list[float]:
+    return [sum(a * b for a, b in zip(*rows, strict=True)) for rows in zip(one.tolist(), other.tolist(), strict=True)]
+
+
+def cosines(one: Tensor, other: Tensor) -> list[float]:
+    lengths = [math.sqrt(a * b) for a, b in zip(dots(one, one), dots(other, other), strict=True)]
+    return [dot / length for dot, length in zip(dots(one, other), lengths, strict=True)]
+
+
+@pytest.mark.parametrize("scale", [1.0, 10.0, 0.5])
+def test_cosine_is_scaled(scale):
+    users, items, *rows = inputs()
+    logits = build("cosine", scale=scale)(users, items, *rows)
+    assert logits.tolist() == pytest.approx([scale * cosine for cosine in cosines(users, items)], abs=1e-5)
+
+
+def test_cosine_does_not_depend_on_lengths():
+    users, items, *rows = inputs()
+    score = build("cosine")
+    torch.testing.assert_close(score(1000 * users, 0.01 * items, *rows), score(users, items, *rows))
+
+
+def test_dot_product():
+    users, items, *rows = inputs()
+    assert build("dot")(users, items, *rows).tolist() == pytest.approx(dots(users, items), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", SCORES.names())
+@pytest.mark.parametrize("zero", ["user", "item", "both"])
+def test_a_zero_vector_scores_zero_with_finite_gradients(name, zero):
+    users, items, *rows = inputs()
+    users[0], items[0] = users[0] * (zero == "item"), items[0] * (zero == "user")
+    users.requires_grad_()
+    items.requires_grad_()
+    logits = build(name)(users, items, *rows)
+    assert logits[0].item() == 0
+    logits.sum().backward()
+    for vectors in (users, items):
+        assert vectors.grad is not None
+        assert bool(vectors.grad.isfinite().all())
+
+
+@pytest.mark.parametrize("name", SCORES.names())
+@pytest.mark.parametrize("chosen", list(itertools.product([False, True], repeat=3)), ids=str)
+def test_biases_are_optional_zero_at_first_and_added_by_row(name, chosen):
+    users, items, user, item = inputs()
+    plain = build(name)(users, items, user, item)
+    score = build(name, **dict(zip(BIASES, chosen, strict=True)))
+    assert torch.equal(score(users, items, user, item), plain)
+    parameters = dict(score.named_parameters())
+    shapes = {"biases.user.weight": (N_USERS, 1), "biases.item.weight": (N_ITEMS, 1), "biases.everyone": ()}
+    expected = {path: shape for (path, shape), wanted in zip(shapes.items(), chosen, strict=True) if wanted}
+    assert {path: tuple(parameter.shape) for path, parameter in parameters.items()} == expected
+    torch.manual_seed(0)
+    for parameter in parameters.values():
+        nn.init.normal_(parameter)
+    zeros = {path: torch.zeros(shape) for path, shape in shapes.items()}
+    of_user, of_item, of_all = {**zeros, **parameters}.values()
+    by_hand = plain + of_user.squeeze(1)[user] + of_item.squeeze(1)[item] + of_all
+    torch.testing.assert_close(score(users, items, user, item), by_hand)
+
+
+def test_the_scale_is_fixed_unless_it_is_to_be_learned():
+    assert list(build("cosine", scale=3.0).parameters()) == []
+    assert [name for name, _ in build("cosine", learn_scale=True).named_parameters()] == ["log_scale"]
+
+
+def test_a_learned_scale_starts_at_the_given_one_has_a_gradient_and_stays_positive():
+    users, items, *rows = inputs()
+    score = build("cosine", scale=3.0, learn_scale=True)
+    logits = score(users, items, *rows)
+    torch.testing.assert_close(logits, build("cosine", scale=3.0)(users, items, *rows))
+    logits.sum().backward()
+    # The logarithm of the scale is the parameter, so that the gradient is the logits' own sum.
+    torch.testing.assert_close(score.log_scale.grad, logits.detach().sum())
+    optimizer = torch.optim.SGD(score.parameters(), lr=1.0)
+    for _ in range(20):
+        optimizer.zero_grad()
+        score(users, users, *rows).sum().backward()  # every cosine is 1, so that each step shrinks the scale
+        optimizer.step()
+    assert 0 < score.log_scale.exp().item() < 3.0
+    assert bool((score(users, users, *rows) > 0).all())
+
+
+@pytest.fixture
+def factor_model(make_experiment):
+    vectors = {"encoder": "embedding", "dim": 5, "init": {"name": "normal", "std": 0.1}}
+    return make_experiment(
+        user_tower={"features": {"user_id": vectors}},
+        item_tower={"features": {"movie_id": vectors}},
+        score={"name": "dot", **dict.fromkeys(BIASES, True)},
+    )
+
+
+def test_no_blocks_and_a_dot_score_are_matrix_factorisation(factor_model, make_trainer):
+    data = load_data(factor_model)
+    model = build_model(factor_model, data.schema)
+    make_trainer(max_epochs=2).fit(model, data)
+    weights = model.state_dict()
+    users = weights.pop("user_tower.encoders.user_id_encoder.embedding.weight")
+    items = weights.pop("item_tower.encoders.movie_id_encoder.embedding.weight")
+    of_user, of_item = weights.pop("score.biases.user.weight"), weights.pop("score.biases.item.weight")
+    of_all = weights.pop("score.biases.everyone")
+    assert weights == {}, "a factor model has no other weights"
+    assert of_all != 0
+    assert of_user.any()
+    assert of_item.any()
+    every_user, every_item = torch.arange(len(users)), torch.arange(len(items))
+    by_hand = users @ items.T + of_user + of_item.T + of_all
+    logits = model(every_user.repeat_interleave(len(items)), every_item.repeat(len(users)))
+    torch.testing.assert_close(logits, by_hand.flatten(), rtol=1e-5, atol=1e-6)
+
+
+def test_biases_alone_train_through_the_trainer(make_experiment, make_trainer):
+    experiment = make_experiment(
+        user_tower={"features": {}}, item_tower={"features": {}}, score={"name": "dot", **dict.fromkeys(BIASES, True)}
+    )
+    data = load_data(experiment)
+    model, trainer = build_model(experiment, data.schema), make_trainer(max_epochs=30)
+    trainer.fit(model, data)
+    biases = dict(model.named_parameters())
+    assert set(biases) == {"score.biases.user.weight", "score.biases.item.weight", "score.biases.everyone"}
+    for table, rows in (
+        (biases["score.biases.user.weight"], data.schema.interactions.user),
+        (biases["score.biases.item.weight"], data.schema.interactions.item),
+    ):
+        seen = rows[data.split.train].unique()
+        assert bool(table[seen].all()), "every user and item with a training event has moved"
+        unseen = torch.ones(len(table), dtype=torch.bool)
+        unseen[seen] = False
+        assert unseen[0]
+        assert not table[unseen].any(), "and nobody else"
+    # Constant predictions reach at best the entropy of the labels; biases must explain more than that.
+    positive = data.labels[data.split.train].mean().item()
+    entropy = -positive * math.log(positive) - (1 - positive) * math.log(1 - positive)
+    assert trainer.callback_metrics["train/loss"] < entropy
+    (results,) = trainer.test(model, data, verbose=False)
+    assert set(results) == {"test/loss", "test/auc", "test/accuracy"}

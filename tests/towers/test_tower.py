@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from towerzoo.datasets import Column, Table, Vocabulary
+from towerzoo.registry import BLOCKS
+from towerzoo.towers import Tower
+
+EMBEDDING = {"encoder": "embedding", "dim": 4}
+BAG = {"encoder": "embedding-bag", "dim": 3, "pooling": "sum"}
+
+
+class OneModule(nn.Module):
+    """A block that is a module instead of a list of modules, with its linear layer inside."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.inner = nn.Linear(in_features, out_features)
+
+    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
+        return self.inner(vectors)
+
+
+@pytest.fixture(autouse=True)
+def block_for_this_test_only(monkeypatch):
+    monkeypatch.setitem(BLOCKS._parts, "one-module", OneModule)
+
+
+def test_features_are_encoded_and_concatenated_in_the_order_of_the_config(world):
+    rows = torch.tensor([5, 0, 5, 17], dtype=torch.int32)
+    tower = Tower(world.items, {"genres": BAG, "movie_id": EMBEDDING})
+    genres, movie = tower.encoders.values()
+    columns = world.items.columns
+    expected = torch.cat([genres(columns["genres"].values[rows]), movie(columns["movie_id"].values[rows])], dim=1)
+    assert tower.out_features == 7
+    assert len(tower.mlp) == 0
+    assert torch.equal(tower(rows), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+def test_rows_may_be_of_either_width(world, dtype):
+    tower = Tower(world.users, {"gender": EMBEDDING})
+    assert tower(torch.tensor([1, 2], dtype=dtype)).shape == (2, 4)
+
+
+def test_blocks_stand_on_the_encoders_and_on_each_other(world):
+    tower = Tower(world.users, {"gender": EMBEDDING, "age": EMBEDDING}, block="linear-act-dropout", widths=[6, 5])
+    assert [type(layer) for layer in tower.mlp] == [nn.Linear, nn.ReLU, nn.Dropout] * 2
+    assert [layer.weight.shape for layer in tower.mlp if isinstance(layer, nn.Linear)] == [(6, 8), (5, 6)]
+    assert (tower.out_features, tower.n_rows) == (5, len(world.users))
+    tower.eval()
+    rows = torch.arange(9)
+    encoded = torch.cat(
+        [tower.encoders[f"{name}_encoder"](world.users.columns[name].values[:9]) for name in ("gender", "age")], 1
+    )
+    assert torch.equal(tower(rows), tower.mlp(encoded))
+    assert bool((tower(rows) != encoded[:, :5]).any())
+
+
+@pytest.mark.parametrize("block", ["linear-act-dropout", "one-module"])
+def test_init_fills_every_weight_matrix_of_the_blocks_and_nothing_else(world, block):
+    torch.manual_seed(0)
+    plain = Tower(world.users, {"gender": EMBEDDING}, block=block, widths=[6, 5])
+    torch.manual_seed(0)
+    filled = Tower(world.users, {"gender": EMBEDDING}, block=block, widths=[6, 5], init={"name": "normal", "std": 1e3})
+    linears = [
+        (one, other) for one, other in zip(plain.modules(), filled.modules(), strict=True) if isinstance(one, nn.Linear)
+    ]
+    assert len(linears) == 2
+    for one, other in linears:
+        assert one.weight.abs().max() <= 1 < other.weight.abs().max()
+    embeddings = [tower.encoders["gender_encoder"].embedding.weight for tower in (plain, filled)]
+    assert torch.equal(*embeddings)
+    assert torch.equal(linears[0][0].bias, linears[0][1].bias)
+
+
+def test_columns_move_with_the_tower_but_are_not_in_its_state(world):
+    tower = Tower(world.items, {"genres": BAG, "movie_id": EMBEDDING})
+    assert {name for name, _ in tower.named_buffers()} == {"genres_column", "movie_id_column"}
+    assert set(tower.state_dict()) == {
+        "encoders.genres_encoder.embedding.weight",
+        "encoders.movie_id_encoder.embedding.weight",
+    }
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("type", "items", "keys", "forward", "training", "mlp", "encoders", "values"),
+        ("movie.year", "movie_year", "movie%2Eyear", ".", "_", " ", "é"),
+    ],
+    ids=["names of torch's own attributes", "names that torch does not allow or that look alike"],
+)
+def test_a_feature_may_have_any_name(names):
+    columns = {
+        name: Column(name, torch.full((3,), number, dtype=torch.int32), Vocabulary(range(9)))
+        for number, name in enumerate(names)
+    }
+    columns["id"] = Column("id", torch.arange(3, dtype=torch.int32), Vocabulary(["a", "b"]))
+    tower = Tower(Table("id", columns), dict.fromkeys(names, EMBEDDING))
+    vectors = tower(torch.tensor([1]))
+    for number, encoder in enumerate(tower.encoders.values()):
+        assert torch.equal(vectors[0, 4 * number : 4 * number + 4], encoder.embedding.weight[number])
+    Tower(Table("id", columns), dict.fromkeys(names, EMBEDDING)).load_state_dict(tower.state_dict())
+
+
+def test_no_features_give_empty_vectors(world):
+    vectors = Tower(world.users, {})(torch.tensor([1, 2, 3]))
+    assert vectors.shape == (3, 0)
+    assert vectors.dtype == torch.float32
