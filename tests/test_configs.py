@@ -1,0 +1,43 @@
+"""Every shipped config goes through the real entry point."""
+
+import os
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from towerzoo.registry.config import shipped_configs
+from towerzoo.tools.train import main
+
+CONFIGS = shipped_configs()
+EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.yaml"))
+GENERATED = (
+    "data={name: synthetic, users: 300, items: 100, interactions: 5000, label: {positive_from: 4}, split: random}"
+)
+
+
+def test_all_configs_are_found():
+    assert {file.stem for file in CONFIGS} == {"quickstart", "relu", "tanh", "tanh_bn", "tanh_bn_dropout_first"}
+    folder = Path(__file__).parents[1] / "configs"
+    others = [file for file in folder.rglob("*.yaml") if file.parent.name == "_base_" or file.name == "results.yaml"]
+    assert len(list(folder.rglob("*.yaml"))) == len(CONFIGS) + len(others)
+
+
+@pytest.mark.parametrize("config", [*CONFIGS, *EXAMPLES], ids=lambda file: file.stem)
+def test_config_trains(config):
+    """On generated data where the config's own would have to be downloaded."""
+    sets = ["--set", GENERATED] if "movielens" in config.read_text() else []
+    result = CliRunner().invoke(main, [str(config), "--fast-dev-run", *sets])
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("config", ["tanh_bn", "relu"])
+def test_config_trains_on_movielens(config, tmp_path, monkeypatch):
+    if not (Path(os.environ.get("TOWERZOO_DATA", "/nowhere")) / "ml-1m").is_dir():
+        pytest.skip("TOWERZOO_DATA holds no ml-1m")
+    monkeypatch.setenv("TOWERZOO_CACHE", str(tmp_path))
+    result = CliRunner().invoke(main, [config, "--fast-dev-run", "--set", "data.offline=true"])
+    assert result.exit_code == 0, result.output
+    assert "800,167    57.5" in result.output
+    assert "test     100,022" in result.output

@@ -1,0 +1,50 @@
+"""A person's own parts, registered in one file outside the package and named in her YAML."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from towerzoo.tools import test as test_tool
+from towerzoo.tools import train as train_tool
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def test_the_example_trains_and_beats_the_baselines(tmp_path):
+    result = CliRunner().invoke(train_tool.main, [str(EXAMPLES / "custom_block.yaml"), "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    for shown in ("LayerNorm((32,)", "GELU(", "listener 8, country 8", "item mean"):
+        assert shown in result.output
+    (run,) = tmp_path.glob("*/*")
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["test"]["auc"] > metrics["baselines"]["item mean"]["auc"]
+    assert (run / "imports" / "custom_block.py").read_text() == (EXAMPLES / "custom_block.py").read_text()
+
+
+def test_a_run_needs_nothing_but_its_folder(tmp_path):
+    """Trained from a folder that is gone when another process tests the run."""
+    source = Path(shutil.copytree(EXAMPLES, tmp_path / "source"))
+    short = ["--set", "training.max_epochs=1", "--out", str(tmp_path / "runs")]
+    result = CliRunner().invoke(train_tool.main, [str(source / "custom_block.yaml"), *short])
+    assert result.exit_code == 0, result.output
+    shutil.rmtree(source)
+    (run,) = (tmp_path / "runs").glob("*/*")
+    trained = json.loads((run / "metrics.json").read_text())["test"]
+    command = [sys.executable, str(Path(test_tool.__file__)), str(run)]
+    tested = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert tested.returncode == 0, tested.stderr
+    assert json.loads((run / "metrics.json").read_text())["test"] == trained
+
+
+def test_a_typing_mistake_in_an_own_parameter_is_told(tmp_path):
+    overrides = ["--set", "user_tower.block.droput=0.2", "--out", str(tmp_path)]
+    result = CliRunner().invoke(train_tool.main, [str(EXAMPLES / "custom_block.yaml"), *overrides])
+    assert result.exit_code == 1
+    assert (
+        "user_tower.block.droput must be a parameter of block 'linear-layernorm-gelu', got 'droput'." in result.output
+    )
+    assert "Did you mean 'dropout'?" in result.output

@@ -1,0 +1,51 @@
+"""The wheel holds the folders, all of them, and nothing else."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parents[1]
+FOLDERS = ("registry", "datasets", "towers", "tools", "benchmarks", "configs")
+
+
+@pytest.fixture(scope="module")
+def wheel_files(tmp_path_factory):
+    """Names in the wheel that is built from a clean copy of the tracked files."""
+    out = tmp_path_factory.mktemp("wheel")
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=TOP, capture_output=True, text=True, check=True).stdout
+    for name in tracked.strip("\0").split("\0"):
+        target = out / "source" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes((TOP / name).read_bytes())
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(out), "."]
+    subprocess.run(build, cwd=out / "source", check=True, timeout=300)
+    (wheel,) = out.glob("*.whl")
+    return set(zipfile.ZipFile(wheel).namelist())
+
+
+@pytest.mark.install
+def test_the_wheel_is_the_folders(wheel_files):
+    expected = {
+        f"towerzoo/{file.relative_to(TOP)}"
+        for folder in FOLDERS
+        for pattern in ("*.py", "*.yaml", "*.j2", "py.typed")
+        for file in (TOP / folder).rglob(pattern)
+        if "results" not in file.relative_to(TOP).parts[:-1]
+    }
+    inside = {name for name in wheel_files if ".dist-info/" not in name}
+    assert inside == expected
+    assert len(inside) > 60
+
+
+@pytest.mark.install
+def test_nothing_collides_in_site_packages(wheel_files):
+    assert {name.partition("/")[0] for name in wheel_files if ".dist-info/" not in name} == {"towerzoo"}
+
+
+def test_no_tool_hides_a_module_of_the_standard_library():
+    """`python tools/x.py` puts tools/ first on the path. Only CPython's own tests import `test`."""
+    names = {file.stem for file in (TOP / "tools").glob("*.py")} - {"__init__", "test"}
+    assert names & set(sys.stdlib_module_names) == set()

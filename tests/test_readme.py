@@ -1,0 +1,46 @@
+"""README says what is true: its table is that of the records, its commands and files exist."""
+
+import re
+from pathlib import Path
+
+from towerzoo.tools.cli import COMMANDS
+from towerzoo.tools.results import BEGIN, END
+from towerzoo.towers.records import read_records, results_table
+
+TOP = Path(__file__).parents[1]
+README = (TOP / "README.md").read_text()
+
+
+def test_the_results_table_is_not_stale():
+    assert README.partition(BEGIN)[2].partition(END)[0] == results_table(read_records())
+
+
+def test_the_commands_exist():
+    named = set(re.findall(r"python (tools/\w+\.py)", README))
+    assert {f"tools/{name}.py" for name in COMMANDS} == named
+    assert all((TOP / file).is_file() for file in named)
+
+
+def test_the_make_targets_exist():
+    makefile = (TOP / "Makefile").read_text()
+    targets = set(re.findall(r"^make (\w+)", README, re.MULTILINE))
+    assert targets >= {"demo", "train", "test"}
+    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
+
+
+def test_links_and_configs_exist():
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
+    files = links + re.findall(r"(?:configs|examples)/[\w/]+\.(?:yaml|py)", README)
+    assert len(files) > 5
+    assert [file for file in files if not (TOP / file).exists()] == []
+
+
+def test_the_yaml_of_the_walk_through_is_valid(tmp_path):
+    from towerzoo.towers.assembly import read_experiment
+
+    yaml = README.partition("## A config, line by line")[2].partition("```yaml\n")[2].partition("```")[0]
+    config = tmp_path / "mine.yaml"
+    config.write_text(yaml)
+    experiment, _ = read_experiment(config)
+    assert experiment.user_tower.widths == experiment.item_tower.widths == [256, 256, 256]
+    assert list(experiment.item_tower.features) == ["movie_id", "genres"]

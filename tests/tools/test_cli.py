@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from towerzoo.registry.errors import DataError, TrainingInterrupted
+from towerzoo.tools.cli import COMMANDS, main, tells_errors
+
+TOOLS = Path(__file__).parents[2] / "tools"
+HEAVY = ("torch", "pandas", "pydantic", "numpy", "pytorch_lightning", "matplotlib")
+
+
+def test_every_file_in_tools_is_a_command():
+    files = {file.stem for file in TOOLS.glob("*.py")} - {"__init__", "cli"}
+    assert files == set(COMMANDS)
+    assert len(files) >= 6
+
+
+def test_help_lists_every_command_with_its_line(invoke):
+    result = invoke(main, "--help")
+    assert result.exit_code == 0
+    text = " ".join(result.output.split())
+    for name, line in COMMANDS.items():
+        assert f" {name.replace('_', '-')} {line}" in text
+
+
+@pytest.mark.parametrize("name", [*COMMANDS, *(name.replace("_", "-") for name in COMMANDS if "_" in name)])
+def test_every_command_runs_under_either_spelling(invoke, name):
+    result = invoke(main, name, "--help")
+    assert result.exit_code == 0
+    assert result.output.startswith("Usage: ")
+    assert name.replace("_", "-") in result.output.splitlines()[0]
+
+
+@pytest.mark.parametrize("name", ["trian", "cli", "__init__", ""])
+def test_an_unknown_command_is_a_usage_error(invoke, name):
+    result = invoke(main, name)
+    assert result.exit_code == 2
+    assert f"No such command '{name}'" in result.output
+
+
+def test_a_command_runs_through_the_group(invoke, tiny_config):
+    result = invoke(main, "show-config", tiny_config)
+    assert result.exit_code == 0
+    assert result.output.startswith("seed: 7 ")
+
+
+def test_the_version_is_that_of_the_package(invoke):
+    from importlib.metadata import version
+
+    assert version("towerzoo") in invoke(main, "--version").output
+
+
+PROBE = """
+import contextlib, importlib, io, json, runpy, sys
+heavy, tools = json.loads(sys.argv[1]), json.loads(sys.argv[2])
+found = {}
+for tool in tools:
+    importlib.import_module(f"towerzoo.tools.{tool}")
+    found[f"import {tool}"] = [name for name in heavy if name in sys.modules]
+    sys.argv = [f"tools/{tool}.py", "--help"]
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    assert text.getvalue().startswith("Usage: "), text.getvalue()
+    found[f"help of {tool}"] = [name for name in heavy if name in sys.modules]
+print(json.dumps(found))
+"""
+
+
+def test_help_and_imports_are_fast():
+    arguments = [sys.executable, "-c", PROBE, json.dumps(HEAVY), json.dumps(["cli", *COMMANDS][1:])]
+    done = subprocess.run(arguments, capture_output=True, text=True, cwd=TOOLS.parent, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert len(found) == 2 * len(COMMANDS)
+    assert {what: modules for what, modules in found.items() if modules} == {}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_script_runs_on_its_own(name):
+    done = subprocess.run(
+        [sys.executable, f"tools/{name}.py", "--help"], capture_output=True, text=True, cwd=TOOLS.parent, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"Usage: {name}.py")
+
+
+def make_command(error: Exception) -> click.Command:
+    @click.command("fails")
+    @tells_errors
+    def command() -> None:
+        raise error
+
+    return command
+
+
+def test_an_error_is_one_line_on_stderr(invoke):
+    result = invoke(make_command(DataError("x must be y, got 'z'. Do so.")))
+    assert result.exit_code == 1
+    assert result.stderr == "error: x must be y, got 'z'. Do so.\n"
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize("number", [2, 15])
+def test_a_signal_is_told_as_no_error(invoke, number):
+    result = invoke(make_command(TrainingInterrupted("stopped", number)))
+    assert result.exit_code == 128 + number
+    assert result.stderr == "stopped\n"
+
+
+def test_debug_shows_the_traceback():
+    script = "from towerzoo.tools.show_config import main; main()"
+    wrong = [sys.executable, "-c", script, "nowhere.yaml"]
+    told, debugged = (
+        subprocess.run([*wrong, *options], capture_output=True, text=True, check=False) for options in ([], ["--debug"])
+    )
+    assert told.returncode == debugged.returncode == 1
+    assert told.stderr.startswith("error: config must be a readable YAML file, got 'nowhere.yaml'.")
+    assert "Traceback" not in told.stderr
+    assert "Traceback" in debugged.stderr
+    assert "towerzoo.registry.errors.ConfigError: config must be a readable YAML file" in debugged.stderr
+
+
+def test_errors_that_are_nobodys_fault_are_not_swallowed():
+    result = CliRunner().invoke(make_command(ZeroDivisionError()))
+    assert isinstance(result.exception, ZeroDivisionError)

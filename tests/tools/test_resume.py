@@ -1,0 +1,146 @@
+"""Stopping and resuming: the result is bit-equal to that of a run that never stopped."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from towerzoo.tools.train import main
+
+CLOCK = ("seconds", "samples_per_second")
+
+
+def run_of(out: Path) -> Path:
+    (run,) = out.glob("*/*")
+    return run
+
+
+def history(run: Path) -> list[dict[str, str]]:
+    rows = csv.DictReader((run / "history.csv").open())
+    return [{key: value for key, value in row.items() if key not in CLOCK} for row in rows]
+
+
+def assert_equal_runs(one: Path, other: Path) -> None:
+    assert (one / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
+    assert history(one) == history(other)
+
+
+@pytest.fixture
+def uninterrupted(tiny_config, tmp_path, invoke):
+    """A run of four epochs in one go."""
+    invoke(main, tiny_config, "--out", tmp_path / "whole", "--set", "training={max_epochs: 4}")
+    return run_of(tmp_path / "whole")
+
+
+@pytest.fixture
+def start(tiny_config, tmp_path):
+    """Starts a run of its own process that takes long enough to be stopped, and waits for its first checkpoint."""
+    processes = []
+
+    def begin(epochs: int) -> tuple[subprocess.Popen, Path]:
+        train = [sys.executable, "-m", "towerzoo.tools.train", str(tiny_config), "--out", str(tmp_path / "runs")]
+        sets = ["--set", f"training={{max_epochs: {epochs}}}", "--device", "cpu"]
+        process = subprocess.Popen([*train, *sets], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        processes.append(process)
+        deadline = time.monotonic() + 120
+        while not list((tmp_path / "runs").glob("*/*/checkpoints/last.ckpt")):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline, "no checkpoint came"
+            time.sleep(0.02)
+        return process, run_of(tmp_path / "runs")
+
+    yield begin
+    for process in processes:
+        process.kill()
+
+
+def test_two_and_two_epochs_equal_four(tiny_config, tmp_path, invoke, uninterrupted):
+    invoke(main, tiny_config, "--out", tmp_path / "runs", "--set", "training={max_epochs: 2}")
+    run = run_of(tmp_path / "runs")
+    result = invoke(main, "--resume", run, "--set", "training.max_epochs=4")
+    assert result.exit_code == 0, result.output
+    assert_equal_runs(run, uninterrupted)
+
+
+def test_a_moved_run_resumes_and_keeps_its_best_epoch(tiny_config, tmp_path, invoke):
+    """The best epoch may lie before the stop; a moved folder must still know it."""
+    sets = ["--set", "optimizer.lr=0.3", "--set", "data.interactions=1500"]
+    invoke(main, tiny_config, "--out", tmp_path / "whole", *sets, "--set", "training={max_epochs: 6}")
+    invoke(main, tiny_config, "--out", tmp_path / "runs", *sets, "--set", "training={max_epochs: 5}")
+    moved = run_of(tmp_path / "runs").rename(tmp_path / "moved")
+    result = invoke(main, "--resume", moved, "--set", "training.max_epochs=6")
+    assert result.exit_code == 0, result.output
+    assert_equal_runs(moved, run_of(tmp_path / "whole"))
+
+
+def test_kill_loses_at_most_an_epoch(start, invoke, tiny_config, tmp_path):
+    process, run = start(epochs=2_000)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    finished = len(history(run))
+    result = invoke(main, "--resume", run, "--set", f"training.max_epochs={finished + 2}")
+    assert result.exit_code == 0, result.output
+    invoke(main, tiny_config, "--out", tmp_path / "whole", "--set", f"training={{max_epochs: {finished + 2}}}")
+    assert_equal_runs(run, run_of(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_says_how_to_resume(start, invoke, number):
+    process, run = start(epochs=2_000)
+    process.send_signal(number)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert f"{number.name} stopped training in epoch" in told
+    assert f"python tools/train.py --resume {run}" in told
+    assert "Traceback" not in told
+    finished = len(history(run))
+    result = invoke(main, "--resume", run, "--set", f"training.max_epochs={finished + 1}")
+    assert result.exit_code == 0, result.output
+    assert len(history(run)) == finished + 1
+
+
+def test_nothing_left_to_train_is_told(finished_run, invoke):
+    result = invoke(main, "--resume", finished_run)
+    assert result.exit_code == 1
+    assert "training.max_epochs must be more than the 2 epochs that" in result.output
+    assert "Add --set training.max_epochs=3 or more." in result.output
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (
+            lambda run: (run / "environment.json").unlink(),
+            "must be a run folder with environment.json, got one without it",
+        ),
+        (lambda run: (run / "config.yaml").unlink(), "must be a run folder with config.yaml, got one without it"),
+        (lambda run: os.truncate(run / "checkpoints" / "last.ckpt", 1000), "last.ckpt must be a whole checkpoint, got"),
+        (lambda run: (run / "history.csv").unlink(), "must be a run folder with history.csv, got one without it"),
+        (lambda run: (run / "schema.json").write_text("{"), "schema.json must be a whole json file, got"),
+    ],
+)
+def test_a_damaged_run_is_told(finished_run, invoke, damage, message):
+    damage(finished_run)
+    result = invoke(main, "--resume", finished_run, "--set", "training.max_epochs=3")
+    assert result.exit_code == 1
+    assert message in result.output
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("user_tower.features.gender.dim=5", "must hold the weights of this architecture, got"),
+        ("data.users=90", "the dataset's users must be those that"),
+    ],
+)
+def test_another_model_or_other_data_cannot_resume(finished_run, invoke, override, message):
+    config = (finished_run / "config.yaml").read_text()
+    result = invoke(main, "--resume", finished_run, "--set", "training.max_epochs=3", "--set", override)
+    assert result.exit_code == 1
+    assert message in result.output
+    assert (finished_run / "config.yaml").read_text() == config
