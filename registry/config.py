@@ -170,7 +170,9 @@ def annotated_yaml(value: Any, origins: Mapping[KeyPath, Origin], path: KeyPath 
             yield f"{indent}{_inline_yaml(key)}:", ""
             yield from annotated_yaml(child, origins, child_path)
         else:
-            yield f"{indent}{_inline_yaml(key)}: {_inline_yaml(child)}", str(origins.get(child_path, "default"))
+            # A part written as its bare name has that name from where the name stands.
+            origin = origins.get(child_path) or (origins.get(path) if key in PART_KEYS else None)
+            yield f"{indent}{_inline_yaml(key)}: {_inline_yaml(child)}", str(origin or "default")
 
 
 def _inline_yaml(value: Any) -> str:

@@ -63,7 +63,7 @@ class Tower(Section):
         features: The encoder of each feature, by the feature's name; their outputs are concatenated in this order.
         block: The block that is repeated; none leaves the concatenated features as the tower's output.
         widths: Output width of each block.
-        init: How the blocks' weight matrices are initialised.
+        init: How weight matrices are initialised: the blocks', and those of encoders without an `init` of their own.
     """
 
     features: dict[str, Annotated[Spec, ENCODERS]]

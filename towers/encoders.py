@@ -23,13 +23,13 @@ class EmbeddingEncoder(nn.Module):
     Args:
         column: The feature: ids (n,).
         dim: Length of the vectors.
-        init: A registered initializer for the matrix of vectors.
+        init: A registered initializer for the matrix of vectors; none takes that of the tower.
 
     Raises:
         ConfigError: The feature holds lists or numbers.
     """
 
-    def __init__(self, column: Column, *, dim: Count, init: Annotated[Spec, INITIALIZERS] = "torch-default") -> None:
+    def __init__(self, column: Column, *, dim: Count, init: Annotated[Spec, INITIALIZERS] | None = None) -> None:
         super().__init__()
         if column.vocabulary is None or column.is_list:
             raise _wrong_column(
@@ -56,7 +56,7 @@ class EmbeddingBagEncoder(nn.Module):
         dim: Length of the vectors.
         max_length: Slots a row; longer lists lose their last ids, shorter ones are padded.
         pooling: A registered pooling op.
-        init: A registered initializer for the matrix of vectors.
+        init: A registered initializer for the matrix of vectors; none takes that of the tower.
 
     Raises:
         ConfigError: The feature holds single ids or numbers.
@@ -69,7 +69,7 @@ class EmbeddingBagEncoder(nn.Module):
         dim: Count,
         max_length: Count = 6,
         pooling: Annotated[Spec, POOLINGS] = "mean",
-        init: Annotated[Spec, INITIALIZERS] = "torch-default",
+        init: Annotated[Spec, INITIALIZERS] | None = None,
     ) -> None:
         super().__init__()
         if column.vocabulary is None or not column.is_list:
@@ -90,8 +90,8 @@ class EmbeddingBagEncoder(nn.Module):
 
 
 @torch.no_grad()
-def _fill(embedding: nn.Embedding, init: Spec) -> None:
-    INITIALIZERS.build(init, weight=embedding.weight)
+def _fill(embedding: nn.Embedding, init: Spec | None) -> None:
+    INITIALIZERS.build(init or "torch-default", weight=embedding.weight)
     embedding.weight[UNKNOWN] = 0.0
 
 

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from towerzoo.registry.errors import RunError
+from towerzoo.registry.yaml_file import write_yaml
 from towerzoo.towers.metrics import METRIC_MODES
 from towerzoo.towers.run_folder import RunFolder, write_whole
 

@@ -14,12 +14,12 @@ from typing import Any, Final
 
 import safetensors.torch
 import torch
-from towerzoo.registry.yaml_file import write_yaml
 from safetensors import SafetensorError
 from torch import nn
 
 from towerzoo.registry.errors import RunError
 from towerzoo.registry.experiment import Experiment
+from towerzoo.registry.yaml_file import write_yaml
 
 FORMAT: Final = "towerzoo-run"
 VERSION: Final = 1
@@ -118,9 +118,11 @@ class RunFolder:
     def save_experiment(self, experiment: Experiment) -> None:
         """Writes config.yaml, and copies of the person's own parts that it imports."""
         config = experiment.model_dump()
-        copies = []
+        copies: list[str] = []
         for source in experiment.imports:
             target = self.path / "imports" / Path(source).name
+            if f"imports/{target.name}" in copies:
+                target = target.with_stem(f"{target.stem}-{len(copies) + 1}")
             if Path(source) != target.resolve():
                 with told_as_run_error(target, "a file that can be written"):
                     target.parent.mkdir(exist_ok=True)

@@ -23,7 +23,7 @@ class Tower(nn.Module):
         features: The encoder of each feature, by name; outputs are concatenated in this order.
         block: The block that is repeated; None leaves the concatenated features as they are.
         widths: Output width of each block.
-        init: The initializer of the blocks' weight matrices.
+        init: The initializer of the blocks' weight matrices, and of the encoders that take one and name none.
 
     Attributes:
         mlp: All blocks as one flat nn.Sequential.
@@ -54,7 +54,7 @@ class Tower(nn.Module):
         self.encoders = nn.ModuleDict()
         for name, spec in features.items():
             column = table.columns[name]
-            self.encoders[_attribute(name, "encoder")] = ENCODERS.build(spec, column=column)
+            self.encoders[_attribute(name, "encoder")] = ENCODERS.build(_with_init(spec, init), column=column)
             self.register_buffer(_attribute(name, "column"), column.values, persistent=False)
         width = sum(cast(int, encoder.out_features) for encoder in self.encoders.values())
         layers: list[nn.Module] = []
@@ -78,6 +78,14 @@ class Tower(nn.Module):
         joined = torch.cat(encoded, dim=1) if encoded else rows.new_zeros((len(rows), 0), dtype=torch.float32)
         vectors: Tensor = self.mlp(joined)
         return vectors
+
+
+def _with_init(encoder: Spec, init: Spec) -> Spec:
+    """Returns an encoder's spec with the tower's initializer, where it takes one and names none itself."""
+    name, parameters = ENCODERS.split(encoder)
+    if parameters.get("init") is None and any(parameter.name == "init" for parameter in ENCODERS.parameters(name)):
+        parameters["init"] = init
+    return {ENCODERS.key: name, **parameters}
 
 
 def _attribute(feature: str, role: str) -> str:

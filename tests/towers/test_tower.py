@@ -60,20 +60,29 @@ def test_blocks_stand_on_the_encoders_and_on_each_other(world):
 
 
 @pytest.mark.parametrize("block", ["linear-act-dropout", "one-module"])
-def test_init_fills_every_weight_matrix_of_the_blocks_and_nothing_else(world, block):
-    torch.manual_seed(0)
+def test_init_fills_every_weight_matrix_and_nothing_else(world, block):
     plain = Tower(world.users, {"gender": EMBEDDING}, block=block, widths=[6, 5])
-    torch.manual_seed(0)
     filled = Tower(world.users, {"gender": EMBEDDING}, block=block, widths=[6, 5], init={"name": "normal", "std": 1e3})
-    linears = [
-        (one, other) for one, other in zip(plain.modules(), filled.modules(), strict=True) if isinstance(one, nn.Linear)
+    weights = [
+        (one.weight, other.weight)
+        for one, other in zip(plain.modules(), filled.modules(), strict=True)
+        if isinstance(one, nn.Linear | nn.Embedding)
     ]
-    assert len(linears) == 2
-    for one, other in linears:
-        assert one.weight.abs().max() <= 1 < other.weight.abs().max()
-    embeddings = [tower.encoders["gender_encoder"].embedding.weight for tower in (plain, filled)]
-    assert torch.equal(*embeddings)
-    assert torch.equal(linears[0][0].bias, linears[0][1].bias)
+    assert len(weights) == 3
+    for one, other in weights:
+        assert one.abs().max() < 10 < other.abs().max()
+    biases = [parameter for name, parameter in filled.named_parameters() if name.endswith("bias")]
+    assert len(biases) == 2
+    assert all(bias.abs().max() < 1 for bias in biases)
+
+
+def test_an_encoder_keeps_its_own_init(world):
+    own = {**EMBEDDING, "init": {"name": "normal", "std": 1e3}}
+    tower = Tower(
+        world.users, {"gender": own, "age": {**EMBEDDING, "init": None}}, init={"name": "normal", "std": 1e-3}
+    )
+    assert tower.encoders["gender_encoder"].embedding.weight.abs().max() > 10
+    assert 0 < tower.encoders["age_encoder"].embedding.weight.abs().max() < 0.1
 
 
 def test_columns_move_with_the_tower_but_are_not_in_its_state(world):
