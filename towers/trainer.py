@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning import Trainer
-from pytorch_lightning.callbacks import Checkpoint, RichProgressBar
+from pytorch_lightning.callbacks import Checkpoint
 
 from towerzoo.registry.errors import ConfigError, Problem, TrainingError
 from towerzoo.registry.experiment import Experiment
@@ -34,7 +34,7 @@ def make_trainer(experiment: Experiment, device: str, **arguments: Any) -> Train
         "max_epochs": experiment.training.max_epochs,
         "enable_checkpointing": any(isinstance(callback, Checkpoint) for callback in callbacks),
         "enable_model_summary": False,
-        "enable_progress_bar": any(isinstance(callback, RichProgressBar) for callback in callbacks),
+        "enable_progress_bar": False,
         "num_sanity_val_steps": 0,
         **arguments,
     }

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from pytorch_lightning import Callback
-from pytorch_lightning.callbacks import EarlyStopping, RichProgressBar
+from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.loggers import TensorBoardLogger
 from rich.console import Console
 
@@ -21,6 +21,7 @@ from towerzoo.towers.environment import environment
 from towerzoo.towers.evaluation import measure
 from towerzoo.towers.history import History, read_history
 from towerzoo.towers.metrics import METRIC_MODES
+from towerzoo.towers.progress import EpochProgress
 from towerzoo.towers.report import render_report
 from towerzoo.towers.run_folder import FORMAT, VERSION, RunFolder, load_state, read_checkpoint, told_as_run_error
 from towerzoo.towers.run_tables import require_same_data, save_tables
@@ -122,7 +123,7 @@ def _fit_and_test(
         mode = METRIC_MODES[monitor.partition("/")[2]]
         callbacks.append(EarlyStopping(monitor, mode=mode, patience=stopping.patience, check_on_train_epoch_end=True))
     if console.is_terminal:
-        callbacks.append(RichProgressBar(refresh_rate=20, leave=False))
+        callbacks.append(EpochProgress(console))
     logger = TensorBoardLogger(run.path, name="", version="tensorboard")
     trainer = make_trainer(experiment, device, logger=logger, callbacks=[*callbacks, history, checkpoints])
     with told_as_run_error(run.path, "a folder that can be written"):
