@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.callbacks import Checkpoint, EarlyStopping
 from torch import Tensor
 
 from towerzoo.datasets.batches import epoch_seed
@@ -75,6 +75,14 @@ class EpochCheckpoints(Checkpoint):
                     temporary.replace(target)
                 finally:
                     temporary.unlink(missing_ok=True)
+
+
+class StopEarly(EarlyStopping):
+    """Stops after some epochs without a better value; a resumed run takes its patience from its config."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes the state of an earlier epoch, but for its patience."""
+        super().load_state_dict({**state_dict, "patience": self.patience})
 
 
 class FiniteLoss(Callback):

@@ -27,7 +27,7 @@ def draw_curves(histories: Mapping[str, Sequence[Row]]) -> bytes:
             epochs = [row["epoch"] for row in rows]
             for split, style in (("train", "--"), ("valid", "-")):
                 values = [row[f"{split}/{metric}"] for row in rows]
-                text = f"{name} {split}" if len(histories) > 1 else split
+                text = _plain(f"{name} {split}") if len(histories) > 1 else split
                 axes.plot(epochs, values, style, color=f"C{index}", marker=".", label=text)
         axes.set_xlabel("epoch")
         axes.set_ylabel(label)
@@ -37,3 +37,8 @@ def draw_curves(histories: Mapping[str, Sequence[Row]]) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
+
+
+def _plain(text: str) -> str:
+    # To matplotlib, dollars enclose a formula, and a leading underscore hides a label from the legend.
+    return f"{' ' if text.startswith('_') else ''}{text}".replace("$", r"\$")

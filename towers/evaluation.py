@@ -50,7 +50,8 @@ def evaluate_checkpoint(config: str, checkpoint: Path, overrides: Sequence[str] 
 
     Args:
         config: A YAML file or the name of a shipped config.
-        checkpoint: A checkpoint that was trained with this config and data; the figures go to `NAME.metrics.json`.
+        checkpoint: A checkpoint that was trained with this config and data, which can be made sure of only where it
+            lies in its run folder; the figures go to `NAME.metrics.json`.
         overrides: `KEY.PATH=VALUE` texts.
         device: `cpu`, `cuda` or `auto`.
 
@@ -61,6 +62,9 @@ def evaluate_checkpoint(config: str, checkpoint: Path, overrides: Sequence[str] 
     torch_device(device)
     state = read_checkpoint(checkpoint)["state_dict"]
     data = load_data(experiment)
+    run = RunFolder(checkpoint.absolute().parent.parent)
+    if (run.path / "schema.json").is_file():
+        require_same_data(run, data)
     model = build_model(experiment, data.schema)
     load_state(model, state, checkpoint)
     metrics = measure(model, data, experiment, device)

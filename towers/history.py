@@ -42,6 +42,7 @@ class History(Checkpoint):
         self.rows = rows
         self.report = report
         self._started = 0.0
+        self._trained = 0.0
         self._samples = 0
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -10,10 +10,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 
 class EpochProgress(Callback):
-    """Shows how far the epoch is, below what is printed to the console meanwhile; leaves nothing behind.
+    """Shows how far the epoch is, below what is printed meanwhile; leaves nothing behind.
 
     Args:
-        console: The terminal. Lightning's own bar opens a console of its own, which overwrites lines printed to another.
+        console: The terminal. Lightning's own bar has a console of its own and overwrites what others print.
     """
 
     EVERY = 10

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
-import shutil
+import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -126,7 +127,7 @@ class RunFolder:
             if Path(source) != target.resolve():
                 with told_as_run_error(target, "a file that can be written"):
                     target.parent.mkdir(exist_ok=True)
-                    shutil.copyfile(source, target)
+                write_whole(target, Path(source).read_bytes())
             copies.append(f"imports/{target.name}")
         config["imports"] = copies
         self.write("config.yaml", write_yaml(config))
@@ -202,7 +203,9 @@ def told_as_run_error(path: Path, expected: str) -> Iterator[None]:
     except FileExistsError:
         raise
     except OSError as error:
-        reason = error.strerror or str(error)
+        # Arrow's have a number only in their text.
+        code = error.errno or next(map(int, re.findall(r"errno (\d+)", str(error))), None)
+        reason = os.strerror(code) if code else str(error)
         raise RunError(f"{path} must be {expected}, got {reason!r}. Free space, or choose another folder.") from error
 
 

@@ -45,7 +45,7 @@ def load_tables(run: RunFolder) -> tuple[Table, Table]:
     Raises:
         RunError: A file is missing or damaged.
     """
-    about = run.read_json("schema.json")
+    about = run.read_json("schema.json", *SIDES)
     users, items = (_read(run, side, about) for side in SIDES)
     return users, items
 
@@ -119,7 +119,8 @@ def _read(run: RunFolder, side: str, about: dict[str, Any]) -> Table:
             f"{run.path} must be a run folder with {path.name}, got one without it. Copy it again."
         ) from None
     except (ArrowException, LookupError, TypeError, ValueError, OSError) as error:
-        raise RunError(f"{path} must be a whole table of this run, got {error}. Copy the run folder again.") from None
+        reason = " ".join(str(error).split()).removesuffix(".")
+        raise RunError(f"{path} must be a whole table of this run, got {reason}. Copy the run folder again.") from None
 
 
 def _column(name: str, array: Any, facts: dict[str, Any]) -> Column:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from pytorch_lightning import Callback
-from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.loggers import TensorBoardLogger
 from rich.console import Console
 
@@ -14,7 +14,7 @@ from towerzoo.datasets import TwoTowerData
 from towerzoo.registry.errors import RunError, TrainingError
 from towerzoo.registry.experiment import Experiment
 from towerzoo.towers.assembly import build_model, load_data
-from towerzoo.towers.callbacks import EpochCheckpoints, EpochSeeds, FiniteLoss, StopOnSignal
+from towerzoo.towers.callbacks import EpochCheckpoints, EpochSeeds, FiniteLoss, StopEarly, StopOnSignal
 from towerzoo.towers.curves import draw_curves
 from towerzoo.towers.dssm import DSSM
 from towerzoo.towers.environment import environment
@@ -56,7 +56,9 @@ def train(experiment: Experiment, *, name: str, out: Path, device: str, console:
     run.save_experiment(experiment)
     save_tables(run, data)
     console.print(f"run: {run.path}", soft_wrap=True)
-    return _fit_and_test(experiment, data, model, run, device, console)
+    _fit(experiment, data, model, run, device, console)
+    _test_and_report(experiment, data, model, run, device, console)
+    return run
 
 
 def resume(run: RunFolder, experiment: Experiment, *, device: str, console: Console) -> RunFolder:
@@ -71,10 +73,18 @@ def resume(run: RunFolder, experiment: Experiment, *, device: str, console: Cons
     Raises:
         RunError: There is nothing left to train, or the checkpoint is damaged or of another architecture.
     """
+    report = run.path / "report.html"  # what a run writes last: without it, there is still something to finish
     if run.last.exists():
-        finished = read_checkpoint(run.last)["epoch"] + 1
-        # The report is what a run writes last: without it, there is still something to finish.
-        if finished >= experiment.training.max_epochs and (run.path / "report.html").exists():
+        checkpoint = read_checkpoint(run.last)
+        finished = checkpoint["epoch"] + 1
+        complete = report.exists()
+        if complete and _stopped_early(checkpoint, experiment):
+            raise RunError(
+                f"training.early_stopping.patience must be more than the epochs without a better value after which "
+                f"{run.path} stopped, got {_patience(experiment)}. Add --set training.early_stopping.patience=N or "
+                "--set training.early_stopping=null."
+            )
+        if complete and finished >= experiment.training.max_epochs:
             raise RunError(
                 f"training.max_epochs must be more than the {finished} epochs that {run.path} has finished, "
                 f"got {experiment.training.max_epochs}. Add --set training.max_epochs={finished + 1} or more."
@@ -84,8 +94,12 @@ def resume(run: RunFolder, experiment: Experiment, *, device: str, console: Cons
     if run.last.exists():
         load_state(model, read_checkpoint(run.last)["state_dict"], run.last)
     run.save_experiment(experiment)
+    with told_as_run_error(report, "a file that can be removed"):
+        report.unlink(missing_ok=True)
     console.print(f"resuming: {run.path}", soft_wrap=True)
-    return _fit_and_test(experiment, data, model, run, device, console)
+    _fit(experiment, data, model, run, device, console)
+    _test_and_report(experiment, data, model, run, device, console)
+    return run
 
 
 def try_out(experiment: Experiment, *, device: str, console: Console) -> None:
@@ -95,6 +109,17 @@ def try_out(experiment: Experiment, *, device: str, console: Console) -> None:
     trainer.fit(model, data)
     trainer.test(model, data, verbose=False)
     console.print("One batch each of training, validation and test passed; nothing was saved.")
+
+
+def _stopped_early(checkpoint: dict[str, Any], experiment: Experiment) -> bool:
+    states = [state for name, state in checkpoint.get("callbacks", {}).items() if name.startswith("StopEarly")]
+    patience = _patience(experiment)
+    return patience is not None and any(state["wait_count"] >= max(1, patience) for state in states)
+
+
+def _patience(experiment: Experiment) -> int | None:
+    stopping = experiment.training.early_stopping
+    return stopping.patience if stopping else None
 
 
 def _prepare(experiment: Experiment, device: str, console: Console) -> tuple[TwoTowerData, DSSM]:
@@ -108,24 +133,33 @@ def _prepare(experiment: Experiment, device: str, console: Console) -> tuple[Two
     return data, model
 
 
-def _fit_and_test(
+def _fit(
     experiment: Experiment, data: TwoTowerData, model: DSSM, run: RunFolder, device: str, console: Console
-) -> RunFolder:
+) -> None:
+    """Trains from the run's last checkpoint, or from the start where there is none."""
     stopping = experiment.training.early_stopping
     monitor = stopping.monitor if stopping else "valid/loss"
     resuming = run.last.exists()
-    epochs_before = read_checkpoint(run.last)["epoch"] + 1 if resuming else 0
+    checkpoint = read_checkpoint(run.last) if resuming else {"epoch": -1}
+    epochs_before = checkpoint["epoch"] + 1
     rows = [row for row in read_history(run) if row["epoch"] < epochs_before] if resuming else []
     checkpoints = EpochCheckpoints(run, monitor)
     history = History(run, rows, lambda row: console.print(epoch_text(row), soft_wrap=True))
     callbacks: list[Callback] = [EpochSeeds(experiment.seed), FiniteLoss(), StopOnSignal(run)]
     if stopping:
         mode = METRIC_MODES[monitor.partition("/")[2]]
-        callbacks.append(EarlyStopping(monitor, mode=mode, patience=stopping.patience, check_on_train_epoch_end=True))
+        callbacks.append(StopEarly(monitor, mode=mode, patience=stopping.patience, check_on_train_epoch_end=True))
     if console.is_terminal:
         callbacks.append(EpochProgress(console))
     logger = TensorBoardLogger(run.path, name="", version="tensorboard")
-    trainer = make_trainer(experiment, device, logger=logger, callbacks=[*callbacks, history, checkpoints])
+    trainer = make_trainer(
+        experiment,
+        device,
+        logger=logger,
+        callbacks=[*callbacks, history, checkpoints],
+        # A run that was killed while it was tested has nothing more to train.
+        max_epochs=max(epochs_before, 0 if _stopped_early(checkpoint, experiment) else experiment.training.max_epochs),
+    )
     with told_as_run_error(run.path, "a folder that can be written"):
         trainer.fit(model, data, ckpt_path=str(run.last) if resuming else None, weights_only=True)
 
@@ -133,17 +167,24 @@ def _fit_and_test(
         raise TrainingError(
             "training must finish an epoch, got none. Look at limit_train_batches and similar keys of trainer."
         )
+
+
+def _test_and_report(
+    experiment: Experiment, data: TwoTowerData, model: DSSM, run: RunFolder, device: str, console: Console
+) -> None:
+    """Tests the best epoch's weights and writes what the run is read by; the report comes last."""
     best = read_checkpoint(run.best)
     load_state(model, best["state_dict"], run.best)
     run.save_weights(model)
+    rows = read_history(run)
     metrics = {
-        "best_epoch": checkpoints.best_epoch,
-        "epochs": len(history.rows),
-        "train_seconds": round(sum(row["seconds"] for row in history.rows), 1),
+        "best_epoch": best["epoch"],
+        "epochs": len(rows),
+        "train_seconds": round(sum(row["seconds"] for row in rows), 1),
         **measure(model, data, experiment, device),
     }
     run.write_json("metrics.json", metrics)
-    curves = draw_curves({run.name: history.rows})
+    curves = draw_curves({run.name: rows})
     run.write("curves.png", curves)
     run.write(
         "report.html",
@@ -152,11 +193,10 @@ def _fit_and_test(
             config=run.config.read_text(),
             metrics=metrics,
             environment=run.read_json("environment.json"),
-            epochs=len(history.rows),
+            epochs=len(rows),
             curves=curves,
             model=model,
         ),
     )
     console.print(result_table(metrics))
     console.print(f"report: {run.path / 'report.html'}", soft_wrap=True)
-    return run

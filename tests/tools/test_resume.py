@@ -69,11 +69,11 @@ def test_two_and_two_epochs_equal_four(tiny_config, tmp_path, invoke, uninterrup
 
 def test_a_moved_run_resumes_and_keeps_its_best_epoch(tiny_config, tmp_path, invoke):
     """The best epoch may lie before the stop; a moved folder must still know it."""
-    sets = ["--set", "optimizer.lr=0.3", "--set", "data.interactions=1500"]
-    invoke(main, tiny_config, "--out", tmp_path / "whole", *sets, "--set", "training={max_epochs: 6}")
-    invoke(main, tiny_config, "--out", tmp_path / "runs", *sets, "--set", "training={max_epochs: 5}")
+    sets = ["--set", "optimizer.lr=0.3", "--set", "data.interactions=1500", "--set", "training.early_stopping=null"]
+    invoke(main, tiny_config, "--out", tmp_path / "whole", *sets, "--set", "training={max_epochs: 5}")
+    invoke(main, tiny_config, "--out", tmp_path / "runs", *sets, "--set", "training={max_epochs: 4}")
     moved = run_of(tmp_path / "runs").rename(tmp_path / "moved")
-    result = invoke(main, "--resume", moved, "--set", "training.max_epochs=6")
+    result = invoke(main, "--resume", moved, "--set", "training.max_epochs=5")
     assert result.exit_code == 0, result.output
     assert_equal_runs(moved, run_of(tmp_path / "whole"))
 
@@ -102,6 +102,42 @@ def test_a_signal_saves_and_says_how_to_resume(start, invoke, number):
     result = invoke(main, "--resume", run, "--set", f"training.max_epochs={finished + 1}")
     assert result.exit_code == 0, result.output
     assert len(history(run)) == finished + 1
+
+
+@pytest.fixture
+def stopped_early(tiny_config, tmp_path, invoke):
+    """A run whose patience ends long before its epochs: no two epochs at this rate have the same validation loss."""
+    sets = ["--set", "optimizer.lr=0.3", "--set", "training={max_epochs: 40, early_stopping: {patience: 1}}"]
+    invoke(main, tiny_config, "--out", tmp_path / "early", "--device", "cpu", *sets)
+    run = run_of(tmp_path / "early")
+    assert len(history(run)) < 40
+    return run
+
+
+def test_a_run_that_stopped_early_has_nothing_left_to_train(stopped_early, invoke):
+    result = invoke(main, "--resume", stopped_early)
+    assert result.exit_code == 1
+    assert "training.early_stopping.patience must be more than the epochs without a better value" in result.output
+    assert f"{stopped_early} stopped, got 1. Add --set training.early_stopping.patience=N or" in result.output
+
+
+@pytest.mark.parametrize("override", ["training.early_stopping.patience=99", "training.early_stopping=null"])
+def test_more_patience_lets_it_go_on(stopped_early, invoke, override):
+    epochs = len(history(stopped_early))
+    result = invoke(main, "--resume", stopped_early, "--set", override, "--set", f"training.max_epochs={epochs + 3}")
+    assert result.exit_code == 0, result.output
+    assert len(history(stopped_early)) == epochs + 3
+
+
+def test_a_run_killed_while_it_was_tested_trains_no_further(stopped_early, invoke):
+    weights, rows = (stopped_early / "model.safetensors").read_bytes(), history(stopped_early)
+    for name in ("model.safetensors", "metrics.json", "report.html"):
+        (stopped_early / name).unlink()
+    result = invoke(main, "--resume", stopped_early)
+    assert result.exit_code == 0, result.output
+    assert history(stopped_early) == rows
+    assert (stopped_early / "model.safetensors").read_bytes() == weights
+    assert (stopped_early / "report.html").exists()
 
 
 def test_nothing_left_to_train_is_told(finished_run, invoke):

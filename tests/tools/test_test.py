@@ -9,6 +9,7 @@ import torch
 import yaml
 
 from towerzoo.tools.test import main
+from towerzoo.tools.train import main as train
 
 FIGURES = ("valid", "test", "baselines", "protocol", "fingerprint")
 
@@ -53,6 +54,19 @@ def test_a_run_tested_again_gives_what_training_stored_to_the_last_bit(invoke, f
     assert {key: tested[key] for key in FIGURES} == {key: trained[key] for key in FIGURES}
     assert list(tested) == list(trained)
     assert tested["best_epoch"] == trained["best_epoch"]
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
+def test_a_run_trained_on_a_gpu_is_tested_alike_on_both_devices(invoke, tiny_config, tmp_path):
+    assert invoke(train, tiny_config, "--device", "cuda", "--out", tmp_path / "gpu").exit_code == 0
+    (run,) = (tmp_path / "gpu" / "tiny").iterdir()
+    trained = metrics_of(run)
+    for device in ("cuda", "cpu"):
+        assert invoke(main, run, "--device", device).exit_code == 0
+        assert metrics_of(run)["fingerprint"] == trained["fingerprint"]
+        for metric, value in trained["test"].items():
+            assert metrics_of(run)["test"][metric] == pytest.approx(value, abs=0.01)
 
 
 def test_figures_are_measured_anew_and_stored(invoke, finished_run):
@@ -303,6 +317,24 @@ def test_a_damaged_or_foreign_checkpoint_is_refused(invoke, finished_run, tiny_c
     assert "weights_only" not in result.output
     assert not checkpoint.with_name("exploded").exists()
     assert not checkpoint.with_name("best.metrics.json").exists()
+
+
+@pytest.mark.parametrize("override", ["data.seed=1", "data.split.fractions=[0.7,0.2,0.1]"])
+def test_a_checkpoint_in_its_run_is_not_tested_on_other_data(invoke, finished_run, tiny_config, override):
+    checkpoint = finished_run / "checkpoints" / "best.ckpt"
+    result = invoke(main, tiny_config, "--checkpoint", checkpoint, "--device", "cpu", "--set", override)
+    assert result.exit_code == 1
+    assert f"must be those that {finished_run} was trained with, got other ones." in result.output
+    assert not checkpoint.with_name("best.metrics.json").exists()
+
+
+def test_a_checkpoint_may_lie_anywhere(invoke, finished_run, tiny_config, tmp_path, monkeypatch):
+    (tmp_path / "lonely.ckpt").write_bytes((finished_run / "checkpoints" / "best.ckpt").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    result = invoke(main, tiny_config, "--checkpoint", "lonely.ckpt", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    stored = json.loads((tmp_path / "lonely.metrics.json").read_text())
+    assert stored["test"] == metrics_of(finished_run)["test"]
 
 
 def test_the_planted_pickle_would_execute_code(tmp_path):

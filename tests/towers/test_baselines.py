@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from math import log
+
+import pytest
+import torch
+
+from towerzoo.datasets import Column, Interactions, Split, StarSchema, Table, TwoTowerData, Vocabulary
+from towerzoo.towers.baselines import PRIOR_EVENTS, baselines
+
+USERS = Table("user_id", {"user_id": Column("user_id", torch.arange(3, dtype=torch.int32), Vocabulary([1, 2]))})
+ITEMS = Table("item_id", {"item_id": Column("item_id", torch.arange(4, dtype=torch.int32), Vocabulary([1, 2, 3]))})
+
+# Training: item 1 is liked 3 of 3 times, item 2 never of 1; a share of 3/4. Item 3 is only tested.
+ITEM = [1, 1, 1, 2, 1, 2, 1, 2, 3]
+LABEL = [1, 1, 1, 0, 1, 0, 1, 1, 0]
+SPLIT = Split(torch.arange(4), torch.tensor([4, 5]), torch.tensor([6, 7, 8]))
+TEST_LABELS = [1, 1, 0]
+
+
+def make_data(**measures: torch.Tensor) -> TwoTowerData:
+    events = Interactions(
+        torch.ones(len(ITEM), dtype=torch.int32),
+        torch.tensor(ITEM, dtype=torch.int32),
+        {"rating": torch.tensor(LABEL, dtype=torch.float32), **measures},
+    )
+    labels = torch.tensor(LABEL, dtype=torch.float32)
+    return TwoTowerData(StarSchema(USERS, ITEMS, events, ""), labels, SPLIT, batch_size=2, seed=0)
+
+
+def loss_of(probabilities: list[float]) -> float:
+    return -sum(log(p if label else 1 - p) for p, label in zip(probabilities, TEST_LABELS, strict=True)) / 3
+
+
+def test_the_constant_is_the_share_of_positives_in_training():
+    assert baselines(make_data())["constant"] == {
+        "loss": pytest.approx(loss_of([0.75] * 3)),
+        "auc": 0.5,
+        "accuracy": pytest.approx(2 / 3),
+    }
+
+
+def test_the_item_mean_is_smoothed_towards_the_share():
+    assert PRIOR_EVENTS == 5
+    means = [(3 + 5 * 0.75) / (3 + 5), (0 + 5 * 0.75) / (1 + 5), 0.75]
+    assert baselines(make_data())["item mean"] == {
+        "loss": pytest.approx(loss_of(means)),
+        "auc": 0.5,  # 0.84 and 0.625 are liked, 0.75 is not: one pair of two in order
+        "accuracy": pytest.approx(2 / 3),
+    }
+
+
+def test_the_best_reachable_are_the_true_probabilities():
+    chances = torch.tensor([0.5] * 6 + [0.9, 0.6, 0.2])
+    assert baselines(make_data(probability=chances))["best reachable"] == {
+        "loss": pytest.approx(loss_of([0.9, 0.6, 0.2])),
+        "auc": 1.0,
+        "accuracy": 1.0,
+    }
+
+
+def test_certain_probabilities_give_finite_losses():
+    certain = torch.tensor([0.5] * 6 + [1.0, 1.0, 0.0])
+    assert baselines(make_data(probability=certain))["best reachable"]["loss"] == pytest.approx(0, abs=1e-6)
+
+
+def test_the_best_reachable_is_known_of_generated_data_only(world):
+    assert list(baselines(make_data())) == ["constant", "item mean"]
+    parts = torch.arange(1500).split(500)
+    generated = TwoTowerData(
+        world, (world.interactions.measures["rating"] >= 4).float(), Split(*parts), batch_size=2, seed=0
+    )
+    found = baselines(generated)
+    assert list(found) == ["constant", "item mean", "best reachable"]
+    assert found["best reachable"]["loss"] < min(found["constant"]["loss"], found["item mean"]["loss"])

@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from towerzoo.registry.errors import RunError
+from towerzoo.towers import run_folder
+from towerzoo.towers.assembly import read_experiment
+from towerzoo.towers.run_folder import RunFolder, load_state, read_checkpoint, told_as_run_error, write_whole
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return RunFolder.create(tmp_path, "tiny")
+
+
+@pytest.fixture
+def room_for_1000_bytes() -> Iterator[None]:
+    """No file can grow beyond 1,000 bytes: what a full disk is to a program. Python ignores the signal for it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_runs_of_one_second_are_numbered(tmp_path, monkeypatch):
+    class Still:
+        @classmethod
+        def now(cls):
+            from datetime import datetime
+
+            return datetime(2026, 11, 24, 3, 45, 10)
+
+    monkeypatch.setattr(run_folder, "datetime", Still)
+    names = [RunFolder.create(tmp_path, "tiny").path.name for _ in range(3)]
+    assert names == ["2026-11-24T03-45-10", "2026-11-24T03-45-10-2", "2026-11-24T03-45-10-3"]
+    for number in range(4, 100):
+        (tmp_path / "tiny" / f"2026-11-24T03-45-10-{number}" / "checkpoints").mkdir(parents=True)
+    with pytest.raises(RunError, match=r"tiny must be free for a new run, got 99 runs of this second\. Wait a moment"):
+        RunFolder.create(tmp_path, "tiny")
+
+
+@pytest.mark.parametrize("out", ["/proc/towerzoo", "a_file", "a_file/deeper"])
+def test_a_place_where_no_folder_can_be_made_is_told(tmp_path, monkeypatch, out):
+    monkeypatch.chdir(tmp_path)
+    Path("a_file").write_text("")
+    with pytest.raises(
+        RunError, match=rf"^{out}/tiny/\S+ must be a folder that can be made, got '.+'\. .* another folder"
+    ):
+        RunFolder.create(Path(out), "tiny")
+
+
+def test_json_comes_back(run):
+    value = {"text": "Amélie ± 東京", "number": 0.1, "none": None, "list": [1, "a"]}
+    run.write_json("metrics.json", value)
+    assert run.read_json("metrics.json", "text", "none") == value
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "Expecting value"),
+        (b'{"a": 1', "Expecting"),
+        (b"\xff\xfe", "codec can't decode"),
+        (b"[1, 2]", "no JSON object"),
+        (b'{"a": 1}', "one without b, c"),
+    ],
+)
+def test_damaged_json_is_told(run, content, reason):
+    (run.path / "metrics.json").write_bytes(content)
+    with pytest.raises(RunError, match=f"metrics.json must be a whole json file, got .*{reason}.*Copy the run folder"):
+        run.read_json("metrics.json", "a", "b", "c")
+
+
+def test_a_file_that_cannot_be_read_is_told(run, monkeypatch):
+    run.write_json("metrics.json", {})
+
+    def refuse(self, encoding=None):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(RunError, match=r"metrics\.json must be a whole json file, got .*Permission denied"):
+        run.read_json("metrics.json")
+
+
+@pytest.mark.parametrize("before", [None, b"the file of before"])
+def test_a_full_disk_leaves_the_file_of_before_and_nothing_else(run, request, before):
+    if before is not None:
+        (run.path / "users.parquet").write_bytes(before)
+    was = files(run.path)
+    request.getfixturevalue("room_for_1000_bytes")
+    with pytest.raises(
+        RunError,
+        match=r"users\.parquet must be a file that can be written, got 'File too large'\. Free space, or choose",
+    ):
+        run.write("users.parquet", b"x" * 1001)
+    assert files(run.path) == was
+    run.write("users.parquet", b"x" * 1000)
+    assert files(run.path) == {"users.parquet": b"x" * 1000}
+
+
+def test_a_writer_that_fails_leaves_nothing(run):
+    def writer(path: Path) -> None:
+        path.write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run.write_with("users.parquet", writer)
+    assert files(run.path) == {}
+
+
+def test_a_file_gets_its_name_only_when_it_is_complete(run):
+    def writer(path: Path) -> None:
+        assert path.parent == run.path, "a rename is atomic within one file system only"
+        assert path.name != "users.parquet"
+        path.write_text("whole")
+
+    run.write_with("users.parquet", writer)
+    assert files(run.path) == {"users.parquet": b"whole"}
+
+
+@pytest.mark.parametrize("target", ["/proc/towerzoo/x.png", "missing/x.png", "file/x.png", "folder", "."])
+def test_a_place_that_cannot_be_written_is_told(tmp_path, monkeypatch, target):
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("")
+    Path("folder").mkdir()
+    with pytest.raises(
+        RunError, match=rf"^{Path(target)} must be a file that can be written, got '[A-Z].*'\. Free space"
+    ):
+        write_whole(Path(target), "text")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder"]
+
+
+def test_only_trouble_with_files_is_told_as_such(tmp_path):
+    with pytest.raises(ZeroDivisionError), told_as_run_error(tmp_path, "a file"):
+        _ = 1 / 0
+
+
+def test_weights_come_back(run):
+    model, other = nn.BatchNorm1d(3), nn.BatchNorm1d(3)
+    model(torch.randn(8, 3))
+    run.save_weights(model)
+    run.load_weights(other)
+    assert {name: t.tolist() for name, t in other.state_dict().items()} == {
+        name: t.tolist() for name, t in model.state_dict().items()
+    }
+
+
+def test_weights_that_are_no_contiguous_tensors_are_saved(run):
+    model = nn.Linear(2, 3)
+    model.weight = nn.Parameter(torch.arange(6.0).reshape(2, 3).T)
+    run.save_weights(model)
+    other = nn.Linear(2, 3)
+    run.load_weights(other)
+    assert torch.equal(other.weight, model.weight)
+
+
+@pytest.mark.parametrize(
+    ("layers", "differences"),
+    [
+        ([nn.Linear(2, 3), nn.Linear(3, 1)], r"got no 1\.weight, no 1\.bias\. Use the config"),
+        ([], r"got an extra 0\.weight, an extra 0\.bias\. Use"),
+        ([nn.Linear(2, 4)], r"got 0\.weight of shape \(3, 2\) for \(4, 2\), 0\.bias of shape \(3,\) for \(4,\)\. Use"),
+        ([nn.Linear(1, 1), nn.BatchNorm1d(1)], r"got no 1\.weight, no 1\.bias, no 1\.running_mean and 4 more\. Use"),
+    ],
+)
+def test_weights_of_another_architecture_are_told(tmp_path, layers, differences):
+    state = nn.Sequential(nn.Linear(2, 3)).state_dict()
+    with pytest.raises(RunError, match=f"x.ckpt must hold the weights of this architecture, {differences}"):
+        load_state(nn.Sequential(*layers), state, tmp_path / "x.ckpt")
+
+
+def test_a_checkpoint_of_lightning_comes_back(run):
+    torch.save({"state_dict": {"a": torch.ones(1)}, "epoch": 3}, run.best)
+    assert read_checkpoint(run.best)["epoch"] == 3
+
+
+def test_own_parts_travel_with_the_run(run, tmp_path):
+    parts = tmp_path / "my_parts.py"
+    parts.write_text("PARTS = 1\n")
+    config = tmp_path / "own.yaml"
+    config.write_text("base: quickstart.yaml\nimports: [my_parts.py]\n")
+    experiment, _ = read_experiment(config)
+    run.save_experiment(experiment)
+    parts.unlink()
+    again, _ = read_experiment(run.config)
+    assert again.imports == [str((run.path / "imports" / "my_parts.py").resolve())]
+    assert again.model_dump(exclude={"imports"}) == experiment.model_dump(exclude={"imports"})
+    run.save_experiment(again)  # as resuming does
+    assert (run.path / "imports" / "my_parts.py").read_text() == "PARTS = 1\n"
+
+
+def test_own_parts_of_one_file_name_are_kept_apart(run, tmp_path):
+    config = tmp_path / "own.yaml"
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "parts.py").write_text(f"FOLDER = {folder!r}\n")
+    config.write_text("base: quickstart.yaml\nimports: [a/parts.py, b/parts.py]\n")
+    experiment, _ = read_experiment(config)
+    run.save_experiment(experiment)
+    again, _ = read_experiment(run.config)
+    assert [Path(source).read_text() for source in again.imports] == ["FOLDER = 'a'\n", "FOLDER = 'b'\n"]
