@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 import statistics
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from towerzoo.registry.config import shipped_configs
 from towerzoo.registry.errors import RunError
 from towerzoo.registry.yaml_file import write_yaml
+from towerzoo.towers.assembly import read_experiment
 from towerzoo.towers.metrics import METRIC_MODES
 from towerzoo.towers.run_folder import RunFolder, write_whole
 
@@ -152,7 +155,8 @@ def add_run(records: dict[str, Record], run: RunFolder) -> None:
     """Enters a finished run under its config's name, in place of an earlier one of the same seed.
 
     Raises:
-        RunError: The run is not finished, has no commit, or follows another protocol than the record.
+        RunError: The run is not finished, has no clean commit, differs from the shipped config of its name, or follows
+            another protocol than the record.
     """
     metrics = run.read_json("metrics.json", "test", "epochs", "train_seconds", "fingerprint")
     about = run.read_json("environment.json", "commit", "seed", "device", "threads", "packages", "started")
@@ -160,6 +164,7 @@ def add_run(records: dict[str, Record], run: RunFolder) -> None:
         raise RunError(
             f"{run.path} must be of a clean commit to be recorded, got {about['commit']!r}. Commit, then train."
         )
+    _require_shipped_config(run)
     recorded = RecordedRun(
         seed=about["seed"],
         test=Figures(**{name: round(value, 5) for name, value in metrics["test"].items()}),
@@ -179,6 +184,29 @@ def add_run(records: dict[str, Record], run: RunFolder) -> None:
     others = [other for other in before.runs if other.seed != recorded.seed]
     runs = sorted([*others, recorded], key=lambda other: other.seed)
     records[run.name] = before.model_copy(update={"runs": runs})
+
+
+def _require_shipped_config(run: RunFolder) -> None:
+    """Raises a RunError where a run's config differs from the shipped one of its name in more than seed and place."""
+    shipped = next((file for file in shipped_configs() if file.stem == run.name), None)
+    if shipped is None:
+        return
+    own, theirs = (dict(_leaves(read_experiment(file)[0].model_dump())) for file in (run.config, shipped))
+    keys = sorted({*own, *theirs} - {"seed", "data.root", "data.offline"})
+    different = [key for key in keys if own.get(key) != theirs.get(key)]
+    if different:
+        raise RunError(
+            f"{run.path} must be of the shipped config {run.name} to be recorded, got other values of "
+            f"{', '.join(different)}. Train it as it is, or under another name."
+        )
+
+
+def _leaves(value: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for key, child in value.items():
+        if isinstance(child, Mapping):
+            yield from _leaves(child, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", child
 
 
 def require_fingerprint(metrics: dict[str, Any], record: Record) -> None:

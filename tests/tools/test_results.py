@@ -136,3 +136,12 @@ def test_a_malformed_file_of_records_is_told(invoke, records_file):
     assert result.exit_code == 1
     assert f"{records_file} must be a file of records, got " in result.output
     assert "Restore it from git." in result.output
+
+
+def test_a_changed_config_is_not_recorded_as_the_shipped_one(invoke, make_run, records_file):
+    result = invoke(main, "add", make_run(1, 0.5, config="quickstart"))
+    assert result.exit_code == 1
+    assert "must be of the shipped config quickstart to be recorded, got other values of " in result.output
+    assert "data.users, " in result.output
+    assert "seed, " not in result.output.replace("data.seed", "")
+    assert not records_file.exists()

@@ -86,14 +86,14 @@ def part(
 @pytest.mark.parametrize(
     "line",
     [
-        "required (whole number, required)",
-        "count (whole number >= 1, default 3)",
-        "share (number, default 0.5)",
-        "kind ('a' or 'b', default 'a')",
-        "names (list of text or null, default null)",
-        "pooling (a registered pooling, default 'mean')",
-        "flag (true or false, default true)",
-        "anything (any, default null)",
+        "required (a whole number; required)",
+        "count (a whole number >= 1; default 3)",
+        "share (a number; default 0.5)",
+        "kind ('a' or 'b'; default 'a')",
+        "names (a list or null; default null)",
+        "pooling (the name of a registered pooling, or a mapping with 'name'; default 'mean')",
+        "flag (true or false; default true)",
+        "anything (any value; default null)",
     ],
 )
 def test_types_are_told_as_a_yaml_writer_calls_them(invoke, monkeypatch, line):
