@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import BinaryAccuracy, BinaryAUROC
@@ -30,20 +31,27 @@ class SplitMetrics(nn.Module):
         self.loss = MeanMetric(nan_strategy=float("nan"))
         self.auc = BinaryAUROC(validate_args=False)
         self.accuracy = BinaryAccuracy(validate_args=False)
+        self._batches: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Adds a batch: its mean loss (), logits (B,) and labels (B,)."""
-        logits, targets = logits.detach(), labels.long()
-        self.loss.update(loss.detach(), weight=len(labels))
-        self.auc.update(_ranks_like(logits), targets)
-        self.accuracy.update((logits > 0).long(), targets)
+        """Adds a batch: its mean loss (), logits (B,) and labels (B,). Only kept for now, to cost a step no time."""
+        self._batches.append((loss.detach(), logits.detach(), labels))
 
     def compute(self) -> dict[str, Tensor]:
         """Returns every metric over all that was added since the last reset."""
+        if self._batches:
+            losses, logits, labels = zip(*self._batches, strict=True)
+            self._batches.clear()
+            sizes = torch.tensor([len(batch) for batch in labels], device=losses[0].device)
+            self.loss.update(torch.stack(losses), weight=sizes)
+            joined, targets = torch.cat(logits), torch.cat(labels).long()
+            self.auc.update(_ranks_like(joined), targets)
+            self.accuracy.update((joined > 0).long(), targets)
         return {"loss": self.loss.compute(), "auc": self.auc.compute(), "accuracy": self.accuracy.compute()}
 
     def reset(self) -> None:
         """Forgets all that was added."""
+        self._batches.clear()
         for metric in (self.loss, self.auc, self.accuracy):
             metric.reset()
 
