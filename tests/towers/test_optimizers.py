@@ -58,3 +58,20 @@ def test_weight_decay_is_a_gradient_of_its_own(name):
     decayed = step({"name": name, "lr": 0.1, "weight_decay": 0.3}, [0.0])
     assert decayed == pytest.approx(step({"name": name, "lr": 0.1}, [0.3]))
     assert decayed < 1
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_the_fused_kernel_equals_the_plain_one(name):
+    weights = []
+    for fused in (False, True):
+        draw = torch.Generator().manual_seed(1)
+        weight = torch.nn.Parameter(torch.randn(50, 7, generator=draw))
+        optimizer = OPTIMIZERS.build(
+            {"name": name, "lr": 0.01, "weight_decay": 0.1, "fused": fused}, parameters=[weight]
+        )
+        assert optimizer.defaults["fused"] is fused
+        for _ in range(30):
+            weight.grad = torch.randn(50, 7, generator=draw)
+            optimizer.step()
+        weights.append(weight.detach())
+    torch.testing.assert_close(*weights, rtol=0, atol=1e-6)
