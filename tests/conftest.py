@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from pytorch_lightning import Trainer
 
 import towerzoo.towers  # noqa: F401  (registers the parts over whose names tests are parametrised)
 from towerzoo.datasets import StarSchema, Synthetic
 from towerzoo.registry.experiment import Experiment
+
+# The models of tests are so small that a second thread only waits, and on a busy machine for long. The variable is for
+# the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 WORLD = {"users": 60, "items": 40, "interactions": 1_500, "seed": 3}
 

@@ -135,8 +135,8 @@ class StopOnSignal(Callback):
         self._received = 0
         self._before: dict[int, Any] = {}
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Installs the handlers."""
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Installs the handlers, in place of Lightning's, which would end the process as if all were well."""
         for number in (signal.SIGINT, signal.SIGTERM):
             self._before[number] = signal.signal(number, self._receive)
 
@@ -148,6 +148,29 @@ class StopOnSignal(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Stops training if a signal came."""
+        self._stop_if_asked(trainer)
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Stops training if a signal came."""
+        self._stop_if_asked(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Restores the handlers that were there before."""
+        self._restore()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Restores the handlers that were there before."""
+        self._restore()
+
+    def _stop_if_asked(self, trainer: Trainer) -> None:
         if not self._received:
             return
         epoch = trainer.current_epoch
@@ -157,14 +180,6 @@ class StopOnSignal(Callback):
             f"    python tools/train.py --resume {self.run.path}",
             self._received,
         )
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Restores the handlers that were there before."""
-        self._restore()
-
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Restores the handlers that were there before."""
-        self._restore()
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from pytorch_lightning import Callback
 from torch import Tensor, nn
 
 from towerzoo.registry.errors import RunError, TrainingError, TrainingInterrupted
@@ -183,7 +184,7 @@ def test_a_signal_stops_at_the_end_of_the_batch(run, number, saved, told):
         run.last.write_text("")
     before = signal.getsignal(number)
     stop, trainer = StopOnSignal(run), SimpleNamespace(current_epoch=2)
-    stop.on_fit_start(trainer, None)
+    stop.on_train_start(trainer, None)
     try:
         stop.on_train_batch_end(trainer, None, None, None, 0)
         os.kill(os.getpid(), number)
@@ -197,6 +198,28 @@ def test_a_signal_stops_at_the_end_of_the_batch(run, number, saved, told):
     assert signal.getsignal(number) is before
     assert stopped.value.signal_number == number
     assert f"--resume {run.path}" in str(stopped.value)
+
+
+class SignalAt(Callback):
+    """Sends a signal to this process in a hook of the first epoch."""
+
+    def __init__(self, hook: str, number: int) -> None:
+        setattr(self, hook, self.send)
+        self.number = number
+
+    def send(self, trainer, *_) -> None:
+        if trainer.current_epoch == 0:
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("hook", ["on_train_start", "on_validation_start", "on_validation_end", "on_train_epoch_end"])
+def test_a_signal_outside_the_steps_stops_training_too(fit, run, hook, number):
+    """Lightning's own handler would end the process with status 0 here."""
+    before = signal.getsignal(number)
+    with pytest.raises(TrainingInterrupted, match=f"{number.name} stopped training in epoch [01]"):
+        fit(StopOnSignal(run), SignalAt(hook, number), max_epochs=3, num_sanity_val_steps=0)
+    assert signal.getsignal(number) is before
 
 
 def test_handlers_are_restored_after_training(fit, run):
