@@ -17,7 +17,7 @@ from towerzoo.datasets import ColumnNames, StarSchema, TwoTowerData
 from towerzoo.registry import DATASETS, LOSSES, OPTIMIZERS, SCORES
 from towerzoo.registry.checks import check_experiment
 from towerzoo.registry.config import load_config
-from towerzoo.registry.errors import ConfigError, Problem, name_hint
+from towerzoo.registry.errors import ConfigError, Problem, name_hint, nearest
 from towerzoo.registry.experiment import Data, Experiment
 from towerzoo.registry.yaml_file import Document
 from towerzoo.towers.dssm import DSSM
@@ -154,8 +154,9 @@ def _trainer_problems(document: Document) -> list[Problem]:
     problems = []
     for key in trainer:
         where = document.where(("trainer", key))
-        if key in TRAINER_KEYS_SET_ELSEWHERE:
-            hint = TRAINER_KEYS_SET_ELSEWHERE[key] or "TowerZoo sets this itself; remove it."
+        meant = nearest(key, {*known, *TRAINER_KEYS_SET_ELSEWHERE}) if key not in known else None
+        if meant in TRAINER_KEYS_SET_ELSEWHERE:
+            hint = TRAINER_KEYS_SET_ELSEWHERE[meant] or "TowerZoo sets this itself; remove it."
             problems.append(Problem(where, "an argument that TowerZoo leaves to you", key, hint))
         elif key not in known:
             expected = "an argument of pytorch_lightning.Trainer"
