@@ -4,6 +4,7 @@ import struct
 
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from towerzoo.towers.curves import draw_curves
 
@@ -59,13 +60,15 @@ def test_the_picture_is_a_png(rows):
 
 @pytest.mark.parametrize("name", ["$x", "$x$ $\\frac$", "_hidden"])
 def test_a_name_is_no_formula_and_no_secret(name, monkeypatch):
-    handles: list[str] = []
-    legend = Axes.legend
+    named: list[str] = []
+    legend = Figure.legend
 
-    def spy(self, **options):
-        handles.extend(self.get_legend_handles_labels()[1])
-        return legend(self, **options)
+    def spy(self, handles, labels, **options):
+        drawn = legend(self, handles, labels, **options)
+        named.extend(text.get_text() for text in drawn.get_texts())
+        return drawn
 
-    monkeypatch.setattr(Axes, "legend", spy)
+    monkeypatch.setattr(Figure, "legend", spy)
     assert draw_curves({name: history(0.7), "other": history(0.6)})
-    assert len(handles) == 8, "no run is left out of a legend"
+    assert len(named) == 4, "no run is left out of the legend"
+    assert named[0].replace("\\$", "$").strip() == f"{name} train"
