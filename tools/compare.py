@@ -30,8 +30,9 @@ def main(runs: tuple[str, ...], out: Path) -> None:
     from towerzoo.towers.curves import draw_curves
     from towerzoo.towers.history import read_history
     from towerzoo.towers.protocol import require_same_protocol
-    from towerzoo.towers.run_folder import RunFolder, write_whole
+    from towerzoo.towers.run_folder import RunFolder
     from towerzoo.towers.summary import runs_table
+    from towerzoo.towers.whole_files import write_whole
 
     distinct = dict.fromkeys(Path(path).resolve() for path in runs)
     # The shortest of these that tells all runs apart: the config, the time as well, the path.

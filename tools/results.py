@@ -42,7 +42,7 @@ def table(write: Path | None) -> None:
     """Print the records as a Markdown table, or write it into a file."""
     from towerzoo.registry.errors import RunError
     from towerzoo.towers.records import read_records, results_table
-    from towerzoo.towers.run_folder import write_whole
+    from towerzoo.towers.whole_files import write_whole
 
     text = results_table(read_records())
     if write is None:

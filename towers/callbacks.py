@@ -13,7 +13,8 @@ from torch import Tensor
 from towerzoo.datasets.batches import epoch_seed
 from towerzoo.registry.errors import TrainingError, TrainingInterrupted
 from towerzoo.towers.metrics import METRIC_MODES
-from towerzoo.towers.run_folder import RunFolder, told_as_run_error
+from towerzoo.towers.run_folder import RunFolder
+from towerzoo.towers.whole_files import told_as_run_error
 
 DROPOUT_STREAM = 1
 """Keeps dropout's random numbers apart from those of the batch order, which come of the same seed and epoch."""

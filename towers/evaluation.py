@@ -11,10 +11,11 @@ from towerzoo.datasets import TwoTowerData
 from towerzoo.registry.experiment import Experiment
 from towerzoo.towers.assembly import build_model, load_data, read_experiment
 from towerzoo.towers.baselines import baselines
+from towerzoo.towers.checkpoints import load_state, read_checkpoint
 from towerzoo.towers.dssm import DSSM
 from towerzoo.towers.metrics import METRIC_MODES
 from towerzoo.towers.protocol import fingerprint, protocol
-from towerzoo.towers.run_folder import RunFolder, load_state, read_checkpoint
+from towerzoo.towers.run_folder import RunFolder
 from towerzoo.towers.run_tables import require_same_data
 from towerzoo.towers.trainer import make_trainer, quieten_lightning, torch_device
 

@@ -17,7 +17,8 @@ from towerzoo.registry.errors import RunError
 from towerzoo.registry.yaml_file import write_yaml
 from towerzoo.towers.assembly import read_experiment
 from towerzoo.towers.metrics import METRIC_MODES
-from towerzoo.towers.run_folder import RunFolder, write_whole
+from towerzoo.towers.run_folder import RunFolder
+from towerzoo.towers.whole_files import write_whole
 
 
 class Figures(BaseModel):

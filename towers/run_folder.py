@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import pickle
-import re
-import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 import safetensors.torch
-import torch
 from safetensors import SafetensorError
 from torch import nn
 
 from towerzoo.registry.errors import RunError
 from towerzoo.registry.experiment import Experiment
 from towerzoo.registry.yaml_file import write_yaml
+from towerzoo.towers.checkpoints import load_state
+from towerzoo.towers.whole_files import told_as_run_error, write_whole, write_whole_with
 
 FORMAT: Final = "towerzoo-run"
 VERSION: Final = 1
@@ -93,7 +89,7 @@ class RunFolder:
         Raises:
             RunError: The disk is full or cannot be written.
         """
-        _write_whole_with(self.path / name, writer)
+        write_whole_with(self.path / name, writer)
 
     def write_json(self, name: str, value: Any) -> None:
         """Writes a value as indented JSON."""
@@ -171,84 +167,3 @@ class RunFolder:
     def _damaged(self, name: str, reason: object) -> RunError:
         kind = name.partition(".")[2]
         return RunError(f"{self.path / name} must be a whole {kind} file, got {reason}. Copy the run folder again.")
-
-
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Writes a file whole or not at all.
-
-    Raises:
-        RunError: The disk is full or cannot be written.
-    """
-    data = content.encode() if isinstance(content, str) else content
-    _write_whole_with(path, lambda temporary: temporary.write_bytes(data))
-
-
-def _write_whole_with(target: Path, writer: Callable[[Path], object]) -> None:
-    temporary = target.parent / f".{uuid.uuid4().hex}.{target.name}"
-    with told_as_run_error(target, "a file that can be written"):
-        try:
-            writer(temporary)
-            temporary.replace(target)
-        finally:
-            # Not missing_ok alone: the place itself may be no folder, and that is not what went wrong first.
-            with suppress(OSError):
-                temporary.unlink()
-
-
-@contextmanager
-def told_as_run_error(path: Path, expected: str) -> Iterator[None]:
-    """Turns an OSError (no space, no permission, read-only) into a RunError that names the path."""
-    try:
-        yield
-    except FileExistsError:
-        raise
-    except OSError as error:
-        # Arrow's have a number only in their text.
-        code = error.errno or next(map(int, re.findall(r"errno (\d+)", str(error))), None)
-        reason = os.strerror(code) if code else str(error)
-        raise RunError(f"{path} must be {expected}, got {reason!r}. Free space, or choose another folder.") from error
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Reads a checkpoint without unpickling code.
-
-    Raises:
-        RunError: It is missing, truncated, or not a checkpoint of TowerZoo.
-    """
-    if not path.is_file():
-        raise RunError(f"{path} must be a checkpoint, got no such file. Look into the run's checkpoints folder.")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        # Torch's own message advises to load the file in a way that runs the code in it.
-        foreign = isinstance(error, pickle.UnpicklingError)
-        reason = "one with more than tensors and plain values in it" if foreign else "a damaged one"
-        raise RunError(f"{path} must be a whole checkpoint, got {reason}. Copy it again, or use another.") from error
-    state = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
-    whole = isinstance(state, Mapping) and all(isinstance(tensor, torch.Tensor) for tensor in state.values())
-    if not whole or not isinstance(checkpoint.get("epoch"), int):
-        raise RunError(f"{path} must be a checkpoint of TowerZoo, got another file. Use a run's best.ckpt.")
-    return dict(checkpoint)
-
-
-def load_state(model: nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Loads a state dict that must fit the model exactly.
-
-    Raises:
-        RunError: It belongs to another architecture; the message names the first differences.
-    """
-    own = model.state_dict()
-    differences = [f"no {name}" for name in own if name not in state]
-    differences += [f"an extra {name}" for name in state if name not in own]
-    differences += [
-        f"{name} of shape {tuple(state[name].shape)} for {tuple(own[name].shape)}"
-        for name in own
-        if name in state and state[name].shape != own[name].shape
-    ]
-    if differences:
-        more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
-        raise RunError(
-            f"{path} must hold the weights of this architecture, got {', '.join(differences[:3])}{more}. "
-            "Use the config and the data that it was trained with."
-        )
-    model.load_state_dict(dict(state))

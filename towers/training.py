@@ -15,6 +15,7 @@ from towerzoo.registry.errors import RunError, TrainingError
 from towerzoo.registry.experiment import Experiment
 from towerzoo.towers.assembly import build_model, load_data
 from towerzoo.towers.callbacks import EpochCheckpoints, EpochSeeds, FiniteLoss, StopEarly, StopOnSignal
+from towerzoo.towers.checkpoints import load_state, read_checkpoint
 from towerzoo.towers.curves import draw_curves
 from towerzoo.towers.dssm import DSSM
 from towerzoo.towers.environment import environment
@@ -23,10 +24,11 @@ from towerzoo.towers.history import History, read_history
 from towerzoo.towers.metrics import METRIC_MODES
 from towerzoo.towers.progress import EpochProgress
 from towerzoo.towers.report import render_report
-from towerzoo.towers.run_folder import FORMAT, VERSION, RunFolder, load_state, read_checkpoint, told_as_run_error
+from towerzoo.towers.run_folder import FORMAT, VERSION, RunFolder
 from towerzoo.towers.run_tables import require_same_data, save_tables
 from towerzoo.towers.summary import data_table, epoch_text, model_text, result_table
 from towerzoo.towers.trainer import make_trainer, quieten_lightning, torch_device
+from towerzoo.towers.whole_files import told_as_run_error
 
 
 def train(experiment: Experiment, *, name: str, out: Path, device: str, console: Console) -> RunFolder:

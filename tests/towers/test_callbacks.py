@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from towerzoo.registry.errors import RunError, TrainingError, TrainingInterrupted
 from towerzoo.towers.assembly import build_model, load_data
 from towerzoo.towers.callbacks import EpochCheckpoints, EpochSeeds, FiniteLoss, StopOnSignal
-from towerzoo.towers.run_folder import RunFolder, read_checkpoint
+from towerzoo.towers.checkpoints import read_checkpoint
+from towerzoo.towers.run_folder import RunFolder
 
 
 @pytest.fixture

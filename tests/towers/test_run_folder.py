@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import resource
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,21 +9,12 @@ from torch import nn
 from towerzoo.registry.errors import RunError
 from towerzoo.towers import run_folder
 from towerzoo.towers.assembly import read_experiment
-from towerzoo.towers.run_folder import RunFolder, load_state, read_checkpoint, told_as_run_error, write_whole
+from towerzoo.towers.run_folder import RunFolder
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
     return RunFolder.create(tmp_path, "tiny")
-
-
-@pytest.fixture
-def room_for_1000_bytes() -> Iterator[None]:
-    """No file can grow beyond 1,000 bytes: what a full disk is to a program. Python ignores the signal for it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -92,59 +81,6 @@ def test_a_file_that_cannot_be_read_is_told(run, monkeypatch):
         run.read_json("metrics.json")
 
 
-@pytest.mark.parametrize("before", [None, b"the file of before"])
-def test_a_full_disk_leaves_the_file_of_before_and_nothing_else(run, request, before):
-    if before is not None:
-        (run.path / "users.parquet").write_bytes(before)
-    was = files(run.path)
-    request.getfixturevalue("room_for_1000_bytes")
-    with pytest.raises(
-        RunError,
-        match=r"users\.parquet must be a file that can be written, got 'File too large'\. Free space, or choose",
-    ):
-        run.write("users.parquet", b"x" * 1001)
-    assert files(run.path) == was
-    run.write("users.parquet", b"x" * 1000)
-    assert files(run.path) == {"users.parquet": b"x" * 1000}
-
-
-def test_a_writer_that_fails_leaves_nothing(run):
-    def writer(path: Path) -> None:
-        path.write_text("half")
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run.write_with("users.parquet", writer)
-    assert files(run.path) == {}
-
-
-def test_a_file_gets_its_name_only_when_it_is_complete(run):
-    def writer(path: Path) -> None:
-        assert path.parent == run.path, "a rename is atomic within one file system only"
-        assert path.name != "users.parquet"
-        path.write_text("whole")
-
-    run.write_with("users.parquet", writer)
-    assert files(run.path) == {"users.parquet": b"whole"}
-
-
-@pytest.mark.parametrize("target", ["/proc/towerzoo/x.png", "missing/x.png", "file/x.png", "folder", "."])
-def test_a_place_that_cannot_be_written_is_told(tmp_path, monkeypatch, target):
-    monkeypatch.chdir(tmp_path)
-    Path("file").write_text("")
-    Path("folder").mkdir()
-    with pytest.raises(
-        RunError, match=rf"^{Path(target)} must be a file that can be written, got '[A-Z].*'\. Free space"
-    ):
-        write_whole(Path(target), "text")
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder"]
-
-
-def test_only_trouble_with_files_is_told_as_such(tmp_path):
-    with pytest.raises(ZeroDivisionError), told_as_run_error(tmp_path, "a file"):
-        _ = 1 / 0
-
-
 def test_weights_come_back(run):
     model, other = nn.BatchNorm1d(3), nn.BatchNorm1d(3)
     model(torch.randn(8, 3))
@@ -162,26 +98,6 @@ def test_weights_that_are_no_contiguous_tensors_are_saved(run):
     other = nn.Linear(2, 3)
     run.load_weights(other)
     assert torch.equal(other.weight, model.weight)
-
-
-@pytest.mark.parametrize(
-    ("layers", "differences"),
-    [
-        ([nn.Linear(2, 3), nn.Linear(3, 1)], r"got no 1\.weight, no 1\.bias\. Use the config"),
-        ([], r"got an extra 0\.weight, an extra 0\.bias\. Use"),
-        ([nn.Linear(2, 4)], r"got 0\.weight of shape \(3, 2\) for \(4, 2\), 0\.bias of shape \(3,\) for \(4,\)\. Use"),
-        ([nn.Linear(1, 1), nn.BatchNorm1d(1)], r"got no 1\.weight, no 1\.bias, no 1\.running_mean and 4 more\. Use"),
-    ],
-)
-def test_weights_of_another_architecture_are_told(tmp_path, layers, differences):
-    state = nn.Sequential(nn.Linear(2, 3)).state_dict()
-    with pytest.raises(RunError, match=f"x.ckpt must hold the weights of this architecture, {differences}"):
-        load_state(nn.Sequential(*layers), state, tmp_path / "x.ckpt")
-
-
-def test_a_checkpoint_of_lightning_comes_back(run):
-    torch.save({"state_dict": {"a": torch.ones(1)}, "epoch": 3}, run.best)
-    assert read_checkpoint(run.best)["epoch"] == 3
 
 
 def test_own_parts_travel_with_the_run(run, tmp_path):

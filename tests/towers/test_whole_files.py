@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from towerzoo.registry.errors import RunError
+from towerzoo.towers.whole_files import told_as_run_error, write_whole, write_whole_with
+
+
+@pytest.fixture
+def room_for_1000_bytes() -> Iterator[None]:
+    """No file can grow beyond 1,000 bytes: what a full disk is to a program. Python ignores the signal for it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("before", [None, b"the file of before"])
+def test_a_full_disk_leaves_the_file_of_before_and_nothing_else(tmp_path, request, before):
+    if before is not None:
+        (tmp_path / "users.parquet").write_bytes(before)
+    was = files(tmp_path)
+    request.getfixturevalue("room_for_1000_bytes")
+    with pytest.raises(
+        RunError,
+        match=r"users\.parquet must be a file that can be written, got 'File too large'\. Free space, or choose",
+    ):
+        write_whole(tmp_path / "users.parquet", b"x" * 1001)
+    assert files(tmp_path) == was
+    write_whole(tmp_path / "users.parquet", b"x" * 1000)
+    assert files(tmp_path) == {"users.parquet": b"x" * 1000}
+
+
+def test_a_writer_that_fails_leaves_nothing(tmp_path):
+    def writer(path: Path) -> None:
+        path.write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_whole_with(tmp_path / "users.parquet", writer)
+    assert files(tmp_path) == {}
+
+
+def test_a_file_gets_its_name_only_when_it_is_complete(tmp_path):
+    def writer(path: Path) -> None:
+        assert path.parent == tmp_path, "a rename is atomic within one file system only"
+        assert path.name != "users.parquet"
+        path.write_text("whole")
+
+    write_whole_with(tmp_path / "users.parquet", writer)
+    assert files(tmp_path) == {"users.parquet": b"whole"}
+
+
+@pytest.mark.parametrize("target", ["/proc/towerzoo/x.png", "missing/x.png", "file/x.png", "folder", "."])
+def test_a_place_that_cannot_be_written_is_told(tmp_path, monkeypatch, target):
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("")
+    Path("folder").mkdir()
+    with pytest.raises(
+        RunError, match=rf"^{Path(target)} must be a file that can be written, got '[A-Z].*'\. Free space"
+    ):
+        write_whole(Path(target), "text")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder"]
+
+
+def test_only_trouble_with_files_is_told_as_such(tmp_path):
+    with pytest.raises(ZeroDivisionError), told_as_run_error(tmp_path, "a file"):
+        _ = 1 / 0

@@ -1,0 +1,58 @@
+"""Reads checkpoints without running code that is in them, and loads weights that fit."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from towerzoo.registry.errors import RunError
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Reads a checkpoint without unpickling code.
+
+    Raises:
+        RunError: It is missing, truncated, or not a checkpoint of TowerZoo.
+    """
+    if not path.is_file():
+        raise RunError(f"{path} must be a checkpoint, got no such file. Look into the run's checkpoints folder.")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # Torch's own message advises to load the file in a way that runs the code in it.
+        foreign = isinstance(error, pickle.UnpicklingError)
+        reason = "one with more than tensors and plain values in it" if foreign else "a damaged one"
+        raise RunError(f"{path} must be a whole checkpoint, got {reason}. Copy it again, or use another.") from error
+    state = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
+    whole = isinstance(state, Mapping) and all(isinstance(tensor, torch.Tensor) for tensor in state.values())
+    if not whole or not isinstance(checkpoint.get("epoch"), int):
+        raise RunError(f"{path} must be a checkpoint of TowerZoo, got another file. Use a run's best.ckpt.")
+    return dict(checkpoint)
+
+
+def load_state(model: nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Loads a state dict that must fit the model exactly.
+
+    Raises:
+        RunError: It belongs to another architecture; the message names the first differences.
+    """
+    own = model.state_dict()
+    differences = [f"no {name}" for name in own if name not in state]
+    differences += [f"an extra {name}" for name in state if name not in own]
+    differences += [
+        f"{name} of shape {tuple(state[name].shape)} for {tuple(own[name].shape)}"
+        for name in own
+        if name in state and state[name].shape != own[name].shape
+    ]
+    if differences:
+        more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
+        raise RunError(
+            f"{path} must hold the weights of this architecture, got {', '.join(differences[:3])}{more}. "
+            "Use the config and the data that it was trained with."
+        )
+    model.load_state_dict(dict(state))
