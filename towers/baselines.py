@@ -12,33 +12,70 @@ from towerzoo.towers.metrics import SplitMetrics
 PRIOR_EVENTS = 5.0
 """Events of the overall positive share that each item starts with, so that rare items are not sure of themselves."""
 
+BIAS_PENALTY = 1.0
+"""Half the square of each bias counts as this many nats, which is a standard normal prior."""
+
+BIAS_ROUNDS = 10
+"""Rounds of Newton steps over all user and all item biases; on MovieLens-1M the AUC stands still from the fifth on."""
+
 
 def baselines(data: TwoTowerData) -> dict[str, dict[str, float]]:
-    """Returns the test loss, AUC and accuracy of predictions that need no model.
+    """Returns the test loss, AUC and accuracy of predictions that need no towers.
 
-    `constant` predicts the training split's share of positives for every pair; `item mean` predicts each item's share,
-    smoothed. Generated data adds `best reachable`: the true probabilities that the labels were drawn from.
+    `constant` predicts the training split's share of positives for every pair, `item mean` each item's share, smoothed,
+    and `user + item bias` the logistic function of two fitted numbers, one of the user and one of the item. Generated
+    data adds `best reachable`: the true probabilities that the labels were drawn from.
     """
     events, split = data.schema.interactions, data.split
-    train_labels = data.labels[split.train]
-    share = train_labels.double().mean()
-    items = events.item[split.train].long()
-    shape = (len(data.schema.items),)
-    counts = torch.zeros(shape, dtype=torch.float64).index_add_(0, items, torch.ones(len(items), dtype=torch.float64))
-    positives = torch.zeros(shape, dtype=torch.float64).index_add_(0, items, train_labels.double())
-    item_means = (positives + PRIOR_EVENTS * share) / (counts + PRIOR_EVENTS)
-    test_labels = data.labels[split.test]
-    predictions = {
-        "constant": share.expand(len(test_labels)),
-        "item mean": item_means[events.item[split.test].long()],
+    train, test = split.train, split.test
+    labels = data.labels[train].double()
+    user, item = events.user[train].long(), events.item[train].long()
+    n_users, n_items = len(data.schema.users), len(data.schema.items)
+    overall = labels.mean()
+    item_means = (_sums(labels, item, n_items) + PRIOR_EVENTS * overall) / (
+        _sums(torch.ones_like(labels), item, n_items) + PRIOR_EVENTS
+    )
+    user_biases, item_biases = fit_biases(user, item, labels, n_users, n_items)
+    test_user, test_item = events.user[test].long(), events.item[test].long()
+    logits = {
+        "constant": torch.logit(overall).expand(len(test)),
+        "item mean": torch.logit(item_means)[test_item],
+        "user + item bias": torch.logit(overall) + user_biases[test_user] + item_biases[test_item],
     }
     if "probability" in events.measures:
-        predictions["best reachable"] = events.measures["probability"][split.test].double()
-    return {name: _score(probabilities, test_labels) for name, probabilities in predictions.items()}
+        logits["best reachable"] = torch.logit(events.measures["probability"][test].double(), eps=1e-9)
+    return {name: _score(values, data.labels[test]) for name, values in logits.items()}
 
 
-def _score(probabilities: Tensor, labels: Tensor) -> dict[str, float]:
+def fit_biases(user: Tensor, item: Tensor, labels: Tensor, n_users: int, n_items: int) -> tuple[Tensor, Tensor]:
+    """Fits a bias for each user and each item by penalised logistic regression, on top of the overall share.
+
+    Args:
+        user: int64 user rows (N,).
+        item: int64 item rows (N,).
+        labels: float64 in {0, 1} (N,).
+        n_users: Rows of the users table.
+        n_items: Rows of the items table.
+
+    Returns:
+        User biases (n_users,) and item biases (n_items,), float64 logits; 0 where there is no event.
+    """
+    overall = torch.logit(labels.mean())
+    user_biases, item_biases = labels.new_zeros(n_users), labels.new_zeros(n_items)
+    for _ in range(BIAS_ROUNDS):
+        for biases, rows in ((user_biases, user), (item_biases, item)):
+            chance = torch.sigmoid(overall + user_biases[user] + item_biases[item])
+            slope = _sums(labels - chance, rows, len(biases)) - BIAS_PENALTY * biases
+            curvature = _sums(chance * (1 - chance), rows, len(biases)) + BIAS_PENALTY
+            biases += slope / curvature
+    return user_biases, item_biases
+
+
+def _sums(values: Tensor, rows: Tensor, n_rows: int) -> Tensor:
+    return values.new_zeros(n_rows).index_add_(0, rows, values)
+
+
+def _score(logits: Tensor, labels: Tensor) -> dict[str, float]:
     metrics = SplitMetrics()
-    logits = torch.logit(probabilities, eps=1e-9)
     metrics.update(functional.binary_cross_entropy_with_logits(logits, labels.double()), logits, labels)
     return {name: value.item() for name, value in metrics.compute().items()}

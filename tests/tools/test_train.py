@@ -41,7 +41,7 @@ def test_a_run_holds_what_the_plan_says(finished_run):
     metrics = json.loads((finished_run / "metrics.json").read_text())
     assert {"protocol", "fingerprint", "valid", "test", "baselines", "best_epoch", "epochs"} <= metrics.keys()
     assert metrics["test"].keys() == metrics["valid"].keys() == {"loss", "auc", "accuracy"}
-    assert metrics["baselines"].keys() == {"constant", "item mean", "best reachable"}
+    assert metrics["baselines"].keys() == {"constant", "item mean", "user + item bias", "best reachable"}
 
 
 def test_history_has_a_row_an_epoch_with_all_figures(finished_run):
