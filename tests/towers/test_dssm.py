@@ -68,6 +68,7 @@ def test_evaluation_equals_scoring_row_by_row(score, dtype, tolerance, make_expe
         expected, labels = row_by_row(model, data, part)
         # Of logits up to 10: a product of many rows may add in another order than that of one.
         torch.testing.assert_close(seen, expected, rtol=0, atol=10 * tolerance)
+        torch.testing.assert_close(seen.sigmoid(), expected.sigmoid(), rtol=0, atol=tolerance)
         assert split_of(results, split) == pytest.approx(figures(expected, labels), abs=1e-6)
         if split == "valid":
             assert during_fit == pytest.approx(figures(expected, labels), abs=1e-6)
