@@ -1,14 +1,8 @@
-"""What happens where files cannot be written.
-
-The limit on the size of a file stands in for a full disk: Python ignores the signal, and the write fails.
-"""
+"""What happens where files cannot be written; a limit on the size of files stands in for a full disk."""
 
 from __future__ import annotations
 
 import json
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,16 +10,6 @@ import pytest
 from towerzoo.tools import compare, results, test, train
 
 FULL = r"must be a file that can be written, got 'File too large'. Free space, or choose another folder."
-
-
-@contextmanager
-def room_for(size: int) -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -47,7 +31,9 @@ def assert_no_half_files(folder: Path) -> None:
         (29_000, "curves.png"),
     ],
 )
-def test_training_on_a_full_disk_tells_which_file_and_leaves_no_half_one(invoke, tiny_config, tmp_path, size, failing):
+def test_training_on_a_full_disk_tells_which_file_and_leaves_no_half_one(
+    invoke, room_for, tiny_config, tmp_path, size, failing
+):
     with room_for(size):
         result = invoke(train.main, tiny_config, "--device", "cpu", "--out", tmp_path / "runs")
     (run,) = (tmp_path / "runs" / "tiny").iterdir()
@@ -59,7 +45,7 @@ def test_training_on_a_full_disk_tells_which_file_and_leaves_no_half_one(invoke,
 
 @pytest.mark.parametrize("max_epochs", [1, 2])
 def test_a_run_that_lacked_only_its_last_files_is_finished_by_resuming(
-    invoke, tiny_config, tmp_path, finished_run, max_epochs
+    invoke, room_for, tiny_config, tmp_path, finished_run, max_epochs
 ):
     with room_for(29_000):
         invoke(train.main, tiny_config, "--device", "cpu", "--out", tmp_path / "out")
@@ -75,7 +61,7 @@ def test_a_run_that_lacked_only_its_last_files_is_finished_by_resuming(
     assert (run / "model.safetensors").read_bytes() == (finished_run / "model.safetensors").read_bytes()
 
 
-def test_a_finished_run_that_failed_to_go_on_can_be_finished_again(invoke, finished_run):
+def test_a_finished_run_that_failed_to_go_on_can_be_finished_again(invoke, room_for, finished_run):
     more = ("--resume", finished_run, "--device", "cpu", "--set", "training.max_epochs=3")
     with room_for(29_000):
         assert invoke(train.main, *more).exit_code == 1
@@ -85,7 +71,7 @@ def test_a_finished_run_that_failed_to_go_on_can_be_finished_again(invoke, finis
     assert "3 epochs of which" in (finished_run / "report.html").read_text()
 
 
-def test_testing_on_a_full_disk_keeps_the_figures_of_before(invoke, finished_run):
+def test_testing_on_a_full_disk_keeps_the_figures_of_before(invoke, room_for, finished_run):
     before = files(finished_run)
     with room_for(200):
         result = invoke(test.main, finished_run, "--device", "cpu")
@@ -94,7 +80,7 @@ def test_testing_on_a_full_disk_keeps_the_figures_of_before(invoke, finished_run
     assert files(finished_run) == before
 
 
-def test_comparing_on_a_full_disk_leaves_no_half_picture(invoke, finished_run, tmp_path):
+def test_comparing_on_a_full_disk_leaves_no_half_picture(invoke, room_for, finished_run, tmp_path):
     with room_for(200):
         result = invoke(compare.main, finished_run, "--out", tmp_path / "curves.png")
     assert result.exit_code == 1
@@ -103,7 +89,7 @@ def test_comparing_on_a_full_disk_leaves_no_half_picture(invoke, finished_run, t
     assert_no_half_files(tmp_path)
 
 
-def test_recording_on_a_full_disk_keeps_records_and_readme(invoke, finished_run, tmp_path, records_file):
+def test_recording_on_a_full_disk_keeps_records_and_readme(invoke, room_for, finished_run, tmp_path, records_file):
     about = finished_run / "environment.json"
     about.write_text(json.dumps(json.loads(about.read_text()) | {"commit": "0123456789"}))
     assert invoke(results.main, "add", finished_run).exit_code == 0

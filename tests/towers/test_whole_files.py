@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import resource
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,32 +8,21 @@ from towerzoo.registry.errors import RunError
 from towerzoo.towers.whole_files import told_as_run_error, write_whole, write_whole_with
 
 
-@pytest.fixture
-def room_for_1000_bytes() -> Iterator[None]:
-    """No file can grow beyond 1,000 bytes: what a full disk is to a program. Python ignores the signal for it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize("before", [None, b"the file of before"])
-def test_a_full_disk_leaves_the_file_of_before_and_nothing_else(tmp_path, request, before):
+def test_a_full_disk_leaves_the_file_of_before_and_nothing_else(tmp_path, room_for, before):
     if before is not None:
         (tmp_path / "users.parquet").write_bytes(before)
     was = files(tmp_path)
-    request.getfixturevalue("room_for_1000_bytes")
-    with pytest.raises(
-        RunError,
-        match=r"users\.parquet must be a file that can be written, got 'File too large'\. Free space, or choose",
-    ):
+    full = r"users\.parquet must be a file that can be written, got 'File too large'\. Free space, or choose"
+    with room_for(1000), pytest.raises(RunError, match=full):
         write_whole(tmp_path / "users.parquet", b"x" * 1001)
     assert files(tmp_path) == was
-    write_whole(tmp_path / "users.parquet", b"x" * 1000)
+    with room_for(1000):
+        write_whole(tmp_path / "users.parquet", b"x" * 1000)
     assert files(tmp_path) == {"users.parquet": b"x" * 1000}
 
 
