@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -94,10 +94,7 @@ class MovieLens1M:
         Raises:
             DataError: The files are missing or malformed, or cannot be downloaded.
         """
-        folder = find(ML_1M, self._root, offline=self._offline)
-        files = {folder / name: read_file(folder / name) for name in ML_1M.files}
-        digest = _digest(ML_1M, files.values())
-        return cached(ML_1M.name, digest, lambda: _star_1m(files, digest))
+        return _load(ML_1M, self._root, self._offline, _star_1m)
 
 
 @DATASETS.register("movielens-100k")
@@ -133,10 +130,16 @@ class MovieLens100K:
         Raises:
             DataError: The files are missing or malformed, or cannot be downloaded.
         """
-        folder = find(ML_100K, self._root, offline=self._offline)
-        files = {folder / name: read_file(folder / name) for name in ML_100K.files}
-        digest = _digest(ML_100K, files.values())
-        return cached(ML_100K.name, digest, lambda: _star_100k(files, digest))
+        return _load(ML_100K, self._root, self._offline, _star_100k)
+
+
+def _load(
+    release: Release, root: str | None, offline: bool, encode: Callable[[Mapping[Path, bytes], str], StarSchema]
+) -> StarSchema:
+    folder = find(release, root, offline=offline)
+    files = {folder / name: read_file(folder / name) for name in release.files}
+    digest = _digest(release, files.values())
+    return cached(release.name, digest, lambda: encode(files, digest))
 
 
 def _star_1m(files: Mapping[Path, bytes], digest: str) -> StarSchema:
