@@ -11,6 +11,8 @@ from torch import nn
 
 from towerzoo.registry import ACTIVATIONS, BLOCKS, Spec
 from towerzoo.registry.ranges import Rate
+from towerzoo.towers.activations import Tanh
+from towerzoo.towers.dropout import Dropout
 
 
 @BLOCKS.register("linear-act-dropout")
@@ -29,7 +31,7 @@ def linear_act_dropout(
         >>> linear_act_dropout(4, 2, act="tanh")
         [Linear(in_features=4, out_features=2, bias=True), Tanh(), Dropout(p=0.2, inplace=False)]
     """
-    return [nn.Linear(in_features, out_features), ACTIVATIONS.build(act), nn.Dropout(dropout)]
+    return [nn.Linear(in_features, out_features), ACTIVATIONS.build(act), Dropout(dropout)]
 
 
 @BLOCKS.register("linear-bn-tanh-dropout")
@@ -43,7 +45,7 @@ def linear_bn_tanh_dropout(in_features: int, out_features: int, *, dropout: Rate
         out_features: Width of the output (B, out_features).
         dropout: Share of outputs set to 0 in training, in [0, 1).
     """
-    return [nn.Linear(in_features, out_features), nn.BatchNorm1d(out_features), nn.Tanh(), nn.Dropout(dropout)]
+    return [nn.Linear(in_features, out_features), nn.BatchNorm1d(out_features), Tanh(), Dropout(dropout)]
 
 
 @BLOCKS.register("dropout-linear-bn-tanh")
@@ -58,4 +60,4 @@ def dropout_linear_bn_tanh(in_features: int, out_features: int, *, dropout: Rate
         out_features: Width of the output (B, out_features).
         dropout: Share of inputs set to 0 in training, in [0, 1).
     """
-    return [nn.Dropout(dropout), nn.Linear(in_features, out_features), nn.BatchNorm1d(out_features), nn.Tanh()]
+    return [Dropout(dropout), nn.Linear(in_features, out_features), nn.BatchNorm1d(out_features), Tanh()]

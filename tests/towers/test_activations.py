@@ -29,3 +29,30 @@ def test_values_are_those_of_the_formula(name):
 def test_leaky_relu_takes_its_slope():
     leaky: nn.Module = ACTIVATIONS.build({"name": "leaky-relu", "negative_slope": 0.3})
     assert leaky(torch.tensor([-2.0, 2.0])).tolist() == pytest.approx([-0.6, 2.0])
+
+
+def test_the_fast_tanh_equals_torchs():
+    x = torch.cat([torch.linspace(-20, 20, 200_001), torch.logspace(-30, 1, 1_000), torch.tensor([0.0, -0.0])])
+    fast, plain = x.clone().requires_grad_(), x.clone().requires_grad_()
+    ours, theirs = ACTIVATIONS.build("tanh")(fast), plain.tanh()
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=2.4e-7)
+    ours.sum().backward()
+    theirs.sum().backward()
+    torch.testing.assert_close(fast.grad, plain.grad, rtol=0, atol=5e-7)
+
+
+def test_the_fast_tanh_is_correctly_rounded_in_bfloat16():
+    x = torch.linspace(-4, 4, 10_001).bfloat16()
+    ours = ACTIVATIONS.build("tanh")(x)
+    assert ours.dtype is torch.bfloat16
+    torch.testing.assert_close(ours, x.double().tanh().bfloat16(), rtol=2**-7, atol=1e-6)
+
+
+def test_infinities_and_nan_pass_through_tanh():
+    values = ACTIVATIONS.build("tanh")(torch.tensor([float("inf"), float("-inf"), float("nan")]))
+    assert values[:2].tolist() == [1.0, -1.0]
+    assert values[2].isnan()
+
+
+def test_the_fast_tanh_prints_as_torchs_own():
+    assert repr(ACTIVATIONS.build("tanh")) == repr(nn.Tanh())

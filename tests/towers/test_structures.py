@@ -153,7 +153,7 @@ def test_both_towers_print_as_published(structure):
 def test_layers_and_weights_are_those_that_are_printed(structure, tower, width):
     name, model = structure
     mlp = getattr(model, tower).mlp
-    assert [type(layer) for layer in mlp] == LAYERS[name] * 3
+    assert all(isinstance(layer, kind) for layer, kind in zip(mlp, LAYERS[name] * 3, strict=True))
     shapes = [tuple(parameter.shape) for parameter in mlp.parameters()]
     expected = []
     for out_features in WIDTHS[name]:

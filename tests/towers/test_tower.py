@@ -47,7 +47,8 @@ def test_rows_may_be_of_either_width(world, dtype):
 
 def test_blocks_stand_on_the_encoders_and_on_each_other(world):
     tower = Tower(world.users, {"gender": EMBEDDING, "age": EMBEDDING}, block="linear-act-dropout", widths=[6, 5])
-    assert [type(layer) for layer in tower.mlp] == [nn.Linear, nn.ReLU, nn.Dropout] * 2
+    kinds = [nn.Linear, nn.ReLU, nn.Dropout] * 2
+    assert all(isinstance(layer, kind) for layer, kind in zip(tower.mlp, kinds, strict=True))
     assert [layer.weight.shape for layer in tower.mlp if isinstance(layer, nn.Linear)] == [(6, 8), (5, 6)]
     assert (tower.out_features, tower.n_rows) == (5, len(world.users))
     tower.eval()
