@@ -36,8 +36,8 @@ INITIALIZERS: Final = Registry(
 )
 SCORES: Final = Registry(
     "score",
-    "called with n_users and n_items (rows of the star schema), and returns an nn.Module that maps user_vectors "
-    "(B, D), item_vectors (B, D), user and item rows (B,) to logits (B,)",
+    "called with n_users and n_items (rows of the star schema), and returns an nn.Module with the methods user_factors "
+    "and item_factors, which map vectors (B, D) and their rows (B,) to factors (B, F); their dot product is the logit",
     context=("n_users", "n_items"),
 )
 LOSSES: Final = Registry(

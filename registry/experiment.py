@@ -90,10 +90,14 @@ class Training(Section):
     Attributes:
         max_epochs: Passes over the training split.
         early_stopping: When to stop before that; none trains all epochs.
+        unique: Whether each distinct user and item of a batch is encoded once in training, too: several times faster
+            where a batch has many more events than users and items. Dropout masks are then a user's and an item's, not
+            an event's, and batch normalisation weighs each user and item once.
     """
 
     max_epochs: Count = 20
     early_stopping: EarlyStopping | None = None
+    unique: bool = False
 
 
 class Experiment(Section):

@@ -95,6 +95,7 @@ def build_model(experiment: Experiment, schema: StarSchema) -> DSSM:
         score=SCORES.build(experiment.score, n_users=len(schema.users), n_items=len(schema.items)),
         loss=LOSSES.build(experiment.loss),
         optimizer=functools.partial(_build_optimizer, experiment.optimizer),
+        unique=experiment.training.unique,
     )
     if experiment.data.batch_size == 1 and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
         raise ConfigError(

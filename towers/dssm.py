@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from towerzoo.datasets import Batch
 from towerzoo.registry.errors import ConfigError, Problem
 from towerzoo.towers.metrics import SplitMetrics
+from towerzoo.towers.pair_scores import dot_pairs
 from towerzoo.towers.tower import Tower
 from towerzoo.towers.vector_table import VectorTable
 
@@ -28,9 +29,11 @@ class DSSM(LightningModule):
     Args:
         user_tower: Maps user rows (B,) to vectors (B, D).
         item_tower: Maps item rows (B,) to vectors (B, D).
-        score: Maps both vectors and both rows to logits (B,).
+        score: Maps the vectors of either side to factors, whose dot products are the logits.
         loss: Maps logits (B,) and labels (B,) to a mean loss ().
         optimizer: Makes the optimizer of the parameters that it is given.
+        unique: Whether training, too, encodes each distinct user and item of a batch once. The events of a user in a
+            batch then share her dropout masks, and batch normalisation weighs each distinct row once.
 
     Raises:
         ConfigError: The towers' vectors are of different length.
@@ -43,6 +46,8 @@ class DSSM(LightningModule):
         score: nn.Module,
         loss: nn.Module,
         optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
+        *,
+        unique: bool = False,
     ) -> None:
         super().__init__()
         if user_tower.out_features != item_tower.out_features:
@@ -56,14 +61,27 @@ class DSSM(LightningModule):
         self.loss = loss
         self.train_metrics = SplitMetrics()
         self.evaluation_metrics = SplitMetrics()
+        self.unique = unique
         self._optimizer = optimizer
-        self._user_vectors: VectorTable | None = None
-        self._item_vectors: VectorTable | None = None
+        self._user_table: VectorTable | None = None
+        self._item_table: VectorTable | None = None
+
+    def user_factors(self, rows: Tensor) -> Tensor:
+        """Maps user rows (B,) to factors (B, F)."""
+        factors: Tensor = self.score.user_factors(self.user_tower(rows), rows)  # type: ignore[operator]
+        return factors
+
+    def item_factors(self, rows: Tensor) -> Tensor:
+        """Maps item rows (B,) to factors (B, F)."""
+        factors: Tensor = self.score.item_factors(self.item_tower(rows), rows)  # type: ignore[operator]
+        return factors
 
     def forward(self, user: Tensor, item: Tensor) -> Tensor:
         """Maps user rows (B,) and item rows (B,) to logits (B,)."""
-        logits: Tensor = self.score(self.user_tower(user), self.item_tower(item), user, item)
-        return logits
+        if not self.unique:
+            return (self.user_factors(user) * self.item_factors(item)).sum(dim=1)
+        (users, user_at), (items, item_at) = (_distinct(rows) for rows in (user, item))
+        return dot_pairs(self.user_factors(users), user_at, self.item_factors(items), item_at)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Returns the optimizer of all parameters."""
@@ -110,15 +128,23 @@ class DSSM(LightningModule):
 
     def _start_evaluation(self) -> None:
         self.evaluation_metrics.reset()
-        self._user_vectors = VectorTable(self.user_tower, self.user_tower.n_rows)
-        self._item_vectors = VectorTable(self.item_tower, self.item_tower.n_rows)
+        self._user_table = VectorTable(self.user_factors, self.user_tower.n_rows)
+        self._item_table = VectorTable(self.item_factors, self.item_tower.n_rows)
 
     def _evaluation_step(self, batch: Batch) -> None:
-        assert self._user_vectors is not None
-        assert self._item_vectors is not None
-        vectors = self._user_vectors(batch.user), self._item_vectors(batch.item)
-        logits = self.score(*vectors, batch.user, batch.item)
+        assert self._user_table is not None
+        assert self._item_table is not None
+        logits = dot_pairs(*self._user_table(batch.user), *self._item_table(batch.item))
         self.evaluation_metrics.update(self.loss(logits, batch.label), logits, batch.label)
 
     def _log(self, split: str, metrics: SplitMetrics) -> None:
         self.log_dict({f"{split}/{name}": value for name, value in metrics.compute().items()})
+
+
+def _distinct(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the distinct rows, and the place of each row among them; at least two rows where there are two.
+
+    Batch normalisation cannot train on one row, and rows that are all the same are left as they are.
+    """
+    distinct, places = torch.unique(rows, return_inverse=True)
+    return (distinct, places) if len(distinct) > 1 else (rows, torch.arange(len(rows), device=rows.device))

@@ -1,4 +1,9 @@
-"""Scores: a user's vector and an item's vector become a logit."""
+"""Scores: a user's vector and an item's vector become a logit.
+
+Every score is the dot product of a user's factors and an item's factors. So a batch can make the factors of each
+distinct user and item once, and the best items for a user are found by one matrix product, or by any index of inner
+products.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +18,9 @@ from towerzoo.registry.ranges import Positive
 
 
 class Biases(nn.Module):
-    """The sum of a user bias, an item bias and a global bias, each optional and 0 at first.
+    """A user bias, an item bias and a global bias, each optional and 0 at first, as further factors.
+
+    A user's bias meets a 1 of the item, and an item's bias a 1 of the user, so that the dot product adds them.
 
     Args:
         n_users: Rows of the users table.
@@ -29,15 +36,25 @@ class Biases(nn.Module):
         self.item = _zeros(n_items) if item_bias else None
         self.everyone = nn.Parameter(torch.zeros(())) if global_bias else None
 
-    def forward(self, logits: Tensor, user: Tensor, item: Tensor) -> Tensor:
-        """Adds the biases of user rows (B,) and item rows (B,) to logits (B,)."""
-        if self.user is not None:
-            logits = logits + self.user(user).squeeze(-1)
+    def user_factors(self, vectors: Tensor, rows: Tensor) -> Tensor:
+        """Adds the factors of user rows (B,) to theirs (B, F)."""
+        one = vectors.new_ones((len(rows), 1))
+        factors = [vectors]
+        if self.user is not None or self.everyone is not None:
+            own = one * 0 if self.user is None else self.user(rows)
+            factors.append(own if self.everyone is None else own + self.everyone)
         if self.item is not None:
-            logits = logits + self.item(item).squeeze(-1)
-        if self.everyone is not None:
-            logits = logits + self.everyone
-        return logits
+            factors.append(one)
+        return torch.cat(factors, dim=1) if len(factors) > 1 else vectors
+
+    def item_factors(self, vectors: Tensor, rows: Tensor) -> Tensor:
+        """Adds the factors of item rows (B,) to theirs (B, F)."""
+        factors = [vectors]
+        if self.user is not None or self.everyone is not None:
+            factors.append(vectors.new_ones((len(rows), 1)))
+        if self.item is not None:
+            factors.append(self.item(rows))
+        return torch.cat(factors, dim=1) if len(factors) > 1 else vectors
 
 
 @SCORES.register("cosine")
@@ -75,12 +92,14 @@ class CosineScore(nn.Module):
         self.fixed_scale = scale
         self.biases = Biases(n_users, n_items, user_bias=user_bias, item_bias=item_bias, global_bias=global_bias)
 
-    def forward(self, user_vectors: Tensor, item_vectors: Tensor, user: Tensor, item: Tensor) -> Tensor:
-        """Maps vectors (B, D) and rows (B,) of both sides to logits (B,)."""
-        cosine = functional.cosine_similarity(user_vectors, item_vectors, dim=1)
+    def user_factors(self, vectors: Tensor, rows: Tensor) -> Tensor:
+        """Maps user vectors (B, D) of rows (B,) to factors (B, F) whose length is the scale, before biases."""
         scale = self.fixed_scale if self.log_scale is None else self.log_scale.exp()
-        logits: Tensor = self.biases(cosine * scale, user, item)
-        return logits
+        return self.biases.user_factors(_unit(vectors) * scale, rows)
+
+    def item_factors(self, vectors: Tensor, rows: Tensor) -> Tensor:
+        """Maps item vectors (B, D) of rows (B,) to factors (B, F) of length 1, before biases."""
+        return self.biases.item_factors(_unit(vectors), rows)
 
 
 @SCORES.register("dot")
@@ -103,10 +122,22 @@ class DotScore(nn.Module):
         super().__init__()
         self.biases = Biases(n_users, n_items, user_bias=user_bias, item_bias=item_bias, global_bias=global_bias)
 
-    def forward(self, user_vectors: Tensor, item_vectors: Tensor, user: Tensor, item: Tensor) -> Tensor:
-        """Maps vectors (B, D) and rows (B,) of both sides to logits (B,)."""
-        logits: Tensor = self.biases((user_vectors * item_vectors).sum(dim=1), user, item)
-        return logits
+    def user_factors(self, vectors: Tensor, rows: Tensor) -> Tensor:
+        """Maps user vectors (B, D) of rows (B,) to factors (B, F): themselves, and biases."""
+        return self.biases.user_factors(_wide(vectors), rows)
+
+    def item_factors(self, vectors: Tensor, rows: Tensor) -> Tensor:
+        """Maps item vectors (B, D) of rows (B,) to factors (B, F): themselves, and biases."""
+        return self.biases.item_factors(_wide(vectors), rows)
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    return functional.normalize(_wide(vectors), dim=1)
+
+
+def _wide(vectors: Tensor) -> Tensor:
+    """Returns vectors in float32 at least: in bfloat16 a logit of 10 would be known to no more than 0.03."""
+    return vectors.float() if vectors.dtype in (torch.float16, torch.bfloat16) else vectors
 
 
 def _zeros(n: int) -> nn.Embedding:

@@ -12,7 +12,7 @@ ROWS_AT_ONCE = 8_192
 
 
 class VectorTable:
-    """Looks up the vectors of rows, encoding each distinct row the first time it is asked for.
+    """The vectors of a table's rows, each encoded the first time that it is asked for.
 
     This is why evaluation costs two tower passes over the distinct users and items instead of two over all pairs. The
     result equals encoding row by row where the tower is in eval mode.
@@ -27,9 +27,11 @@ class VectorTable:
         ...     calls.append(rows.tolist())
         ...     return rows.float().unsqueeze(1)
         >>> table = VectorTable(encode, 10)
-        >>> table(torch.tensor([3, 3, 1])).squeeze(1)
+        >>> vectors, at = table(torch.tensor([3, 3, 1]))
+        >>> vectors[at].squeeze(1)
         tensor([3., 3., 1.])
-        >>> table(torch.tensor([1, 2])).squeeze(1)
+        >>> vectors, at = table(torch.tensor([1, 2]))
+        >>> vectors[at].squeeze(1)
         tensor([1., 2.])
         >>> calls
         [[1, 3], [2]]
@@ -42,8 +44,8 @@ class VectorTable:
         self.known: Tensor | None = None
 
     @torch.no_grad()
-    def __call__(self, rows: Tensor) -> Tensor:
-        """Returns the vectors (B, D) of rows (B,)."""
+    def __call__(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns all vectors (n_rows, D), and the places (B,) in them of rows (B,); other places hold anything."""
         distinct = torch.unique(rows)
         if self.known is None:
             self.known = torch.zeros(self.n_rows, dtype=torch.bool, device=rows.device)
@@ -56,4 +58,4 @@ class VectorTable:
             self.vectors.index_copy_(0, chunk.long(), encoded)
             self.known[chunk.long()] = True
         assert self.vectors is not None
-        return self.vectors.index_select(0, rows)
+        return self.vectors, rows.long()

@@ -57,7 +57,8 @@ def test_evaluation_equals_scoring_row_by_row(score, dtype, tolerance, make_expe
     during_fit = split_of(trainer.callback_metrics, "valid")
     model.to(dtype)
     logits: list[Tensor] = []
-    hook = model.score.register_forward_hook(lambda module, arguments, output: logits.append(output))
+    update = model.evaluation_metrics.update
+    model.evaluation_metrics.update = lambda loss, scored, labels: (logits.append(scored), update(loss, scored, labels))
     for split, evaluate, part in (
         ("valid", trainer.validate, data.split.valid),
         ("test", trainer.test, data.split.test),
@@ -72,7 +73,6 @@ def test_evaluation_equals_scoring_row_by_row(score, dtype, tolerance, make_expe
         assert split_of(results, split) == pytest.approx(figures(expected, labels), abs=1e-6)
         if split == "valid":
             assert during_fit == pytest.approx(figures(expected, labels), abs=1e-6)
-    hook.remove()
 
 
 def test_evaluation_encodes_each_distinct_row_once(make_experiment, make_trainer, monkeypatch):
@@ -149,12 +149,14 @@ def test_training_figures_are_those_of_the_whole_epoch(make_experiment, make_tra
     assert split_of(trainer.callback_metrics, "train") == pytest.approx(expected, abs=1e-6)
 
 
-def test_training_lowers_the_loss(make_experiment, make_trainer):
+@pytest.mark.parametrize("unique", [False, True])
+def test_training_lowers_the_loss(unique, make_experiment, make_trainer):
     deep = {"block": {"name": "linear-bn-tanh-dropout", "dropout": 0.0}, "widths": [16, 8]}
     experiment = make_experiment(
         user_tower={"features": {"user_id": EMBEDDING}, **deep},
         item_tower={"features": {"movie_id": EMBEDDING}, **deep},
         optimizer={"name": "adam", "lr": 0.03},
+        training={"unique": unique},
     )
     data = load_data(experiment)
     model = build_model(experiment, data.schema)
@@ -263,3 +265,61 @@ def test_a_lone_last_row_does_not_break_batch_normalisation(make_experiment, mak
     trainer.fit(build_model(experiment, data.schema), data)
     assert trainer.global_step == len(data.split.train) // 109
     assert math.isfinite(trainer.callback_metrics["train/loss"])
+
+
+FEATURES = {
+    "user_tower": ("user_id", "gender", "age", "occupation"),
+    "item_tower": ("movie_id",),
+}
+
+
+def without_dropout_or_batch_norm(score: Any) -> dict[str, Any]:
+    """Sections of a model whose training and evaluation modes are the same."""
+    plain = {"block": {"name": "linear-act-dropout", "act": "tanh", "dropout": 0.0}, "widths": [8]}
+    return {
+        **{tower: {"features": dict.fromkeys(names, EMBEDDING), **plain} for tower, names in FEATURES.items()},
+        "score": score,
+    }
+
+
+@pytest.mark.parametrize(
+    "score",
+    ["cosine", {"name": "dot", "user_bias": True, "item_bias": True, "global_bias": True}],
+    ids=["cosine", "dot"],
+)
+def test_unique_training_equals_plain_training_where_rows_do_not_depend_on_each_other(score, make_experiment):
+    sections = without_dropout_or_batch_norm(score)
+    data = load_data(make_experiment())
+    user, item, label = next(iter(data.train_dataloader()))
+    assert len(user.unique()) < len(user), "the case has lost its point"
+    results = []
+    for unique in (False, True):
+        model = build_model(make_experiment(**sections, training={"unique": unique}), data.schema).double()
+        loss = model.training_step(Batch(user, item, label.double()), 0)
+        loss.backward()
+        results.append((loss, {name: parameter.grad for name, parameter in model.named_parameters()}))
+    (plain_loss, plain_gradients), (unique_loss, unique_gradients) = results
+    torch.testing.assert_close(unique_loss, plain_loss)
+    torch.testing.assert_close(unique_gradients, plain_gradients)
+
+
+def test_unique_training_encodes_each_distinct_row_of_a_batch_once(make_experiment):
+    experiment = make_experiment(training={"unique": True})
+    data = load_data(experiment)
+    model = build_model(experiment, data.schema)
+    batch = next(iter(data.train_dataloader()))
+    encoded: dict[str, list[int]] = {}
+    for side, tower in (("user", model.user_tower), ("item", model.item_tower)):
+        tower.register_forward_pre_hook(lambda module, rows, side=side: encoded.update({side: rows[0].tolist()}))
+    model.training_step(batch, 0)
+    assert encoded == {"user": batch.user.unique().tolist(), "item": batch.item.unique().tolist()}
+
+
+def test_unique_training_takes_a_batch_of_one_user(make_experiment):
+    experiment = make_experiment(training={"unique": True})
+    data = load_data(experiment)
+    model = build_model(experiment, data.schema)
+    user, item = torch.full((4,), 3, dtype=torch.int32), torch.tensor([1, 2, 3, 3], dtype=torch.int32)
+    loss = model.training_step(Batch(user, item, torch.tensor([1.0, 0.0, 1.0, 0.0])), 0)
+    loss.backward()
+    assert loss.isfinite(), "batch normalisation needs two rows, be they equal"

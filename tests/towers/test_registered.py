@@ -69,11 +69,22 @@ def encoder(name: str) -> tuple[nn.Module, tuple[Tensor, ...], tuple[int, ...]]:
     return built, (column.values,), (B, built.out_features)
 
 
+class Logits(nn.Module):
+    """A score as one function of both sides' vectors and rows."""
+
+    def __init__(self, score: Any) -> None:
+        super().__init__()
+        self.score = score
+
+    def forward(self, users: Tensor, items: Tensor, user: Tensor, item: Tensor) -> Tensor:
+        return (self.score.user_factors(users, user) * self.score.item_factors(items, item)).sum(1)
+
+
 def score(name: str) -> tuple[nn.Module, tuple[Tensor, ...], tuple[int, ...]]:
     switches = {p.name: True for p in SCORES.parameters(name) if p.annotation is bool}
     built = SCORES.build({"name": name, **switches}, n_users=9, n_items=8)
     rows = torch.tensor([0, 1, 2, 3, 3, 7], dtype=torch.int32)
-    return built, (floats(B, 5), floats(B, 5, seed=1), rows, rows.flip(0)), (B,)
+    return Logits(built), (floats(B, 5), floats(B, 5, seed=1), rows, rows.flip(0)), (B,)
 
 
 def loss(name: str) -> tuple[nn.Module, tuple[Tensor, ...], tuple[int, ...]]:

@@ -19,6 +19,10 @@ def build(name: str, **parameters: Any) -> Any:
     return SCORES.build({"name": name, **parameters}, n_users=N_USERS, n_items=N_ITEMS)
 
 
+def logits_of(score: Any, users: Tensor, items: Tensor, user: Tensor, item: Tensor) -> Tensor:
+    return (score.user_factors(users, user) * score.item_factors(items, item)).sum(1)
+
+
 def inputs() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
     user, item = (torch.randint(n, (B,), generator=generator, dtype=torch.int32) for n in (N_USERS, N_ITEMS))
@@ -37,19 +41,20 @@ def cosines(one: Tensor, other: Tensor) -> list[float]:
 @pytest.mark.parametrize("scale", [1.0, 10.0, 0.5])
 def test_cosine_is_scaled(scale):
     users, items, *rows = inputs()
-    logits = build("cosine", scale=scale)(users, items, *rows)
+    logits = logits_of(build("cosine", scale=scale), users, items, *rows)
     assert logits.tolist() == pytest.approx([scale * cosine for cosine in cosines(users, items)], abs=1e-5)
 
 
 def test_cosine_does_not_depend_on_lengths():
     users, items, *rows = inputs()
     score = build("cosine")
-    torch.testing.assert_close(score(1000 * users, 0.01 * items, *rows), score(users, items, *rows))
+    expected = logits_of(score, users, items, *rows)
+    torch.testing.assert_close(logits_of(score, 1000 * users, 0.01 * items, *rows), expected)
 
 
 def test_dot_product():
     users, items, *rows = inputs()
-    assert build("dot")(users, items, *rows).tolist() == pytest.approx(dots(users, items), abs=1e-5)
+    assert logits_of(build("dot"), users, items, *rows).tolist() == pytest.approx(dots(users, items), abs=1e-5)
 
 
 @pytest.mark.parametrize("name", SCORES.names())
@@ -59,7 +64,7 @@ def test_a_zero_vector_scores_zero_with_finite_gradients(name, zero):
     users[0], items[0] = users[0] * (zero == "item"), items[0] * (zero == "user")
     users.requires_grad_()
     items.requires_grad_()
-    logits = build(name)(users, items, *rows)
+    logits = logits_of(build(name), users, items, *rows)
     assert logits[0].item() == 0
     logits.sum().backward()
     for vectors in (users, items):
@@ -71,9 +76,9 @@ def test_a_zero_vector_scores_zero_with_finite_gradients(name, zero):
 @pytest.mark.parametrize("chosen", list(itertools.product([False, True], repeat=3)), ids=str)
 def test_biases_are_optional_zero_at_first_and_added_by_row(name, chosen):
     users, items, user, item = inputs()
-    plain = build(name)(users, items, user, item)
+    plain = logits_of(build(name), users, items, user, item)
     score = build(name, **dict(zip(BIASES, chosen, strict=True)))
-    assert torch.equal(score(users, items, user, item), plain)
+    torch.testing.assert_close(logits_of(score, users, items, user, item), plain)
     parameters = dict(score.named_parameters())
     shapes = {"biases.user.weight": (N_USERS, 1), "biases.item.weight": (N_ITEMS, 1), "biases.everyone": ()}
     expected = {path: shape for (path, shape), wanted in zip(shapes.items(), chosen, strict=True) if wanted}
@@ -84,7 +89,7 @@ def test_biases_are_optional_zero_at_first_and_added_by_row(name, chosen):
     zeros = {path: torch.zeros(shape) for path, shape in shapes.items()}
     of_user, of_item, of_all = {**zeros, **parameters}.values()
     by_hand = plain + of_user.squeeze(1)[user] + of_item.squeeze(1)[item] + of_all
-    torch.testing.assert_close(score(users, items, user, item), by_hand)
+    torch.testing.assert_close(logits_of(score, users, items, user, item), by_hand)
 
 
 def test_the_scale_is_fixed_unless_it_is_to_be_learned():
@@ -95,18 +100,18 @@ def test_the_scale_is_fixed_unless_it_is_to_be_learned():
 def test_a_learned_scale_starts_at_the_given_one_has_a_gradient_and_stays_positive():
     users, items, *rows = inputs()
     score = build("cosine", scale=3.0, learn_scale=True)
-    logits = score(users, items, *rows)
-    torch.testing.assert_close(logits, build("cosine", scale=3.0)(users, items, *rows))
+    logits = logits_of(score, users, items, *rows)
+    torch.testing.assert_close(logits, logits_of(build("cosine", scale=3.0), users, items, *rows))
     logits.sum().backward()
     # The logarithm of the scale is the parameter, so that the gradient is the logits' own sum.
     torch.testing.assert_close(score.log_scale.grad, logits.detach().sum())
     optimizer = torch.optim.SGD(score.parameters(), lr=1.0)
     for _ in range(20):
         optimizer.zero_grad()
-        score(users, users, *rows).sum().backward()  # every cosine is 1, so that each step shrinks the scale
+        logits_of(score, users, users, *rows).sum().backward()  # every cosine is 1, so that each step shrinks the scale
         optimizer.step()
     assert 0 < score.log_scale.exp().item() < 3.0
-    assert bool((score(users, users, *rows) > 0).all())
+    assert bool((logits_of(score, users, users, *rows) > 0).all())
 
 
 @pytest.fixture
@@ -163,3 +168,11 @@ def test_biases_alone_train_through_the_trainer(make_experiment, make_trainer):
     assert trainer.callback_metrics["train/loss"] < entropy
     (results,) = trainer.test(model, data, verbose=False)
     assert set(results) == {"test/loss", "test/auc", "test/accuracy"}
+
+
+@pytest.mark.parametrize("name", SCORES.names())
+def test_half_precision_vectors_are_scored_in_float32(name):
+    users, items, *rows = inputs()
+    half = logits_of(build(name), users.bfloat16(), items.bfloat16(), *rows)
+    assert half.dtype is torch.float32
+    torch.testing.assert_close(half, logits_of(build(name), users.bfloat16().float(), items.bfloat16().float(), *rows))

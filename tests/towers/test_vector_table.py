@@ -23,13 +23,18 @@ class Squares:
         return torch.stack([rows.double(), rows.double() ** 2], dim=1)
 
 
+def look_up(table: VectorTable, rows: Tensor) -> Tensor:
+    vectors, at = table(rows)
+    return vectors[at]
+
+
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
 def test_each_distinct_row_is_encoded_once_over_many_batches(dtype):
     encode, generator = Squares(), torch.Generator().manual_seed(0)
     table, asked = VectorTable(encode, 200), set()
     for _ in range(50):
         rows = torch.randint(200, (64,), generator=generator).to(dtype)
-        torch.testing.assert_close(table(rows), Squares()(rows), rtol=0, atol=0)
+        torch.testing.assert_close(look_up(table, rows), Squares()(rows), rtol=0, atol=0)
         asked |= set(rows.tolist())
     assert Counter(row for call in encode.calls for row in call) == Counter(asked)
     assert all(encode.calls), "a batch without a new row needs no call"
@@ -38,19 +43,19 @@ def test_each_distinct_row_is_encoded_once_over_many_batches(dtype):
 def test_many_new_rows_are_encoded_some_at_a_time():
     encode = Squares()
     rows = torch.randperm(N, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(VectorTable(encode, N)(rows), Squares()(rows), rtol=0, atol=0)
+    torch.testing.assert_close(look_up(VectorTable(encode, N), rows), Squares()(rows), rtol=0, atol=0)
     assert [len(call) for call in encode.calls] == [ROWS_AT_ONCE] * (N // ROWS_AT_ONCE) + [N % ROWS_AT_ONCE]
 
 
 def test_no_rows_give_no_vectors_of_the_right_length():
-    assert VectorTable(Squares(), 5)(torch.empty(0, dtype=torch.int32)).shape == (0, 2)
+    assert look_up(VectorTable(Squares(), 5), torch.empty(0, dtype=torch.int32)).shape == (0, 2)
 
 
 def test_tables_do_not_share_what_they_know():
     first, second = VectorTable(lambda rows: rows[:, None] * 1.0, 3), VectorTable(lambda rows: rows[:, None] * 2.0, 3)
     rows = torch.tensor([2, 1])
-    assert first(rows).tolist() == [[2.0], [1.0]]
-    assert second(rows).tolist() == [[4.0], [2.0]]
+    assert look_up(first, rows).tolist() == [[2.0], [1.0]]
+    assert look_up(second, rows).tolist() == [[4.0], [2.0]]
 
 
 def test_vectors_are_those_of_the_tower_and_carry_no_gradient(world):
@@ -59,6 +64,6 @@ def test_vectors_are_those_of_the_tower_and_carry_no_gradient(world):
     tower = Tower(world.users, features, block="linear-bn-tanh-dropout", widths=[8, 4]).eval()
     table = VectorTable(tower, tower.n_rows)
     for rows in torch.randint(tower.n_rows, (20, 16), generator=torch.Generator().manual_seed(0)):
-        vectors = table(rows)
+        vectors = look_up(table, rows)
         assert not vectors.requires_grad
         torch.testing.assert_close(vectors, tower(rows).detach(), rtol=1e-6, atol=1e-6)
