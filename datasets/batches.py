@@ -40,28 +40,38 @@ def epoch_seed(seed: int, epoch: int, stream: int = 0) -> int:
 
 
 class BatchLoader:
-    """Yields the given events as batches, in file order or in an order drawn anew each epoch.
+    """Yields the given events as batches, in their own order or in one drawn anew each epoch.
 
     The order of an epoch is a pure function of the seed and the epoch's number, so that a resumed run sees the same
     batches as one that was never stopped. Only row numbers are permuted; there is no Python code a row.
 
     Args:
         events: All events of the dataset.
-        rows: int64 numbers of the events to yield (N,).
+        rows: int32 numbers of the events to yield (N,). Events are not copied: each batch is gathered from them all.
         batch_size: Events a batch. The last batch holds the rest; when shuffling, a rest of one event joins the batch
             before it, since batch normalisation cannot train on a single row.
-        seed: Seed of the order; None keeps file order.
+        seed: Seed of the order; None keeps that of the rows.
+        device: Where batches are made. On a GPU the events move there once, and a step copies nothing.
 
     Example:
         >>> events = Batch(torch.arange(5), torch.arange(5), torch.ones(5))
-        >>> [len(batch.user) for batch in BatchLoader(events, torch.arange(5), batch_size=2)]
+        >>> [len(batch.user) for batch in BatchLoader(events, torch.arange(5).int(), batch_size=2)]
         [2, 2, 1]
-        >>> [len(batch.user) for batch in BatchLoader(events, torch.arange(5), batch_size=2, seed=0)]
+        >>> [len(batch.user) for batch in BatchLoader(events, torch.arange(5).int(), batch_size=2, seed=0)]
         [2, 3]
     """
 
-    def __init__(self, events: Batch, rows: Tensor, *, batch_size: int, seed: int | None = None) -> None:
-        self.events = Batch(*(column.index_select(0, rows) for column in events))
+    def __init__(
+        self,
+        events: Batch,
+        rows: Tensor,
+        *,
+        batch_size: int,
+        seed: int | None = None,
+        device: torch.device | None = None,
+    ) -> None:
+        self.events = Batch(*(column.to(device) for column in events))
+        self.rows = rows.to(device)
         self.batch_size = batch_size
         self.seed = seed
         self.epoch = 0
@@ -81,22 +91,18 @@ class BatchLoader:
         return len(self._ends())
 
     def __iter__(self) -> Iterator[Batch]:
-        n = len(self.events.user)
-        order = None
+        rows = self.rows
         if self.seed is not None:
             generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch))
-            order = torch.randperm(n, generator=generator)
+            order = torch.randperm(len(rows), generator=generator, dtype=rows.dtype)
+            rows = rows.index_select(0, order.to(rows.device))
         start = 0
         for end in self._ends():
-            if order is None:
-                yield Batch(*(column[start:end] for column in self.events))
-            else:
-                rows = order[start:end]
-                yield Batch(*(column.index_select(0, rows) for column in self.events))
+            yield Batch(*(column.index_select(0, rows[start:end]) for column in self.events))
             start = end
 
     def _ends(self) -> list[int]:
-        n = len(self.events.user)
+        n = len(self.rows)
         ends = [*range(self.batch_size, n, self.batch_size), n]
         if self.seed is not None and len(ends) > 1 and self.batch_size > 1 and n - ends[-2] == 1:
             del ends[-2]

@@ -22,7 +22,7 @@ class TwoTowerData(LightningDataModule):
     """A labelled, split star schema that yields batches.
 
     Args:
-        schema: The dataset.
+        schema: The dataset; its interactions need neither times nor the measure that labels are made from.
         labels: float32 labels of all interactions (N,).
         split: Which interactions train, validate and test.
         batch_size: Events a training batch.
@@ -66,9 +66,13 @@ class TwoTowerData(LightningDataModule):
         """
         source: Dataset = DATASETS.build(dataset)
         schema = source.load()
-        events = schema.interactions
-        labels = binary_labels(events, column, positive_from)
-        parts: Split = SPLITS.build(split, user=events.user, timestamp=events.timestamp)
+        labels = binary_labels(schema.interactions, column, positive_from)
+        # What has served its purpose goes before the split is drawn; of many millions of events it is half the memory.
+        timestamp = schema.interactions.timestamp
+        measures = {name: values for name, values in schema.interactions.measures.items() if name != column}
+        events = replace(schema.interactions, measures=measures, timestamp=None)
+        schema = replace(schema, interactions=events)
+        parts: Split = SPLITS.build(split, user=events.user, timestamp=timestamp)
         require_two_classes(labels, parts)
         if fit_on == "train":
             schema = replace(
@@ -80,18 +84,20 @@ class TwoTowerData(LightningDataModule):
 
     def train_dataloader(self) -> BatchLoader:
         """Returns the training batches, in an order drawn anew each epoch."""
-        return BatchLoader(self._events(), self.split.train, batch_size=self.batch_size, seed=self.seed)
+        return self._loader(self.split.train, self.batch_size, self.seed)
 
     def val_dataloader(self) -> BatchLoader:
         """Returns the validation pairs in file order."""
-        return BatchLoader(self._events(), self.split.valid, batch_size=EVALUATION_BATCH_SIZE)
+        return self._loader(self.split.valid, EVALUATION_BATCH_SIZE)
 
     def test_dataloader(self) -> BatchLoader:
         """Returns the test pairs in file order."""
-        return BatchLoader(self._events(), self.split.test, batch_size=EVALUATION_BATCH_SIZE)
+        return self._loader(self.split.test, EVALUATION_BATCH_SIZE)
 
-    def _events(self) -> Batch:
-        return Batch(self.schema.interactions.user, self.schema.interactions.item, self.labels)
+    def _loader(self, rows: Tensor, batch_size: int, seed: int | None = None) -> BatchLoader:
+        events = Batch(self.schema.interactions.user, self.schema.interactions.item, self.labels)
+        device = None if self.trainer is None else self.trainer.strategy.root_device
+        return BatchLoader(events, rows, batch_size=batch_size, seed=seed, device=device)
 
 
 def _forget_unseen(table: Table, rows: Tensor) -> Table:

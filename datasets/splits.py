@@ -26,9 +26,12 @@ Fractions = Annotated[list[Fraction], Field(min_length=3, max_length=3), AfterVa
 """The shares of training, validation and test, which sum to 1."""
 
 
+Order = np.ndarray[tuple[int], np.dtype[np.int32]]
+
+
 @dataclass(frozen=True)
 class Split:
-    """Row numbers of the interactions, int64 and ascending; no event is in two parts.
+    """Row numbers of the interactions, int32 and ascending; no event is in two parts.
 
     Attributes:
         train: Events to train on.
@@ -67,8 +70,8 @@ def random_split(
         >>> len(split.train), len(split.valid), len(split.test)
         (8, 1, 1)
     """
-    order = torch.randperm(len(user), generator=torch.Generator().manual_seed(seed))
-    return _cut(order, fractions)
+    order = torch.randperm(len(user), generator=torch.Generator().manual_seed(seed), dtype=torch.int32)
+    return _cut(order.numpy(), fractions)
 
 
 @SPLITS.register("temporal")
@@ -90,10 +93,10 @@ def temporal_split(
 
     Example:
         >>> temporal_split(torch.zeros(5), torch.tensor([3, 1, 1, 2, 9]), fractions=[0.6, 0.2, 0.2]).train
-        tensor([1, 2, 3])
+        tensor([1, 2, 3], dtype=torch.int32)
     """
     order = np.argsort(_times(timestamp, "temporal"), kind="stable")
-    return _cut(torch.from_numpy(order), fractions)
+    return _cut(order.astype(np.int32), fractions)
 
 
 @SPLITS.register("leave-last-out")
@@ -110,8 +113,9 @@ def leave_last_out_split(user: Tensor, timestamp: Tensor | None) -> Split:
         DataError: The data has no timestamps.
 
     Example:
-        >>> leave_last_out_split(torch.tensor([1, 1, 1, 2]), torch.tensor([5, 7, 6, 1]))
-        Split(train=tensor([0, 3]), valid=tensor([2]), test=tensor([1]))
+        >>> split = leave_last_out_split(torch.tensor([1, 1, 1, 2]), torch.tensor([5, 7, 6, 1]))
+        >>> split.train.tolist(), split.valid.tolist(), split.test.tolist()
+        ([0, 3], [2], [1])
     """
     users = user.numpy()
     order = np.lexsort((_times(timestamp, "leave-last-out"), users))
@@ -120,7 +124,7 @@ def leave_last_out_split(user: Tensor, timestamp: Tensor | None) -> Split:
     role = np.zeros(len(users), dtype=np.int8)
     role[order[ends - 1]] = 2
     role[order[ends - 2]] = 1
-    train, valid, test = (torch.from_numpy(np.flatnonzero(role == part)) for part in range(3))
+    train, valid, test = (torch.from_numpy(np.flatnonzero(role == part).astype(np.int32)) for part in range(3))
     return Split(train, valid, test)
 
 
@@ -130,10 +134,13 @@ def _times(timestamp: Tensor | None, split: str) -> np.ndarray[tuple[int], np.dt
     return timestamp.numpy()
 
 
-def _cut(order: Tensor, fractions: list[float]) -> Split:
+def _cut(order: Order, fractions: list[float]) -> Split:
+    """Returns the parts of an order of rows, which it sorts in place: there may be many."""
     train, valid = (_share(len(order), fraction) for fraction in fractions[:2])
     parts = (order[:train], order[train : train + valid], order[train + valid :])
-    return Split(*(part.sort().values for part in parts))
+    for part in parts:
+        part.sort()
+    return Split(*map(torch.from_numpy, parts))
 
 
 def _share(n: int, fraction: float) -> int:

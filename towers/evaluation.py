@@ -14,6 +14,7 @@ from towerzoo.towers.baselines import baselines
 from towerzoo.towers.checkpoints import load_state, read_checkpoint
 from towerzoo.towers.dssm import DSSM
 from towerzoo.towers.metrics import METRIC_MODES
+from towerzoo.towers.process_settings import settle_process
 from towerzoo.towers.protocol import fingerprint, protocol
 from towerzoo.towers.run_folder import RunFolder
 from towerzoo.towers.run_tables import require_same_data
@@ -36,7 +37,7 @@ def evaluate_run(run: RunFolder, overrides: Sequence[str] = (), *, device: str) 
     """
     metrics = run.read_json("metrics.json", "best_epoch", "epochs", "train_seconds")
     experiment, _ = read_experiment(run.config, overrides)
-    torch_device(device)
+    settle_process(torch_device(device))
     data = load_data(experiment)
     require_same_data(run, data)
     model = build_model(experiment, data.schema)
@@ -60,7 +61,7 @@ def evaluate_checkpoint(config: str, checkpoint: Path, overrides: Sequence[str] 
         TowerZooError: The checkpoint is missing, damaged or of another architecture, or the config or data is wrong.
     """
     experiment, _ = read_experiment(config, overrides)
-    torch_device(device)
+    settle_process(torch_device(device))
     state = read_checkpoint(checkpoint)["state_dict"]
     data = load_data(experiment)
     run = RunFolder(checkpoint.absolute().parent.parent)

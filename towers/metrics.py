@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
-from torchmetrics.classification import BinaryAccuracy, BinaryAUROC
+from torchmetrics.classification import BinaryAccuracy
+
+from towerzoo.towers.auc import exact_auc
 
 METRIC_MODES = {"loss": "min", "auc": "max", "accuracy": "max"}
 """Every metric, and whether the smaller or the larger value is the better one."""
@@ -29,38 +31,37 @@ class SplitMetrics(nn.Module):
         super().__init__()
         # By default a NaN loss would be left out of the mean, and a diverged model look well.
         self.loss = MeanMetric(nan_strategy=float("nan"))
-        self.auc = BinaryAUROC(validate_args=False)
         self.accuracy = BinaryAccuracy(validate_args=False)
-        self._batches: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._losses: list[Tensor] = []
+        self._logits: list[Tensor] = []
+        self._positive: list[Tensor] = []
 
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         """Adds a batch: its mean loss (), logits (B,) and labels (B,). Only kept for now, to cost a step no time."""
-        self._batches.append((loss.detach(), logits.detach(), labels))
+        self._losses.append(loss.detach())
+        self._logits.append(logits.detach())
+        self._positive.append(labels > 0.5)
 
     def compute(self) -> dict[str, Tensor]:
         """Returns every metric over all that was added since the last reset."""
-        if self._batches:
-            losses, logits, labels = zip(*self._batches, strict=True)
-            self._batches.clear()
-            sizes = torch.tensor([len(batch) for batch in labels], device=losses[0].device)
-            self.loss.update(torch.stack(losses), weight=sizes)
-            joined, targets = torch.cat(logits), torch.cat(labels).long()
-            self.auc.update(_ranks_like(joined), targets)
-            self.accuracy.update((joined > 0).long(), targets)
-        return {"loss": self.loss.compute(), "auc": self.auc.compute(), "accuracy": self.accuracy.compute()}
+        sizes = torch.tensor([len(batch) for batch in self._logits])
+        self.loss.update(torch.stack(self._losses), weight=sizes.to(self._losses[0].device))
+        logits, positive = _joined(self._logits), _joined(self._positive)
+        self._losses.clear()
+        self.accuracy.update((logits > 0).int(), positive.int())
+        auc = torch.tensor(exact_auc(logits, positive), dtype=torch.float64)
+        return {"loss": self.loss.compute(), "auc": auc, "accuracy": self.accuracy.compute()}
 
     def reset(self) -> None:
         """Forgets all that was added."""
-        self._batches.clear()
-        for metric in (self.loss, self.auc, self.accuracy):
+        for batches in (self._losses, self._logits, self._positive):
+            batches.clear()
+        for metric in (self.loss, self.accuracy):
             metric.reset()
 
 
-def _ranks_like(logits: Tensor) -> Tensor:
-    """Returns float64 numbers in (0, 1) that rank as the logits do.
-
-    torchmetrics takes anything else for logits and ranks by their logistic function, which is 1 from 17 on in float32
-    and from 37 on in float64, so that confident pairs would tie.
-    """
-    wide = logits.double()
-    return 0.5 + 0.5 * wide / (1 + wide.abs())
+def _joined(batches: list[Tensor]) -> Tensor:
+    """Returns the batches as one tensor, and frees them: a split may be most of what memory holds."""
+    joined = torch.cat(batches)
+    batches.clear()
+    return joined

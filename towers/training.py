@@ -22,6 +22,7 @@ from towerzoo.towers.environment import environment
 from towerzoo.towers.evaluation import measure
 from towerzoo.towers.history import History, read_history
 from towerzoo.towers.metrics import METRIC_MODES
+from towerzoo.towers.process_settings import settle_process
 from towerzoo.towers.progress import EpochProgress
 from towerzoo.towers.report import render_report
 from towerzoo.towers.run_folder import FORMAT, VERSION, RunFolder
@@ -127,6 +128,7 @@ def _patience(experiment: Experiment) -> int | None:
 def _prepare(experiment: Experiment, device: str, console: Console) -> tuple[TwoTowerData, DSSM]:
     quieten_lightning()
     make_trainer(experiment, device, callbacks=[], logger=False)
+    console.print(settle_process(torch_device(device)))
     with console.status(f"loading {experiment.data.name}"):
         data = load_data(experiment)
     model = build_model(experiment, data.schema)

@@ -140,3 +140,20 @@ def test_lightning_tells_the_loader_its_epoch(make_experiment, make_trainer):
     assert recorder.epochs == expected
     assert all(one != other for one, other in pairwise(recorder.epochs))
     assert len(recorder.epochs[0]) == math.floor(1_500 * 0.8)
+
+
+def test_batches_are_made_on_the_given_device():
+    events = Batch(torch.arange(6), torch.arange(6), torch.ones(6))
+    loader = BatchLoader(events, torch.arange(6).int(), batch_size=4, seed=1, device=torch.device("meta"))
+    assert {column.device.type for column in loader.events} == {"meta"}
+    assert {column.device.type for batch in loader for column in batch} == {"meta"}
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+def test_the_order_does_not_depend_on_the_type_of_row_numbers(dtype):
+    events = Batch(torch.arange(50), torch.arange(50), torch.ones(50))
+    orders = [
+        torch.cat([batch.user for batch in BatchLoader(events, torch.arange(50).to(kind), batch_size=7, seed=3)])
+        for kind in (torch.int32, dtype)
+    ]
+    assert torch.equal(*orders)

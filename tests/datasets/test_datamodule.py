@@ -140,3 +140,38 @@ def test_evaluation_scores_many_pairs_at_once_whatever_the_training_batch(monkey
 def test_data_that_cannot_be_trained_on_is_an_error(changes, message):
     with pytest.raises(DataError, match=message):
         load(**changes)
+
+
+def test_what_has_served_its_purpose_is_let_go():
+    events = load().schema.interactions
+    assert events.timestamp is None
+    assert "rating" not in events.measures, "labels have been made of it"
+
+
+def test_other_measures_stay():
+    world = {"name": "synthetic", "users": 30, "items": 20, "interactions": 200}
+    data = TwoTowerData.load(
+        world, column="rating", positive_from=4, split="random", batch_size=8, fit_on="catalogue", seed=0
+    )
+    assert set(data.schema.interactions.measures) == {"probability"}
+
+
+def test_loaders_share_the_events_and_copy_none():
+    data = load()
+    events = data.schema.interactions
+    for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
+        assert loader.events.user.data_ptr() == events.user.data_ptr()
+        assert loader.events.item.data_ptr() == events.item.data_ptr()
+        assert loader.events.label.data_ptr() == data.labels.data_ptr()
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
+def test_events_live_on_the_gpu_that_trains(make_experiment, make_trainer):
+    from towerzoo.towers.assembly import build_model, load_data
+
+    experiment = make_experiment()
+    data = load_data(experiment)
+    trainer = make_trainer(accelerator="gpu", devices=1)
+    trainer.fit(build_model(experiment, data.schema), data)
+    assert data.train_dataloader().events.user.device.type == "cuda"

@@ -56,13 +56,13 @@ def test_a_share_is_exact_where_a_float_product_is_not_even_near():
 
 
 @pytest.mark.parametrize("name", SPLITS.names())
-def test_parts_are_disjoint_complete_ascending_and_int64(name, world):
+def test_parts_are_disjoint_complete_ascending_and_int32(name, world):
     events = world.interactions
     split: Split = SPLITS.build(name, user=events.user, timestamp=events.timestamp)
     together = torch.cat([split.train, split.valid, split.test])
     assert together.sort().values.tolist() == list(range(len(events)))
     for part in PARTS:
-        assert getattr(split, part).dtype == torch.int64
+        assert getattr(split, part).dtype == torch.int32
         assert bool((getattr(split, part).diff() > 0).all())
 
 

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torchmetrics.functional.classification import binary_auroc
 
+from towerzoo.towers import auc as auc_module
 from towerzoo.towers.metrics import METRIC_MODES, SplitMetrics
 
 
@@ -40,6 +42,38 @@ def test_auc_equals_the_rank_formula(n, positive, decimals):
     logits = np.round(3 * rng.standard_normal(n) + 2 * labels, decimals).astype(np.float32)
     found = measured([(0.0, torch.from_numpy(logits), torch.from_numpy(labels).float())])["auc"]
     assert found == pytest.approx(exact_auc(logits, labels), abs=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+def test_auc_equals_that_of_torchmetrics(dtype):
+    generator = torch.Generator().manual_seed(4)
+    chances = torch.rand(5_000, generator=generator).to(dtype)
+    labels = torch.rand(5_000, generator=generator) < chances.double()
+    found = auc_module.exact_auc(chances.clone(), labels)
+    assert found == pytest.approx(binary_auroc(chances.double(), labels.int()).item(), abs=1e-6)
+
+
+def test_auc_leaves_its_input_as_it_was():
+    logits = torch.tensor([3.0, 1.0, 2.0, 0.0])
+    auc_module.exact_auc(logits, torch.tensor([True, False, True, True]))
+    assert logits.tolist() == [3.0, 1.0, 2.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("logits", "positive"),
+    [([1.0, 2.0], [True, True]), ([1.0, 2.0], [False, False]), ([1.0, math.nan], [True, False]), ([], [])],
+    ids=str,
+)
+def test_auc_of_one_class_or_of_nan_is_nan(logits, positive):
+    assert math.isnan(auc_module.exact_auc(torch.tensor(logits), torch.tensor(positive, dtype=torch.bool)))
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
+def test_auc_on_a_gpu_equals_that_on_the_cpu():
+    logits = torch.randn(10_000).mul(5).round()
+    positive = torch.rand(10_000) < logits.sigmoid()
+    assert auc_module.exact_auc(logits.cuda(), positive.cuda()) == auc_module.exact_auc(logits, positive)
 
 
 @pytest.mark.parametrize(
