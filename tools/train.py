@@ -17,6 +17,7 @@ from towerzoo.tools.cli import config_options, device_option, tells_errors
     "--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Folder of all runs."
 )
 @click.option("--fast-dev-run", is_flag=True, help="Run one batch each of training, validation and test; save nothing.")
+@click.option("--profile", is_flag=True, help="Train some steps, print where a step's time goes; save nothing.")
 @device_option
 @config_options
 @tells_errors
@@ -26,6 +27,7 @@ def main(
     seed: int | None,
     out: Path,
     fast_dev_run: bool,
+    profile: bool,
     device: str,
     overrides: tuple[str, ...],
 ) -> None:
@@ -34,12 +36,13 @@ def main(
     \b
     python tools/train.py configs/tanh_bn.yaml
     python tools/train.py configs/tanh_bn.yaml --set training.max_epochs=5 --seed 7
+    python tools/train.py configs/tanh_bn.yaml --profile
     python tools/train.py --resume runs/tanh_bn/2026-11-24T03-45-10
     """
     if (config is None) == (resumed is None):
         raise click.UsageError("Give either a CONFIG or --resume RUN.")
-    if resumed is not None and fast_dev_run:
-        raise click.UsageError("--fast-dev-run starts anew; it cannot be given with --resume.")
+    if resumed is not None and (fast_dev_run or profile):
+        raise click.UsageError("--fast-dev-run and --profile start anew; they cannot be given with --resume.")
     if seed is not None:
         overrides = (*overrides, f"seed={seed}")
 
@@ -47,7 +50,7 @@ def main(
 
     from towerzoo.towers.assembly import read_experiment
     from towerzoo.towers.run_folder import RunFolder
-    from towerzoo.towers.training import resume, train, try_out
+    from towerzoo.towers.training import profile_training, resume, train, try_out
 
     console = Console(highlight=False)
     if resumed is not None:
@@ -59,6 +62,8 @@ def main(
     experiment, _ = read_experiment(config, overrides)
     if fast_dev_run:
         try_out(experiment, device=device, console=console)
+    elif profile:
+        profile_training(experiment, device=device, console=console)
     else:
         train(experiment, name=Path(config).stem, out=out, device=device, console=console)
 

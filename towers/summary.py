@@ -75,6 +75,16 @@ def record_table(comparisons: list[Comparison]) -> Table:
     return table
 
 
+def step_table(seconds: dict[str, float], batch_size: int) -> Table:
+    """Returns where the time of a training step goes, by part."""
+    table = _table("a training step", "ms", "share")
+    total = sum(seconds.values())
+    for part, value in seconds.items():
+        table.add_row(part, f"{value * 1e3:.2f}", f"{value / total:.1%}")
+    table.add_row(f"all, {batch_size / total:,.0f} samples/s", f"{total * 1e3:.2f}", "", style="bold")
+    return table
+
+
 def runs_table(runs: dict[str, dict[str, Any]]) -> Table:
     """Returns the test figures of several runs' metrics.json, by the run's name, the best of each metric in bold."""
     table = _table("run", "best epoch", *(f"test {metric}" for metric in METRIC_MODES))

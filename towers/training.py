@@ -27,7 +27,8 @@ from towerzoo.towers.progress import EpochProgress
 from towerzoo.towers.report import render_report
 from towerzoo.towers.run_folder import FORMAT, VERSION, RunFolder
 from towerzoo.towers.run_tables import require_same_data, save_tables
-from towerzoo.towers.summary import data_table, epoch_text, model_text, result_table
+from towerzoo.towers.step_profile import profile_step
+from towerzoo.towers.summary import data_table, epoch_text, model_text, result_table, step_table
 from towerzoo.towers.trainer import make_trainer, quieten_lightning, torch_device
 from towerzoo.towers.whole_files import told_as_run_error
 
@@ -112,6 +113,12 @@ def try_out(experiment: Experiment, *, device: str, console: Console) -> None:
     trainer.fit(model, data)
     trainer.test(model, data, verbose=False)
     console.print("One batch each of training, validation and test passed; nothing was saved.")
+
+
+def profile_training(experiment: Experiment, *, device: str, console: Console) -> None:
+    """Trains some steps, prints where the time of one goes, and saves nothing."""
+    data, model = _prepare(experiment, device, console)
+    console.print(step_table(profile_step(experiment, data, model, device), experiment.data.batch_size))
 
 
 def _stopped_early(checkpoint: dict[str, Any], experiment: Experiment) -> bool:

@@ -194,3 +194,12 @@ def test_config_and_resume_exclude_each_other(tiny_config, invoke):
     assert invoke(main).exit_code == 2
     assert invoke(main, tiny_config, "--resume", "x").exit_code == 2
     assert invoke(main, "--resume", "x", "--fast-dev-run").exit_code == 2
+    assert invoke(main, "--resume", "x", "--profile").exit_code == 2
+
+
+def test_profile_prints_where_the_time_goes_and_saves_nothing(tiny_config, tmp_path, invoke):
+    result = invoke(main, tiny_config, "--out", tmp_path / "runs", "--profile")
+    assert result.exit_code == 0, result.output
+    for part in ("matrix products", "dropout", "optimizer", "samples/s"):
+        assert part in result.output
+    assert not (tmp_path / "runs").exists()

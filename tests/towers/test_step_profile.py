@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from towerzoo.towers.assembly import build_model, load_data
+from towerzoo.towers.step_profile import PARTS, mark_parts, parts_of_events, profile_step
+
+
+@pytest.mark.parametrize("unique", [False, True])
+def test_every_part_of_a_step_takes_some_of_its_time(unique, make_experiment):
+    experiment = make_experiment(data={"batch_size": 64}, training={"unique": unique})
+    data = load_data(experiment)
+    model = build_model(experiment, data.schema)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    seconds = profile_step(experiment, data, model, "cpu")
+    assert tuple(seconds) == PARTS
+    assert all(seconds[part] > 0 for part in PARTS if part not in ("other operations", "Python, loop, batches"))
+    assert any(not torch.equal(before[name], value) for name, value in model.state_dict().items()), "steps were trained"
+
+
+def test_the_model_is_left_without_marks(make_experiment):
+    experiment = make_experiment()
+    data = load_data(experiment)
+    model = build_model(experiment, data.schema)
+    profile_step(experiment, data, model, "cpu")
+    assert "training_step" not in vars(model)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+OPERATIONS = {
+    "aten::addmm": "matrix products",
+    "AddmmBackward0": "matrix products",
+    "aten::random_": "dropout",
+    "aten::native_batch_norm": "batch norm",
+    "NativeBatchNormBackward0": "batch norm",
+    "_TanhBySigmoid": "activations",
+    "_TanhBySigmoidBackward": "activations",
+    "aten::embedding": "embeddings",
+    "EmbeddingBackward0": "embeddings",
+    "aten::binary_cross_entropy_with_logits": "score and loss",
+    "BinaryCrossEntropyWithLogitsBackward0": "score and loss",
+    "aten::_fused_adam_": "optimizer",
+}
+
+
+def test_backward_operations_belong_to_the_part_of_their_forward_operation(make_experiment):
+    experiment = make_experiment()
+    data = load_data(experiment)
+    model = build_model(experiment, data.schema)
+    optimizer = model.configure_optimizers()
+
+    def closure() -> torch.Tensor:  # as Lightning does, backward runs inside the optimizer's step
+        optimizer.zero_grad()
+        loss = model.training_step(next(iter(data.train_dataloader())), 0)
+        loss.backward()
+        return loss
+
+    removers = mark_parts(model)
+    with profile(activities=[ProfilerActivity.CPU], acc_events=True) as profiler:
+        optimizer.step(closure)
+    for remove in removers:
+        remove()
+    found: dict[str, set[str]] = {}
+    for event, part in parts_of_events(profiler.events()):
+        found.setdefault(event.name, set()).add(part)
+    assert {name: found[name] for name in OPERATIONS} == {name: {part} for name, part in OPERATIONS.items()}
+    assert found["MulBackward0"] >= {"dropout", "score and loss"}, "one operation, two parts"
