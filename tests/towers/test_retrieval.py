@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from towerzoo.towers import retrieval
+from towerzoo.towers.assembly import build_model, load_data
+from towerzoo.towers.retrieval import SeenItems, best_items, recommend
+
+
+def brute_force(users: Tensor, items: Tensor, k: int, seen: dict[int, set[int]]) -> list[list[int]]:
+    """Sorts every candidate by falling score and then by row."""
+    scores = (users.double() @ items.double().T).numpy()
+    lists = []
+    for place, row in enumerate(scores):
+        candidates = [item for item in range(1, len(items)) if item not in seen.get(place, set())]
+        ranked = sorted(candidates, key=lambda item: (-row[item], item))[:k]
+        lists.append(ranked + [0] * (k - len(ranked)))
+    return lists
+
+
+def whole_numbers(n: int, seed: int, largest: int = 2) -> Tensor:
+    """Small whole numbers, so that there are many ties and every order of addition gives the same sum."""
+    return torch.randint(-largest, largest + 1, (n, 3), generator=torch.Generator().manual_seed(seed)).float()
+
+
+@pytest.mark.parametrize("k", [1, 5, 40, 60])
+@pytest.mark.parametrize("blocks", [(512, 16_384), (7, 11), (1, 1)], ids=str)
+def test_lists_equal_those_of_a_full_sort(k, blocks, monkeypatch):
+    monkeypatch.setattr(retrieval, "USERS_AT_ONCE", blocks[0])
+    monkeypatch.setattr(retrieval, "ITEMS_AT_ONCE", blocks[1])
+    users, items = whole_numbers(20, 0), whole_numbers(50, 1)
+    rng = np.random.default_rng(0)
+    user, item = torch.from_numpy(rng.integers(0, 20, 300)), torch.from_numpy(rng.integers(0, 50, 300))
+    seen = {row: set(item[user == row].tolist()) for row in range(20)}
+    top = best_items(users, items, k, seen=(SeenItems(user, item, 20), torch.arange(20)))
+    assert top.items.tolist() == brute_force(users, items, k, seen)
+    expected = torch.where(top.items > 0, (users @ items.T).gather(1, top.items), float("-inf"))
+    assert torch.equal(top.scores, expected)
+
+
+def test_without_seen_items_all_but_the_unknown_one_are_candidates():
+    users, items = whole_numbers(4, 2), whole_numbers(9, 3)
+    assert best_items(users, items, 8).items.tolist() == brute_force(users, items, 8, {})
+    assert (best_items(users, items, 8).items > 0).all()
+
+
+def test_every_item_tied_gives_the_lowest_rows():
+    assert best_items(torch.ones(3, 2), torch.ones(2_000, 2), 4).items.tolist() == [[1, 2, 3, 4]] * 3
+
+
+def test_a_user_who_has_seen_everything_gets_nothing():
+    seen = SeenItems(torch.tensor([0, 0]), torch.tensor([1, 2]), n_users=1)
+    top = best_items(torch.ones(1, 2), torch.ones(3, 2), 2, seen=(seen, torch.tensor([0])))
+    assert top.items.tolist() == [[0, 0]]
+    assert top.scores.isneginf().all()
+
+
+def test_no_users_get_no_lists():
+    assert best_items(torch.empty(0, 2), torch.ones(3, 2), 2).items.shape == (0, 2)
+
+
+def test_seen_items_come_by_place_whatever_the_order_of_users():
+    user, item = torch.tensor([3, 1, 3, 0, 1, 3]), torch.tensor([9, 8, 7, 6, 5, 7])
+    places, items = SeenItems(user, item, n_users=5).of(torch.tensor([4, 3, 0, 3, 2, 1]))
+    assert places.tolist() == [1, 1, 1, 2, 3, 3, 3, 5, 5]
+    assert items.tolist() == [9, 7, 7, 6, 9, 7, 7, 8, 5]
+
+
+@pytest.mark.parametrize(
+    "score",
+    ["cosine", {"name": "dot", "user_bias": True, "item_bias": True, "global_bias": True}],
+    ids=["cosine", "dot"],
+)
+def test_the_best_items_are_those_of_the_models_own_logits(score, make_experiment):
+    experiment = make_experiment(score=score)
+    data = load_data(experiment)
+    model = build_model(experiment, data.schema).eval()
+    for name, parameter in model.named_parameters():
+        if "biases" in name:
+            torch.nn.init.normal_(parameter)
+    users = torch.tensor([5, 1, 60], dtype=torch.int32)
+    events = data.schema.interactions
+    train = data.split.train
+    seen = SeenItems(events.user[train], events.item[train], len(data.schema.users))
+    top = recommend(model, users, 6, seen=seen)
+    n_items = len(data.schema.items)
+    for place, user in enumerate(users.tolist()):
+        logits = model(torch.full((n_items,), user), torch.arange(n_items)).detach()
+        logits[0] = float("-inf")
+        logits[events.item[train][events.user[train] == user].long()] = float("-inf")
+        torch.testing.assert_close(top.scores[place], logits.sort(descending=True).values[:6], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(top.scores[place], logits[top.items[place]], rtol=1e-5, atol=1e-5)
