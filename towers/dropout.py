@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,8 +15,8 @@ class Dropout(nn.Dropout):
 
     Torch's own CPU kernel draws a double for each value, one after the other, which takes a third of a training step of
     the published structures. Here the share of zeros is p to the nearest 1 / 65536, and the scale of what is kept is
-    that of the share that is really drawn, so that the mean is kept exactly. The numbers come from torch's default
-    generator: `torch.manual_seed` fixes the masks.
+    that of the share that is really drawn, so that the mean is kept exactly. The numbers come from a generator that is
+    seeded by torch's default one for each call: `torch.manual_seed` fixes the masks.
 
     Args:
         p: Share of values set to 0 in training, in [0, 1).
@@ -35,7 +36,8 @@ class Dropout(nn.Dropout):
         zeros = round(self.p * LEVELS)
         if not self.training or not 0 < zeros < LEVELS or x.device.type != "cpu" or torch.compiler.is_compiling():
             return super().forward(x)
-        words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(1 << 63), None)
-        numbers = words.view(torch.int16)[: x.numel()].view(x.shape)
+        generator = np.random.SFC64(int(torch.randint(1 << 62, ())))
+        words = generator.random_raw(-(-x.numel() // 4))
+        numbers = torch.from_numpy(words.view(np.int16)[: x.numel()]).view(x.shape)
         mask = torch.ge(numbers, zeros - LEVELS // 2, out=x.new_empty(x.shape))
         return x * mask.mul_(LEVELS / (LEVELS - zeros))

@@ -8,10 +8,11 @@ products.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+from torch.autograd.function import once_differentiable
 
 from towerzoo.registry import SCORES
 from towerzoo.registry.ranges import Positive
@@ -94,12 +95,13 @@ class CosineScore(nn.Module):
 
     def user_factors(self, vectors: Tensor, rows: Tensor) -> Tensor:
         """Maps user vectors (B, D) of rows (B,) to factors (B, F) whose length is the scale, before biases."""
-        scale = self.fixed_scale if self.log_scale is None else self.log_scale.exp()
-        return self.biases.user_factors(_unit(vectors) * scale, rows)
+        if self.log_scale is None:
+            return self.biases.user_factors(_of_length(self.fixed_scale, vectors), rows)
+        return self.biases.user_factors(_of_length(1.0, vectors) * self.log_scale.exp(), rows)
 
     def item_factors(self, vectors: Tensor, rows: Tensor) -> Tensor:
         """Maps item vectors (B, D) of rows (B,) to factors (B, F) of length 1, before biases."""
-        return self.biases.item_factors(_unit(vectors), rows)
+        return self.biases.item_factors(_of_length(1.0, vectors), rows)
 
 
 @SCORES.register("dot")
@@ -131,8 +133,30 @@ class DotScore(nn.Module):
         return self.biases.item_factors(_wide(vectors), rows)
 
 
-def _unit(vectors: Tensor) -> Tensor:
-    return functional.normalize(_wide(vectors), dim=1)
+def _of_length(length: float, vectors: Tensor) -> Tensor:
+    """Returns vectors (B, D) of the same directions and the given length; zero vectors stay zero."""
+    scaled: Tensor = _OfLength.apply(length, _wide(vectors))  # type: ignore[no-untyped-call]
+    return scaled
+
+
+class _OfLength(torch.autograd.Function):
+    """As `length * normalize(x)`, in a third of the passes over memory; a zero vector's gradient is zero."""
+
+    @staticmethod
+    def forward(ctx: Any, length: float, x: Tensor) -> Tensor:
+        norm = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+        factor = torch.where(norm > 0, length / norm, 0.0)
+        y = x * factor
+        ctx.length = length
+        ctx.save_for_backward(y, factor)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:
+        y, factor = ctx.saved_tensors
+        along = (gradient * y).sum(dim=1, keepdim=True) / ctx.length**2
+        return None, (gradient - y * along).mul_(factor)
 
 
 def _wide(vectors: Tensor) -> Tensor:

@@ -176,3 +176,17 @@ def test_half_precision_vectors_are_scored_in_float32(name):
     half = logits_of(build(name), users.bfloat16(), items.bfloat16(), *rows)
     assert half.dtype is torch.float32
     torch.testing.assert_close(half, logits_of(build(name), users.bfloat16().float(), items.bfloat16().float(), *rows))
+
+
+@pytest.mark.parametrize("scale", [1.0, 10.0])
+def test_factors_of_the_cosine_and_their_gradients_equal_torchs_normalize(scale):
+    x = inputs()[0].double()
+    ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    rows = torch.zeros(len(x), dtype=torch.int32)
+    factors = build("cosine", scale=scale).user_factors(ours, rows)
+    expected = scale * nn.functional.normalize(theirs, dim=1)
+    torch.testing.assert_close(factors, expected)
+    weights = torch.randn(factors.shape, dtype=torch.float64)
+    (factors * weights).sum().backward()
+    (expected * weights).sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad)

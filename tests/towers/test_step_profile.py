@@ -32,7 +32,7 @@ def test_the_model_is_left_without_marks(make_experiment):
 OPERATIONS = {
     "aten::addmm": "matrix products",
     "AddmmBackward0": "matrix products",
-    "aten::random_": "dropout",
+    "aten::ge": "dropout",
     "aten::native_batch_norm": "batch norm",
     "NativeBatchNormBackward0": "batch norm",
     "_TanhBySigmoid": "activations",
