@@ -73,6 +73,7 @@ class TwoTowerData(LightningDataModule):
         events = replace(schema.interactions, measures=measures, timestamp=None)
         schema = replace(schema, interactions=events)
         parts: Split = SPLITS.build(split, user=events.user, timestamp=timestamp)
+        del timestamp
         require_two_classes(labels, parts)
         if fit_on == "train":
             schema = replace(

@@ -37,7 +37,7 @@ def binary_labels(interactions: Interactions, column: str, positive_from: float)
 def require_two_classes(labels: Tensor, split: Split) -> None:
     """Raises a DataError unless each part of the split holds both classes, without which AUC has no meaning."""
     for name in ("train", "valid", "test"):
-        part = labels[getattr(split, name)]
+        part = labels.index_select(0, getattr(split, name))
         # Not from the mean, which float32 rounds to 1 where one label in many millions differs.
         least, most = (int(label) for label in part.aminmax())
         if least == most:

@@ -7,12 +7,15 @@ from typing import Any
 import torch
 from rich.table import Table
 from rich.text import Text
+from torch import Tensor
 
 from towerzoo.datasets import TwoTowerData
 from towerzoo.towers.dssm import DSSM
 from towerzoo.towers.history import Row
 from towerzoo.towers.metrics import METRIC_MODES
 from towerzoo.towers.records import Comparison
+
+ROWS_AT_ONCE = 1 << 20
 
 
 def data_table(data: TwoTowerData) -> Table:
@@ -24,14 +27,22 @@ def data_table(data: TwoTowerData) -> Table:
         table.add_row(
             name,
             f"{len(rows):,}",
-            f"{data.labels[rows].mean().item():.2%}",
-            f"{len(torch.unique(events.user[rows])):,}",
-            f"{len(torch.unique(events.item[rows])):,}",
+            f"{data.labels.index_select(0, rows).mean().item():.2%}",
+            f"{_distinct(events.user, rows, len(data.schema.users)):,}",
+            f"{_distinct(events.item, rows, len(data.schema.items)):,}",
         )
     positive = f"{data.labels.mean().item():.2%}"
     users, items = (f"{len(side.ids) - 1:,}" for side in (data.schema.users, data.schema.items))
     table.add_row("all", f"{len(events):,}", positive, users, items, style="bold")
     return table
+
+
+def _distinct(side: Tensor, rows: Tensor, n: int) -> int:
+    """Returns how many of the n users or items have an event among the given rows."""
+    found = torch.zeros(n, dtype=torch.bool)
+    for some in torch.split(rows, ROWS_AT_ONCE):  # indexing makes int64 of them
+        found[side.index_select(0, some).long()] = True
+    return int(found.sum())
 
 
 def model_text(model: DSSM) -> Text:
