@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PEERS_VENV ?= .venv-peers
 
-.PHONY: demo train test check bench links clean
+.PHONY: demo train test check bench bench-quick bench-peers links clean
 
 demo: $(READY)            ## train and test configs/quickstart.yaml on generated data
 	$(BIN)/python tools/train.py configs/quickstart.yaml
@@ -22,8 +23,14 @@ check: $(READY) links     ## lint, types, import layers, doctests
 	PYTHONPATH=.links $(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/test_doctests.py
 
-bench: $(READY)           ## measure speed; ratios within one run
-	$(BIN)/python -m pytest benchmarks --benchmark-only
+bench: $(READY)           ## run all suites and write benchmarks/results
+	$(BIN)/python tools/benchmark.py run
+
+bench-quick: $(READY)     ## a quick look at all suites; writes nothing
+	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-quiet --quick
+
+bench-peers: $(READY) $(PEERS_VENV)/.ready  ## measure TowerZoo and its peers side by side; ARGS="--quick" for less
+	PEERS_VENV=$(PEERS_VENV) $(BIN)/python -m towerzoo.benchmarks.peers.run $(ARGS)
 
 links:                    ## the namespace as links, for type checkers
 	@mkdir -p .links/towerzoo
@@ -36,3 +43,12 @@ $(READY): setup.py pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@
+
+# A peer that cannot be installed is told of, and the others go on; the next time it is tried again.
+$(PEERS_VENV)/.ready: benchmarks/peers/requirements.txt
+	test -x $(PEERS_VENV)/bin/python || $(PYTHON) -m venv $(PEERS_VENV)
+	@touch $@
+	@for peer in recbole torch-rechub "librecommender scikit-learn tensorflow-cpu"; do \
+		$(PEERS_VENV)/bin/python -m pip install --quiet --constraint $< numpy pandas setuptools torch $$peer \
+			|| { echo "$$peer could not be installed; the others go on"; rm -f $@; }; \
+	done

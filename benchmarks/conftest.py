@@ -1,39 +1,214 @@
-"""The data of the suites, and the report of their paired ratios."""
+"""Options and fixtures of the suites. A suite is a file test_<suite>.py; each of its tests leaves one record."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
-from towerzoo.benchmarks.pairs import Pair
+from towerzoo.benchmarks.bare_process import BareProcess
+from towerzoo.benchmarks.execution import MODES, why_not
+from towerzoo.benchmarks.measuring import QUICK, THOROUGH, Effort, Measure
+from towerzoo.benchmarks.options import DEVICES, SuiteOptions, why_absent
+from towerzoo.benchmarks.origin import here
+from towerzoo.benchmarks.records import Record
+from towerzoo.benchmarks.roofline import Roofline, measure_roofline
+from towerzoo.benchmarks.summary import summary_lines
+from towerzoo.datasets import TwoTowerData
+from towerzoo.registry.errors import TowerZooError
+from towerzoo.registry.experiment import Experiment
+from towerzoo.towers.assembly import load_data
+from towerzoo.towers.process_settings import settle_process
+from towerzoo.towers.trainer import quieten_lightning
 
-PAIRS = pytest.StashKey[list[Pair]]()
+OPTIONS = pytest.StashKey[SuiteOptions]()
+RECORDS = pytest.StashKey[list[Record]]()
+ROOFLINES = pytest.StashKey[dict[tuple[str, int], Roofline]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds what tools/benchmark.py run passes on."""
+    group = parser.getgroup("towerzoo")
+    group.addoption("--device", help="measure on cpu, cuda or auto alone; without it, on both where they are")
+    group.addoption("--precision", help="measure float32 or bf16 alone")
+    group.addoption("--quick", action="store_true", help="fewer parameters and rounds")
+    group.addoption("--compile", action="store_true", help="measure torch.compile on a CPU too")
+    group.addoption("--events", type=int, metavar="N", help="measure on N generated events")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Checks the options."""
+    config.addinivalue_line("markers", "thorough: left out with --quick")
+    try:
+        config.stash[OPTIONS] = SuiteOptions(
+            device=config.getoption("--device") or "auto",
+            precision=config.getoption("--precision"),
+            quick=config.getoption("--quick"),
+            compiled=config.getoption("--compile"),
+            events=config.getoption("--events"),
+        )
+    except TowerZooError as error:
+        raise pytest.UsageError(str(error)) from None
+    config.stash[RECORDS] = []
+    config.stash[ROOFLINES] = {}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what is marked as thorough where a quick look is asked for."""
+    if config.stash[OPTIONS].quick:
+        left_out = [item for item in items if item.get_closest_marker("thorough")]
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Measures on every device and in every precision, or in those that are asked for."""
+    options = metafunc.config.stash[OPTIONS]
+    if "device" in metafunc.fixturenames:
+        chosen = (options.device_type,) if metafunc.config.getoption("--device") else DEVICES
+        metafunc.parametrize("device", [_or_skipped(device, why_absent(device)) for device in chosen])
+    if "precision" in metafunc.fixturenames:
+        metafunc.parametrize("precision", options.precisions)
+
+
+@pytest.fixture(params=list(MODES))
+def execution(request: pytest.FixtureRequest, device: str) -> str:
+    """How modules are executed: eager, compile or cuda-graphs."""
+    chosen = str(request.param)
+    reason = why_not(chosen, device, asked=request.config.stash[OPTIONS].compiled)
+    if reason:
+        pytest.skip(reason)
+    return chosen
 
 
 @pytest.fixture(scope="session")
-def overrides() -> list[str]:
+def overrides(pytestconfig: pytest.Config) -> list[str]:
     """Overrides that make the shipped configs run here: generated data of MovieLens-1M's size where that is absent."""
-    if (Path(os.environ.get("TOWERZOO_DATA", "/nowhere")) / "ml-1m").is_dir():
-        return []
-    world = (
-        "{name: synthetic, users: 6040, items: 3706, interactions: 1000209, label: {positive_from: 4}, split: random}"
-    )
-    return [f"data={world}"]
+    events = pytestconfig.stash[OPTIONS].events
+    if events is None:
+        if (Path(os.environ.get("TOWERZOO_DATA", "/nowhere")) / "ml-1m").is_dir():
+            return []
+        events = 1_000_209
+    # A user of MovieLens-1M has 166 events on average; no pair of user and item comes twice.
+    users, items = min(6040, events // 10), min(3706, max(40, events // 20))
+    world = f"name: synthetic, users: {users}, items: {items}, interactions: {events}"
+    return [f"data={{{world}, label: {{positive_from: 4}}, split: random}}"]
+
+
+@pytest.fixture(scope="session")
+def load() -> Callable[[Experiment], TwoTowerData]:
+    """Loads an experiment's data, once for all tests that measure on it."""
+    loaded: dict[str, TwoTowerData] = {}
+
+    def once(experiment: Experiment) -> TwoTowerData:
+        key = f"{experiment.data!r} {experiment.seed}"
+        if key not in loaded:
+            loaded[key] = load_data(experiment)
+        return loaded[key]
+
+    return once
+
+
+@pytest.fixture(scope="session")
+def bare_loop(overrides: list[str]) -> Iterator[Callable[[str], BareProcess]]:
+    """Returns the bare loop on a device; it loads its data once a session."""
+    with contextlib.ExitStack() as processes:
+        yield functools.cache(lambda device: processes.enter_context(BareProcess(device, overrides)))
+
+
+@pytest.fixture(scope="session")
+def roofline(pytestconfig: pytest.Config) -> Callable[[str], Roofline]:
+    """Measures what a device does at best with the current threads, once a session and number of threads."""
+    rooflines = pytestconfig.stash[ROOFLINES]
+
+    def measured(device: str) -> Roofline:
+        key = (device, torch.get_num_threads())
+        if key not in rooflines:
+            rooflines[key] = measure_roofline(device)
+        return rooflines[key]
+
+    return measured
 
 
 @pytest.fixture
-def report(request: pytest.FixtureRequest) -> Callable[[Pair], None]:
-    """Takes a pair into the report at the end of the session."""
-    return request.config.stash.setdefault(PAIRS, []).append
+def measure(request: pytest.FixtureRequest, benchmark: Any, roofline: Callable[[str], Roofline]) -> Measure:
+    """Measures for a test, in a process that is set up as for training. Its name and parameters are the record's."""
+    quieten_lightning()
+    params = dict(request.node.callspec.params) if hasattr(request.node, "callspec") else {}
+    device = params.pop("device", "cpu")
+    settle_process(torch.device(device))
+    return Measure(
+        benchmark=benchmark,
+        suite=request.path.stem.removeprefix("test_"),
+        name=request.node.originalname.removeprefix("test_").replace("_", " "),
+        params=params,
+        device=device,
+        effort=_effort(request.config),
+        roofline=functools.partial(roofline, device),
+        records=request.config.stash[RECORDS],
+    )
+
+
+@pytest.fixture
+def steps(pytestconfig: pytest.Config) -> Callable[..., int]:
+    """Returns how many steps a round trains: at least two, and no more than an epoch has whole batches."""
+    samples = _effort(pytestconfig).samples
+
+    def count(experiment: Experiment, data: TwoTowerData, *, longer: int = 1) -> int:
+        size = experiment.data.batch_size
+        whole = len(data.split.train) // size
+        if not whole:
+            pytest.skip(f"the data has no whole batch of {size}")
+        return min(max(2, longer * samples // size), whole)
+
+    return count
+
+
+@pytest.fixture
+def set_threads() -> Iterator[Callable[[int], None]]:
+    """Sets torch's number of threads for a test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def pytest_benchmark_generate_machine_info() -> dict[str, Any]:
+    """Replaces pytest-benchmark's, which holds the machine's name, by nothing; the origin tells of the machine."""
+    return {}
+
+
+def pytest_benchmark_generate_commit_info() -> dict[str, Any]:
+    """Replaces pytest-benchmark's by nothing; the origin tells the commit of the code under test."""
+    return {}
+
+
+def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
+    """Adds where the records come from."""
+    options, rooflines = config.stash[OPTIONS], config.stash[ROOFLINES]
+    device = options.device_type
+    data = f"synthetic, {options.events} events" if options.events else "movielens-1m"
+    roofline = rooflines.get((device, torch.get_num_threads()))
+    output_json["origin"] = here(device, data=data, quick=options.quick, roofline=roofline).model_dump()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Prints the paired ratios."""
-    pairs = config.stash.get(PAIRS, [])
-    if pairs:
-        terminalreporter.section("paired ratios: median (lowest to highest)")
-        for pair in pairs:
-            terminalreporter.line(str(pair))
+    """Prints the records."""
+    records = config.stash[RECORDS]
+    if records:
+        terminalreporter.section("measured: median (lowest to highest)")
+        for line in summary_lines(records):
+            terminalreporter.line(line)
+
+
+def _effort(config: pytest.Config) -> Effort:
+    return QUICK if config.stash[OPTIONS].quick else THOROUGH
+
+
+def _or_skipped(value: str, reason: str | None) -> Any:
+    return pytest.param(value, marks=pytest.mark.skip(reason=reason)) if reason else value

@@ -1,18 +1,19 @@
-"""Loading MovieLens-1M: raw files to tensors against pandas' python engine on the ratings alone, and the cache."""
+"""Loading MovieLens-1M: raw files to tensors, and the cache, against pandas' python engine, a merge and encoding."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
 import pytest
 
-from towerzoo.benchmarks.pairs import Pair, alternate
+from towerzoo.benchmarks.measuring import Measure
+from towerzoo.benchmarks.pandas_loading import load_with_pandas
+from towerzoo.benchmarks.thorough import thorough
 from towerzoo.datasets import MovieLens1M
+
+TARGETS = {"raw": 10.0, "cached": 50.0}
 
 
 @pytest.fixture
@@ -24,21 +25,15 @@ def folder() -> Path:
     return path
 
 
-@pytest.mark.parametrize(("kind", "target"), [("raw", 5.0), ("cached", 25.0)])
-def test_load_against_pandas(
-    benchmark: Any,
-    kind: str,
-    target: float,
-    folder: Path,
-    report: Callable[[Pair], None],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("source", ["raw", thorough("cached")])
+def test_load_movielens_1m(
+    measure: Measure, source: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The whole star schema is there sooner than pandas has read the ratings."""
+    """The whole star schema against the ratings with their users' and movies' columns, all as tensors."""
     monkeypatch.setenv("TOWERZOO_CACHE", str(tmp_path))
 
     def ours() -> float:
-        if kind == "raw":
+        if source == "raw":
             for file in tmp_path.rglob("*.safetensors"):
                 file.unlink()
         started = time.perf_counter()
@@ -47,13 +42,7 @@ def test_load_against_pandas(
 
     def pandas() -> float:
         started = time.perf_counter()
-        pd.read_csv(folder / "ratings.dat", sep="::", engine="python", header=None, names=["u", "i", "r", "t"])
+        load_with_pandas(folder)
         return 1 / (time.perf_counter() - started)
 
-    pair = benchmark.pedantic(
-        alternate,
-        args=(f"load MovieLens-1M, {kind}", ours, pandas),
-        kwargs={"unit": "loads/s", "target": target, "rounds": 3},
-    )
-    benchmark.extra_info.update(pair.as_dict())
-    report(pair)
+    measure.pair(ours, pandas, unit="loads/s", target=TARGETS[source])

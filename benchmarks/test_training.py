@@ -1,76 +1,78 @@
-"""Training speed: an epoch through Lightning against a bare PyTorch loop over the same tensors and model."""
+"""Training through Lightning: against a bare PyTorch loop, and over structures, batch sizes and precisions."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
-from pytorch_lightning import Callback
 
-from towerzoo.benchmarks.pairs import Pair, alternate
-from towerzoo.towers.assembly import build_model, load_data, read_experiment
-from towerzoo.towers.callbacks import EpochSeeds, FiniteLoss, StopOnSignal
-from towerzoo.towers.run_folder import RunFolder
-from towerzoo.towers.trainer import make_trainer, quieten_lightning
+from towerzoo.benchmarks.bare_process import CONFIG, BareProcess
+from towerzoo.benchmarks.flops import training_flops
+from towerzoo.benchmarks.measuring import Measure
+from towerzoo.benchmarks.thorough import thorough
+from towerzoo.benchmarks.training_epoch import TRAINER_PRECISIONS, epoch_rate
+from towerzoo.datasets import TwoTowerData
+from towerzoo.registry.errors import ConfigError
+from towerzoo.registry.experiment import Experiment
+from towerzoo.towers.assembly import build_model, read_experiment
 
-STEPS = 200
-
-
-class Clock(Callback):
-    """Times the epoch from its start to the end of its last step's bookkeeping."""
-
-    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        """Starts."""
-        self.started = time.perf_counter()
-
-    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
-        """Stops, after the epoch's metrics."""
-        self.seconds = time.perf_counter() - self.started
+STRUCTURES = [thorough("relu"), thorough("tanh"), thorough("tanh_bn"), "tanh_bn_dropout_first"]
+TARGETS = {"float32": 1.35, "bf16": 2.0}
+"""Ratios to the bare loop in float32, by our precision."""
 
 
-@pytest.mark.parametrize("config", ["tanh_bn_dropout_first"])
 def test_lightning_against_a_bare_loop(
-    benchmark: Any, config: str, overrides: list[str], report: Callable[[Pair], None], tmp_path: Path
+    measure: Measure,
+    device: str,
+    precision: str,
+    overrides: list[str],
+    load: Callable[[Experiment], TwoTowerData],
+    steps: Callable[..., int],
+    bare_loop: Callable[[str], BareProcess],
+    tmp_path: Path,
 ) -> None:
-    """Loss, AUC, accuracy, seeds, signals and the check for finite losses cost less than 5 %."""
-    quieten_lightning()
-    experiment, _ = read_experiment(
-        config, [*overrides, "training.max_epochs=1", f"trainer.limit_train_batches={STEPS}"]
+    """The dropout-first structure at its batch size of 1,024; the bare loop is in float32 for both precisions."""
+    override = f"trainer.precision={TRAINER_PRECISIONS[precision]}"
+    experiment, _ = read_experiment(CONFIG, [*overrides, override])
+    data = load(experiment)
+    size, count = experiment.data.batch_size, steps(experiment, data, longer=3)
+    measure.pair(
+        lambda: epoch_rate(experiment, data, steps=count, device=device, folder=tmp_path),
+        lambda: bare_loop(device).rate(count),
+        target=TARGETS[precision],
+        flops=training_flops(build_model(experiment, data.schema)),
+        batch_size=size,
     )
-    data = load_data(experiment)
-    events, rows, size = data.schema.interactions, data.split.train, experiment.data.batch_size
-    user, item, label = events.user[rows], events.item[rows], data.labels[rows]
 
-    def through_lightning() -> float:
-        clock = Clock()
-        callbacks = [EpochSeeds(experiment.seed), FiniteLoss(), StopOnSignal(RunFolder(tmp_path)), clock]
-        trainer = make_trainer(experiment, "cpu", callbacks=callbacks, logger=False, limit_val_batches=0)
-        trainer.fit(build_model(experiment, data.schema), data)
-        return STEPS * size / clock.seconds
 
-    def bare_loop() -> float:
-        model = build_model(experiment, data.schema)
-        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-        loss_function = torch.nn.BCEWithLogitsLoss()
-        model.train()
-        started = time.perf_counter()
-        order = torch.randperm(len(rows))
-        for step in range(STEPS):
-            batch = order[step * size : (step + 1) * size]
-            loss = loss_function(model(user[batch], item[batch]), label[batch])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        return STEPS * size / (time.perf_counter() - started)
-
-    pair = benchmark.pedantic(
-        alternate,
-        args=(f"train {config}, batch {size}, float32", through_lightning, bare_loop),
-        kwargs={"unit": "samples/s", "target": 0.95},
+@pytest.mark.parametrize("unique", [False, thorough(True)])
+@pytest.mark.parametrize("batch_size", [1_024, 8_192, thorough(32_768)])
+@pytest.mark.parametrize("config", STRUCTURES)
+def test_training_step(
+    measure: Measure,
+    device: str,
+    precision: str,
+    execution: str,
+    config: str,
+    batch_size: int,
+    unique: bool,
+    overrides: list[str],
+    load: Callable[[Experiment], TwoTowerData],
+    steps: Callable[..., int],
+    tmp_path: Path,
+) -> None:
+    """Steps of an epoch, all of TowerZoo's bookkeeping included."""
+    settings = [f"data.batch_size={batch_size}", f"trainer.precision={TRAINER_PRECISIONS[precision]}"]
+    try:
+        experiment, _ = read_experiment(config, [*overrides, *settings, *(["training.unique=true"] if unique else [])])
+    except ConfigError as error:
+        if not unique:
+            raise
+        pytest.skip(f"training.unique=true is refused: {error}")
+    data = load(experiment)
+    count = steps(experiment, data)
+    measure.rate(
+        lambda: epoch_rate(experiment, data, steps=count, device=device, folder=tmp_path, execution=execution),
+        flops=training_flops(build_model(experiment, data.schema)),
     )
-    benchmark.extra_info.update(pair.as_dict())
-    report(pair)

@@ -6,11 +6,13 @@ import functools
 import importlib
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 COMMANDS = {
+    "benchmark": "Run benchmark suites, compare their results, and report them.",
     "compare": "Print one table of several runs and draw their curves in one picture.",
     "results": "Record finished runs of shipped configs, and make README's table of them.",
     "show_config": "Print a config as it is resolved, with the place that each value came from.",
@@ -86,3 +88,29 @@ device_option = click.option(
     show_default=True,
     help="Where to compute; auto takes a GPU where there is one.",
 )
+
+
+def marks(name: str) -> tuple[str, str]:
+    """Returns the lines between which a generated table of a name stands in a Markdown file."""
+    return f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->\n"
+
+
+def write_between(file: Path, name: str, text: str) -> None:
+    """Puts text between the marks of a name, in place of what stands there.
+
+    Raises:
+        RunError: The file lacks a mark, or cannot be written.
+    """
+    from towerzoo.registry.errors import RunError
+    from towerzoo.towers.whole_files import write_whole
+
+    begin_mark, end_mark = marks(name)
+    before, begin, rest = file.read_text(encoding="utf-8").partition(begin_mark)
+    _, end, after = rest.partition(end_mark)
+    if not begin or not end:
+        missing = " and ".join(mark.strip() for mark, found in ((begin_mark, begin), (end_mark, end)) if not found)
+        raise RunError(
+            f"{file} must hold the lines {begin_mark.strip()} and, below it, {end_mark.strip()}, got no {missing}. "
+            "Add them where the table shall stand."
+        )
+    write_whole(file, f"{before}{begin_mark}{text}{end_mark}{after}")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from towerzoo.tools.cli import tells_errors
+from towerzoo.tools.cli import marks, tells_errors, write_between
 
-BEGIN, END = "<!-- results:begin -->\n", "<!-- results:end -->\n"
+BEGIN, END = marks("results")
 
 
 @click.group("results")
@@ -40,23 +40,13 @@ def add(runs: tuple[str, ...]) -> None:
 @tells_errors
 def table(write: Path | None) -> None:
     """Print the records as a Markdown table, or write it into a file."""
-    from towerzoo.registry.errors import RunError
     from towerzoo.towers.records import read_records, results_table
-    from towerzoo.towers.whole_files import write_whole
 
     text = results_table(read_records())
     if write is None:
         click.echo(text, nl=False)
-        return
-    before, begin, rest = write.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        missing = " and ".join(mark.strip() for mark, found in ((BEGIN, begin), (END, end)) if not found)
-        raise RunError(
-            f"{write} must hold the lines {BEGIN.strip()} and, below it, {END.strip()}, got no {missing}. "
-            "Add them where the table shall stand."
-        )
-    write_whole(write, f"{before}{BEGIN}{text}{END}{after}")
+    else:
+        write_between(write, "results", text)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,103 @@
+"""TowerZoo by its public path: config, data, model, and Lightning with the callbacks that training uses."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Callback
+
+from towerzoo.towers.assembly import build_model, load_data, read_experiment
+from towerzoo.towers.callbacks import EpochCheckpoints, EpochSeeds, FiniteLoss, StopOnSignal
+from towerzoo.towers.run_folder import RunFolder
+from towerzoo.towers.trainer import make_trainer, quieten_lightning
+
+PACKAGES = ("towerzoo", "torch", "pytorch-lightning", "numpy", "pandas")
+
+
+class Clock(Callback):
+    """Times the epoch from its start to the end of its last metric, and counts its samples."""
+
+    samples = 0
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        """Starts."""
+        self.started = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Counts."""
+        self.samples += len(batch.label)
+
+    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+        """Stops."""
+        self.seconds = time.perf_counter() - self.started
+
+
+class Until(Callback):
+    """Asks after each epoch whether to stop."""
+
+    def __init__(self, until: Callable[[float], bool]) -> None:
+        self.until = until
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Asks with the validation AUC, which is known by now."""
+        trainer.should_stop = self.until(trainer.callback_metrics["valid/auc"].item())
+
+
+class Worker:
+    """Prepares, trains and tests as `tools/train.py` does.
+
+    Args:
+        settings: Data folder, scratch folder, steps, seed, config and overrides. Sizes and batch size are the config's.
+    """
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        quieten_lightning()
+        self.settings, self.scratch = settings, Path(settings["scratch"])
+        os.environ["TOWERZOO_CACHE"] = str(self.scratch / "cache")
+        data = {"name": "movielens-1m", "root": settings["data"], "offline": True}
+        given = [f"data.{key}={json.dumps(value)}" for key, value in data.items()]
+        self.experiment, _ = read_experiment(
+            settings["config"], [*given, f"seed={settings['seed']}", *settings["overrides"]]
+        )
+
+    def prepare(self) -> int:
+        """Loads the raw files, not what was cached of them."""
+        shutil.rmtree(self.scratch / "cache", ignore_errors=True)
+        self.data = load_data(self.experiment)
+        return len(self.data.labels)
+
+    def train(self) -> tuple[int, float]:
+        """Trains some steps."""
+        clock = Clock()
+        trainer = self._trainer(
+            [clock], self._run(), max_epochs=1, limit_train_batches=self.settings["steps"], limit_val_batches=0
+        )
+        self.model = build_model(self.experiment, self.data.schema)
+        trainer.fit(self.model, self.data)
+        return clock.samples, clock.seconds
+
+    def evaluate(self) -> tuple[int, float, float]:
+        """Tests the last model."""
+        trainer = make_trainer(self.experiment, "cpu", logger=False, callbacks=[])
+        started = time.perf_counter()
+        figures = trainer.test(self.model, self.data, verbose=False)[0]
+        return len(self.data.split.test), time.perf_counter() - started, float(figures["test/auc"])
+
+    def fit(self, until: Callable[[float], bool]) -> None:
+        """Trains epochs, at most those of the config, and saves their checkpoints."""
+        run = self._run()
+        trainer = self._trainer([Until(until), EpochCheckpoints(run, "valid/auc")], run)
+        trainer.fit(build_model(self.experiment, self.data.schema), self.data)
+
+    def _run(self) -> RunFolder:
+        return RunFolder.create(self.scratch / "runs", "peers")
+
+    def _trainer(self, further: list[Callback], run: RunFolder, **arguments: Any) -> Any:
+        callbacks = [EpochSeeds(self.experiment.seed), FiniteLoss(), StopOnSignal(run), *further]
+        return make_trainer(self.experiment, "cpu", callbacks=callbacks, logger=False, **arguments)

@@ -1,0 +1,83 @@
+"""The report of results: one HTML page without outside assets."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import jinja2
+
+from towerzoo.benchmarks.plots import breakdown_bars, ratio_bars, scaling_curves, throughput_bars
+from towerzoo.benchmarks.records import Record
+from towerzoo.benchmarks.result_file import Result
+from towerzoo.benchmarks.scaling import curves
+from towerzoo.benchmarks.summary import quantity, scaled
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A plot, as a page holds it.
+
+    Attributes:
+        title: What it shows.
+        source: The whole picture as a data URI, whose names cannot clash with those of other pictures on the page.
+    """
+
+    title: str
+    source: str
+
+
+def render_report(results: Sequence[Result]) -> str:
+    """Returns the page.
+
+    Args:
+        results: What to show; each is one run of a suite.
+    """
+    templates = jinja2.Environment(
+        loader=jinja2.PackageLoader("towerzoo.benchmarks", "."), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    templates.filters |= {"quantity": quantity, "scaled": scaled}
+    by_label = {f"{_label(result)}: {record.key}": record for result in results for record in result.records}
+    pairs = {label: record for label, record in by_label.items() if record.pair}
+    breakdowns = {label: record.breakdown for label, record in by_label.items() if record.breakdown}
+    return templates.get_template("report.html.j2").render(
+        results=[(_label(result), result) for result in results],
+        pairs=pairs,
+        ratios=_picture("Paired ratios", ratio_bars(pairs)) if pairs else None,
+        throughput=[picture for result in results for picture in _throughput(result)],
+        scaling=[picture for result in results for picture in _scaling(result)],
+        breakdown=_picture("Where a step's time goes", breakdown_bars(breakdowns)) if breakdowns else None,
+    )
+
+
+def _label(result: Result) -> str:
+    return result.file_name.removesuffix(".json")
+
+
+def _throughput(result: Result) -> list[Picture]:
+    rates = [record for record in result.records if not record.less_is_better]
+    return [
+        _picture(f"{_label(result)}: {name}", throughput_bars(list(members), result.origin.roofline))
+        for (name, _), members in _grouped(rates)
+    ]
+
+
+def _grouped(records: list[Record]) -> list[tuple[tuple[str, str], list[Record]]]:
+    def key(record: Record) -> tuple[str, str]:
+        return record.name, record.unit
+
+    return [(value, list(members)) for value, members in groupby(sorted(records, key=key), key)]
+
+
+def _scaling(result: Result) -> list[Picture]:
+    grouped = groupby(curves(result.records), lambda curve: (curve.axis, curve.name, curve.unit))
+    return [
+        _picture(f"{_label(result)}: {name} over {axis.replace('_', ' ')}", scaling_curves(list(members)))
+        for (axis, name, _), members in grouped
+    ]
+
+
+def _picture(title: str, svg: str) -> Picture:
+    return Picture(title, f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}")

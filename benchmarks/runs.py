@@ -1,0 +1,112 @@
+"""Runs suites, each in a pytest of its own, and keeps what they measured."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from towerzoo.benchmarks.options import SuiteOptions
+from towerzoo.benchmarks.result_file import Result, write_result
+from towerzoo.registry.errors import RunError, name_hint
+
+FOLDER = Path(__file__).parent
+PREFIX = "test_"
+
+
+def suite_names(folder: Path = FOLDER) -> list[str]:
+    """Returns the names of all suites."""
+    return sorted(file.stem.removeprefix(PREFIX) for file in folder.glob(f"{PREFIX}*.py"))
+
+
+def require_suites(names: Sequence[str], folder: Path = FOLDER) -> list[str]:
+    """Returns the named suites; without names, all of them.
+
+    Raises:
+        RunError: There is no such suite, or pytest is not installed.
+    """
+    known = suite_names(folder)
+    for name in names:
+        if name not in known:
+            raise RunError(f"SUITES must be suites of benchmarks, got {name!r}. {name_hint(name, known, 'Suites')}")
+    for module in ("pytest", "pytest_benchmark"):
+        if importlib.util.find_spec(module) is None:
+            raise RunError(f"{module} must be installed to measure, got none. Run pip install 'towerzoo[bench]'.")
+    return list(dict.fromkeys(names)) or known
+
+
+def run_suite(
+    suite: str, options: SuiteOptions, *, folder: Path = FOLDER, environment: Mapping[str, str] | None = None
+) -> Result:
+    """Runs one suite; pytest's own output is shown as it comes.
+
+    Args:
+        suite: Its name.
+        options: What to measure.
+        folder: Where the suites are.
+        environment: Variables that the process gets beside those of this one.
+
+    Raises:
+        RunError: A test failed, or nothing was measured.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        file = Path(temporary) / "measured.json"
+        command = [
+            *(sys.executable, "-m", "pytest", str(folder / f"{PREFIX}{suite}.py")),
+            *("--import-mode=importlib", "-p", "no:cacheprovider", "-q", "-rs"),
+            *("--benchmark-only", "--benchmark-quiet", f"--benchmark-json={file}"),
+            *options.as_arguments(),
+        ]
+        # Not in the folder of the caller, from which `-m` would import modules of any name.
+        done = subprocess.run(command, cwd=temporary, env={**os.environ, **(environment or {})}, check=False)
+        if done.returncode:
+            raise RunError(
+                f"suite {suite} must pass, got exit status {done.returncode} of pytest. "
+                "Its results were not written; the failure is above."
+            )
+        measured = json.loads(file.read_text()) if file.exists() else {"benchmarks": []}
+    records = [benchmark["extra_info"] for benchmark in measured["benchmarks"]]
+    if not records:
+        raise RunError(
+            f"suite {suite} must measure something on {options.device_type}, got no records. "
+            "Its tests were skipped for the reasons above."
+        )
+    return Result.model_validate({"suite": suite, "origin": measured["origin"], "records": records})
+
+
+def run_suites(
+    suites: Sequence[str],
+    options: SuiteOptions,
+    out: Path,
+    *,
+    tell: Callable[[str], None],
+    run: Callable[[str, SuiteOptions], Result] = run_suite,
+) -> None:
+    """Runs suites and writes a file for each that passes.
+
+    Args:
+        suites: Their names.
+        options: What to measure.
+        out: Folder of the files.
+        tell: Takes a line for each file that was written.
+        run: Runs one suite.
+
+    Raises:
+        RunError: A suite failed, said after all others have run; or a file cannot be written.
+    """
+    failures = []
+    for suite in suites:
+        try:
+            result = run(suite, options)
+        except RunError as error:
+            failures.append(str(error))
+            tell(f"failed: {error}")
+            continue
+        tell(f"results: {write_result(result, out)}")
+    if failures:
+        raise RunError("\n".join(failures))

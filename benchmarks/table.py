@@ -1,0 +1,70 @@
+"""Results as the Markdown table that README holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from towerzoo.benchmarks.records import Record, params_text
+from towerzoo.benchmarks.result_file import Result
+from towerzoo.benchmarks.summary import quantity, scaled
+
+
+def markdown_table(results: Sequence[Result]) -> str:
+    """Returns all paired ratios, and of every other measurement the best record.
+
+    All records are in the result files and in the report; the table is what fits a page.
+    """
+    pairs = [(result, record) for result in results for record in result.records if record.pair]
+    lines = []
+    if pairs:
+        lines += ["| measure | TowerZoo | baseline | ratio (lowest to highest) | target |", "|---|---|---|---|---|"]
+        lines += [_pair_line(result, record) for result, record in pairs]
+        lines.append("")
+    lines += ["| measure | best of | median | at | of the roofline | peak memory |", "|---|---|---|---|---|---|"]
+    lines += [_best_line(result, records) for result in results for records in _by_name(result)]
+    lines += ["", *dict.fromkeys(_origin_line(result) for result in results)]
+    return "\n".join(lines) + "\n"
+
+
+def _pair_line(result: Result, record: Record) -> str:
+    assert record.pair is not None
+    pair = record.pair
+    values = quantity(record.value, record.unit), quantity(pair.baseline, record.unit)
+    ratio = f"{pair.ratio:.2f} ({pair.lowest:.2f} to {pair.highest:.2f})"
+    target = f"{pair.target:g} {'reached' if pair.reached else 'missed'}"
+    return _row(f"{_suite(result)}: {record.key}", *values, ratio, target)
+
+
+def _best_line(result: Result, records: list[Record]) -> str:
+    best = min(records, key=lambda record: record.value if record.less_is_better else -record.value)
+    share = f"{best.roofline_share:.0%}" if best.roofline_share else "-"
+    memory = scaled(best.peak_memory, "B") if best.peak_memory is not None else "-"
+    value = quantity(best.value, best.unit)
+    name = f"{_suite(result)}: {best.name}"
+    return _row(name, str(len(records)), value, params_text(best.params) or "-", share, memory)
+
+
+def _by_name(result: Result) -> list[list[Record]]:
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for record in result.records:
+        if record.pair is None:
+            groups.setdefault((record.name, record.unit), []).append(record)
+    return list(groups.values())
+
+
+def _suite(result: Result) -> str:
+    return result.suite if result.origin.device_type == "cpu" else f"{result.suite} ({result.origin.device_type})"
+
+
+def _origin_line(result: Result) -> str:
+    origin = result.origin
+    quick = ", quick" if origin.quick else ""
+    return (
+        f"{origin.device}, {origin.cores} cores, {origin.threads} threads; torch {origin.packages.get('torch')}, "
+        f"Python {origin.python}; {origin.data}; commit {origin.commit or '-'}; {origin.date}{quick}.  "
+    )
+
+
+def _row(*cells: str) -> str:
+    escaped = (cell.replace("|", "\\|") for cell in cells)
+    return f"| {' | '.join(escaped)} |"

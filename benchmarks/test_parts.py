@@ -1,0 +1,87 @@
+"""Every registered block, pooling op and encoder: forward and backward."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import towerzoo.towers  # noqa: F401  (registers the parts)
+from towerzoo.benchmarks.flops import training_flops
+from towerzoo.benchmarks.measuring import Measure
+from towerzoo.benchmarks.roofline import WIDTH
+from towerzoo.benchmarks.thorough import thorough
+from towerzoo.datasets import Column, Vocabulary
+from towerzoo.registry import BLOCKS, ENCODERS, POOLINGS
+from towerzoo.registry.errors import ConfigError
+from towerzoo.registry.registry import REQUIRED, Registry
+
+IDS, DIM, SLOTS = 6_040, 64, 6
+SIZES = pytest.mark.parametrize("batch_size", [1_024, thorough(8_192)])
+REQUIRED_VALUES = {"dim": DIM}
+"""Values for parameters that have no default, by name."""
+
+
+def build(registry: Registry, name: str, **context: Any) -> Any:
+    """Builds a part with its defaults."""
+    needed = [parameter.name for parameter in registry.parameters(name) if parameter.default is REQUIRED]
+    unknown = sorted(set(needed) - set(REQUIRED_VALUES))
+    if unknown:
+        pytest.skip(f"REQUIRED_VALUES has no {', '.join(unknown)}")
+    return registry.build({registry.key: name, **{key: REQUIRED_VALUES[key] for key in needed}}, **context)
+
+
+def measure_module(measure: Measure, module: nn.Module, *inputs: Tensor, batch_size: int) -> None:
+    """Measures a part's forward and backward pass."""
+    module.to(measure.device).train()
+    moved = [one.to(measure.device) for one in inputs]
+
+    def step() -> None:
+        module.zero_grad()
+        module(*moved).sum().backward()
+
+    measure.calls(step, samples=batch_size, flops=training_flops(module))
+
+
+@SIZES
+@pytest.mark.parametrize("part", BLOCKS.names())
+def test_block(measure: Measure, device: str, part: str, batch_size: int) -> None:
+    built = build(BLOCKS, part, in_features=WIDTH, out_features=WIDTH)
+    module = nn.Sequential(*(built if isinstance(built, list) else [built]))
+    measure_module(measure, module, torch.randn(batch_size, WIDTH, requires_grad=True), batch_size=batch_size)
+
+
+@SIZES
+@pytest.mark.parametrize("part", POOLINGS.names())
+def test_pooling(measure: Measure, device: str, part: str, batch_size: int) -> None:
+    vectors = torch.randn(batch_size, SLOTS, DIM, requires_grad=True)
+    mask = torch.rand(batch_size, SLOTS) < 0.5
+    measure_module(measure, build(POOLINGS, part, dim=DIM), vectors, mask, batch_size=batch_size)
+
+
+@SIZES
+@pytest.mark.parametrize("part", ENCODERS.names())
+def test_encoder(measure: Measure, device: str, part: str, batch_size: int) -> None:
+    module, column = encoder_and_column(part)
+    if not any(True for _ in module.parameters()):
+        pytest.skip("it has nothing to train")
+    rows = torch.randint(len(column.values), (batch_size,))
+    measure_module(measure, module, column.values[rows], batch_size=batch_size)
+
+
+def encoder_and_column(name: str) -> tuple[nn.Module, Column]:
+    """Builds an encoder for the first kind of column that it takes: single ids, id lists, numbers."""
+    vocabulary = Vocabulary(range(1, IDS + 1))
+    columns = (
+        Column("id", torch.arange(IDS + 1, dtype=torch.int32), vocabulary),
+        Column("ids", torch.randint(IDS + 1, (IDS, SLOTS), dtype=torch.int32), vocabulary),
+        Column("number", torch.randn(IDS)),
+    )
+    for column in columns:
+        try:
+            return build(ENCODERS, name, column=column), column
+        except ConfigError:
+            continue
+    pytest.skip("it takes neither ids, nor id lists, nor numbers")

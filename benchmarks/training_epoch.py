@@ -1,0 +1,82 @@
+"""An epoch as tools/train.py trains it, timed."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Callback
+
+from towerzoo.benchmarks.execution import prepare
+from towerzoo.benchmarks.stopwatch import synchronize
+from towerzoo.datasets import TwoTowerData
+from towerzoo.registry.experiment import Experiment
+from towerzoo.towers.assembly import build_model
+from towerzoo.towers.callbacks import EpochSeeds, FiniteLoss, StopOnSignal
+from towerzoo.towers.run_folder import RunFolder
+from towerzoo.towers.trainer import make_trainer
+
+COMPILING_STEPS = 5
+"""Steps of a compiled model before its clock starts: the first ones compile."""
+TRAINER_PRECISIONS = {"float32": "32-true", "bf16": "bf16-mixed"}
+"""Lightning's name of each precision."""
+
+
+class Clock(Callback):
+    """Times an epoch, from its start or after some steps, to the end of its last step's bookkeeping.
+
+    Args:
+        device: `cpu` or `cuda`.
+        skip: Steps before the clock starts.
+    """
+
+    def __init__(self, device: str, skip: int = 0) -> None:
+        self.device, self.skip = device, skip
+        self.seconds = 0.0
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        """Starts."""
+        self._start()
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Starts anew, where the steps to skip are done."""
+        if batch_idx + 1 == self.skip:
+            self._start()
+
+    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+        """Stops, after the epoch's metrics."""
+        synchronize(self.device)
+        self.seconds = time.perf_counter() - self._started
+
+    def _start(self) -> None:
+        synchronize(self.device)
+        self._started = time.perf_counter()
+
+
+def epoch_rate(
+    experiment: Experiment, data: TwoTowerData, *, steps: int, device: str, folder: Path, execution: str = "eager"
+) -> float:
+    """Trains a new model for an epoch and returns samples a second.
+
+    Seeds, signals, the check for finite losses, loss, AUC and accuracy are all there, as in training; checkpoints,
+    history and validation are not.
+
+    Args:
+        experiment: What to train.
+        data: Its data.
+        steps: Steps of the epoch.
+        device: `cpu` or `cuda`.
+        folder: Where a run would lie.
+        execution: How the towers are executed.
+    """
+    experiment = experiment.model_copy(update={"trainer": {**experiment.trainer, "limit_train_batches": steps}})
+    skip = 0 if execution == "eager" else min(COMPILING_STEPS, steps - 1)
+    clock = Clock(device, skip)
+    callbacks = [EpochSeeds(experiment.seed), FiniteLoss(), StopOnSignal(RunFolder(folder)), clock]
+    trainer = make_trainer(experiment, device, callbacks=callbacks, logger=False, limit_val_batches=0, max_epochs=1)
+    model = build_model(experiment, data.schema)
+    for tower in (model.user_tower, model.item_tower):
+        prepare(tower, execution)
+    trainer.fit(model, data)
+    return float((steps - skip) * experiment.data.batch_size / clock.seconds)

@@ -1,0 +1,104 @@
+"""The suites themselves, on a world so small that they take seconds; what they measure there says nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from towerzoo.benchmarks import conftest
+from towerzoo.benchmarks.pandas_loading import load_with_pandas
+from towerzoo.benchmarks.records import Record
+from towerzoo.benchmarks.result_file import Origin
+from towerzoo.registry import BLOCKS, ENCODERS, POOLINGS
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+MEASURED = ("batches", "evaluation", "parts", "startup", "towers", "training")
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """What pytest-benchmark writes of the suites, and what it prints."""
+    file = tmp_path_factory.mktemp("measured") / "measured.json"
+    command = [
+        *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q"),
+        *(str(FOLDER / f"test_{suite}.py") for suite in MEASURED),
+        *("--benchmark-only", "--benchmark-quiet", f"--benchmark-json={file}"),
+        *("--device=cpu", "--quick", "--events=3000"),
+        # Importing takes long, and is what the process itself does already.
+        *("-k", "not import"),
+    ]
+    # One thread, since others may be at work here.
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "TOWERZOO_DATA": "/nowhere", "PYTEST_ADDOPTS": ""}
+    done = subprocess.run(command, cwd=FOLDER.parent, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(file.read_text()), done.stdout
+
+
+@pytest.fixture(scope="module")
+def records(measured):
+    return [Record.model_validate(one["extra_info"]) for one in measured[0]["benchmarks"]]
+
+
+def test_every_suite_leaves_records(records):
+    assert {record.suite for record in records} == set(MEASURED)
+    assert len({(record.suite, record.key) for record in records}) == len(records) >= 20
+    assert all("device" not in record.params for record in records)
+
+
+def test_the_origin_is_told_once_a_file(measured):
+    origin = Origin.model_validate(measured[0]["origin"])
+    assert (origin.device_type, origin.data, origin.quick) == ("cpu", "synthetic, 3000 events", True)
+    assert origin.threads == 1
+    assert origin.roofline is not None
+    assert measured[0]["machine_info"] == {}
+
+
+def test_every_registered_part_is_measured(records):
+    parts = {record.params["part"] for record in records if record.suite == "parts"}
+    assert parts == {*BLOCKS.names(), *POOLINGS.names(), *ENCODERS.names()}
+
+
+def test_training_is_held_against_the_bare_loop_and_the_roofline(records):
+    pairs = {record.params["precision"]: record for record in records if record.pair}
+    assert {name: record.pair.target for name, record in pairs.items()} == {"float32": 1.35, "bf16": 2.0}
+    trained = [record for record in records if record.suite in ("towers", "training")]
+    assert all(record.flops and record.roofline_share for record in trained)
+    flops = {record.params["side"]: record.flops for record in trained if record.suite == "towers"}
+    assert flops == {"user": 6 * 3 * 256 * 256, "item": 6 * (128 * 256 + 2 * 256 * 256)}
+    assert {record.flops for record in trained if record.suite == "training"} == {sum(flops.values())}
+
+
+def test_the_summary_shows_every_record(measured, records):
+    for record in records:
+        assert f"{record.suite}: {record.key}: " in measured[1]
+    assert "compiling on a CPU takes minutes; ask for it with --compile" in measured[1]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("--device", "tpu", r"^--device must be a device, got 'tpu'\."),
+        ("--precision", "half", r"^--precision must be a precision, got 'half'\."),
+    ],
+)
+def test_wrong_options_are_usage_errors(option, value, expected):
+    config = SimpleNamespace(addinivalue_line=lambda *line: None, getoption={option: value}.get, stash=pytest.Stash())
+    with pytest.raises(pytest.UsageError, match=expected):
+        conftest.pytest_configure(config)
+
+
+def test_pandas_gives_the_tensors_that_the_loop_needs(tmp_path):
+    (tmp_path / "ratings.dat").write_text("2::10::5::1\n1::30::3::2\n2::30::4::3\n")
+    (tmp_path / "users.dat").write_text("1::F::1::10::00000\n2::M::25::3::11111\n")
+    (tmp_path / "movies.dat").write_text("10::A (1990)::Drama|Comedy\n30::B (1991)::Drama\n")
+    columns = load_with_pandas(tmp_path)
+    assert columns["user_id"].tolist() == [2, 1, 2]
+    assert columns["gender"].tolist() == [2, 1, 2]
+    assert columns["genres"].tolist() == [[2, 1, 0, 0, 0, 0], [2, 0, 0, 0, 0, 0], [2, 0, 0, 0, 0, 0]]
+    assert columns["label"].tolist() == [1.0, 0.0, 1.0]

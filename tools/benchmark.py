@@ -1,0 +1,173 @@
+"""Runs benchmark suites, compares their results, and makes the report and README's table of them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from towerzoo.tools.cli import tells_errors, write_between
+
+if TYPE_CHECKING:
+    from towerzoo.benchmarks.comparison import Comparison
+    from towerzoo.benchmarks.options import SuiteOptions
+
+FILES = click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+# Texts and not choices, so that a wrong one is answered like any other wrong value.
+DEVICE = click.option(
+    "--device", default="auto", show_default=True, help="cpu, cuda, or auto: a GPU where there is one."
+)
+PRECISION = click.option("--precision", help="float32 or bf16 alone; without it, both.")
+QUICK = click.option("--quick", is_flag=True, help="Fewer parameters and rounds.")
+EVENTS = click.option("--events", type=int, help="Measure on so many generated events in place of MovieLens-1M.")
+
+
+@click.group("benchmark")
+def main() -> None:
+    """Measure throughput, compare measurements, and report them."""
+
+
+@main.command("run")
+@click.argument("suites", nargs=-1)
+@DEVICE
+@PRECISION
+@QUICK
+@EVENTS
+@click.option("--compile", "compiled", is_flag=True, help="Measure torch.compile on a CPU too; takes minutes.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder of the result files; without it benchmarks/results, or .benchmarks with --quick.",
+)
+@tells_errors
+def run(
+    suites: tuple[str, ...],
+    device: str,
+    precision: str | None,
+    quick: bool,
+    events: int | None,
+    compiled: bool,
+    out: Path | None,
+) -> None:
+    """Run SUITES, or all of them, and write a result file for each that passes.
+
+    \b
+    python tools/benchmark.py run
+    python tools/benchmark.py run training towers --precision bf16 --quick
+    """
+    from towerzoo.benchmarks.options import SuiteOptions
+    from towerzoo.benchmarks.result_file import results_folder
+    from towerzoo.benchmarks.runs import require_suites, run_suites
+
+    names = require_suites(suites)
+    options = SuiteOptions(device=device, precision=precision, quick=quick, events=events, compiled=compiled)
+    # A quick look must not take the place of the results that README's table is made from.
+    folder = out or (Path(".benchmarks") if quick else results_folder())
+    run_suites(names, options, folder, tell=click.echo)
+
+
+@main.command("compare")
+@click.argument("old")
+@click.argument("new")
+@click.option("--threshold", type=float, help="Exit with status 1 where a ratio is below this one, such as 0.9.")
+@click.option("--force", is_flag=True, help="Compare files of different machines, devices or versions, and say so.")
+@click.option("--suite", default="training", show_default=True, help="Of commits: the suite to run.")
+@click.option("--rounds", default=3, show_default=True, help="Of commits: how often each is run, in alternation.")
+@DEVICE
+@PRECISION
+@QUICK
+@EVENTS
+@tells_errors
+def compare(
+    old: str,
+    new: str,
+    threshold: float | None,
+    force: bool,
+    suite: str,
+    rounds: int,
+    device: str,
+    precision: str | None,
+    quick: bool,
+    events: int | None,
+) -> None:
+    """Compare two result files, or run a suite on two commits in alternation.
+
+    Ratios above 1 mean that NEW is faster. Of files they are those of the medians, of commits the medians of the ratios
+    round by round.
+
+    \b
+    python tools/benchmark.py compare before.json benchmarks/results/training-cpu-torch2.13.0.json
+    python tools/benchmark.py compare main my-branch --suite training --quick --threshold 0.9
+    """
+    from rich.console import Console
+
+    from towerzoo.benchmarks.comparison import compare_results, require_threshold
+    from towerzoo.benchmarks.comparison_table import comparison_table, remarks
+    from towerzoo.benchmarks.options import SuiteOptions
+    from towerzoo.benchmarks.result_file import read_result
+
+    if threshold is not None:
+        require_threshold(threshold)
+    if any(Path(name).suffix == ".json" or Path(name).is_file() for name in (old, new)):
+        comparison = compare_results(read_result(Path(old)), read_result(Path(new)), force=force)
+    else:
+        options = SuiteOptions(device=device, precision=precision, quick=quick, events=events)
+        comparison = _compare_commits(old, new, suite, options, rounds)
+    console = Console(highlight=False)
+    console.print(comparison_table(comparison))
+    for remark in remarks(comparison, threshold):
+        console.print(remark, soft_wrap=True, markup=False)
+    if threshold is not None and comparison.below(threshold):
+        sys.exit(1)
+
+
+def _compare_commits(old: str, new: str, suite: str, options: SuiteOptions, rounds: int) -> Comparison:
+    from towerzoo.benchmarks.commits import run_in_alternation
+    from towerzoo.benchmarks.comparison import compare_runs
+    from towerzoo.benchmarks.runs import require_suites, run_suite
+
+    require_suites([suite])
+    results = run_in_alternation(
+        old, new, lambda environment: run_suite(suite, options, environment=environment), rounds=rounds
+    )
+    return compare_runs(*results)
+
+
+@main.command("report")
+@FILES
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The page, such as benchmarks.html.")
+@tells_errors
+def report(files: tuple[Path, ...], out: Path) -> None:
+    """Write one HTML page without outside assets about result FILES, or about all of benchmarks/results."""
+    from towerzoo.benchmarks.report import render_report
+    from towerzoo.benchmarks.result_file import read_results
+    from towerzoo.towers.whole_files import write_whole
+
+    write_whole(out, render_report(read_results(list(files))))
+    click.echo(f"report: {out}")
+
+
+@main.command("table")
+@FILES
+@click.option(
+    "--write",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Put the table between the marks of this file.",
+)
+@tells_errors
+def table(files: tuple[Path, ...], write: Path | None) -> None:
+    """Print result FILES, or all of benchmarks/results, as a Markdown table, or write it into a file."""
+    from towerzoo.benchmarks.result_file import read_results
+    from towerzoo.benchmarks.table import markdown_table
+
+    text = markdown_table(read_results(list(files)))
+    if write is None:
+        click.echo(text, nl=False)
+    else:
+        write_between(write, "benchmarks", text)
+
+
+if __name__ == "__main__":
+    main()
