@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 import torch
 
-from towerzoo.benchmarks.bare_process import BareProcess
+from towerzoo.benchmarks.bare_process import bare_process
 from towerzoo.benchmarks.execution import MODES, why_not
 from towerzoo.benchmarks.measuring import QUICK, THOROUGH, Effort, Measure
 from towerzoo.benchmarks.options import DEVICES, SuiteOptions, why_absent
 from towerzoo.benchmarks.origin import here
+from towerzoo.benchmarks.rate_process import RateProcess
 from towerzoo.benchmarks.records import Record
 from towerzoo.benchmarks.roofline import Roofline, measure_roofline
 from towerzoo.benchmarks.summary import summary_lines
@@ -116,10 +117,10 @@ def load() -> Callable[[Experiment], TwoTowerData]:
 
 
 @pytest.fixture(scope="session")
-def bare_loop(overrides: list[str]) -> Iterator[Callable[[str], BareProcess]]:
+def bare_loop(overrides: list[str]) -> Iterator[Callable[[str], RateProcess]]:
     """Returns the bare loop on a device; it loads its data once a session."""
     with contextlib.ExitStack() as processes:
-        yield functools.cache(lambda device: processes.enter_context(BareProcess(device, overrides)))
+        yield functools.cache(lambda device: processes.enter_context(bare_process(device, overrides)))
 
 
 @pytest.fixture(scope="session")

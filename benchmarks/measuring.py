@@ -87,7 +87,7 @@ class Measure:
         # Before the warm-up, where most of the memory is taken.
         peak = PeakMemory(self.device)
         rate = stopwatch(run, samples=samples, device=self.device, seconds=self.effort.seconds)
-        return self._rounds(rate, peak, unit=unit, flops=flops, **params)
+        return self._rounds(rate, peak.growth, unit=unit, flops=flops, **params)
 
     def rate(
         self,
@@ -95,8 +95,8 @@ class Measure:
         *,
         unit: str = "samples/s",
         flops: float | None = None,
-        memory: bool = True,
-        breakdown: dict[str, float] | None = None,
+        memory: bool | Callable[[], int | None] = True,
+        breakdown: Callable[[], dict[str, float]] | None = None,
         **params: Any,
     ) -> Record:
         """Measures with a function that times itself.
@@ -105,11 +105,11 @@ class Measure:
             run: Runs once and returns its rate, or its time where the unit is `s`.
             unit: `s`, or a rate.
             flops: As in `calls`.
-            memory: Whether the memory of this process is that of what is measured.
-            breakdown: Seconds a step by group of operations.
+            memory: Whether the memory of this process is that of what is measured, or what tells another one's peak.
+            breakdown: Tells the seconds a step by group of operations, once all is measured.
             params: Parameters beside those of the test.
         """
-        peak = PeakMemory(self.device) if memory else None
+        peak = PeakMemory(self.device).growth if memory is True else memory or None
         run()
         return self._rounds(run, peak, unit=unit, flops=flops, breakdown=breakdown, **params)
 
@@ -121,6 +121,7 @@ class Measure:
         unit: str = "samples/s",
         target: float,
         flops: float | None = None,
+        memory: Callable[[], int | None] | None = None,
         **params: Any,
     ) -> Record:
         """Measures two things in alternation.
@@ -131,6 +132,7 @@ class Measure:
             unit: Unit of both rates; larger is better.
             target: What the median of the ratios should reach.
             flops: As in `calls`, of the thing itself.
+            memory: Tells the peak of the thing itself, where it has a process of its own.
             params: Parameters beside those of the test.
         """
         values: list[float] = []
@@ -145,16 +147,23 @@ class Measure:
             kwargs={"unit": unit, "target": target, "rounds": self.effort.rounds},
         )
         # The first value is the warm-up's.
-        return self._keep(values[1:], unit, flops, params, pair=paired_ratio(pair))
+        peak = memory() if memory else None
+        return self._keep(values[1:], unit, flops, params, pair=paired_ratio(pair), peak_memory=peak)
 
     def _rounds(
-        self, run: Callable[[], float], peak: PeakMemory | None, *, unit: str, flops: float | None, **more: Any
+        self,
+        run: Callable[[], float],
+        peak: Callable[[], int | None] | None,
+        *,
+        unit: str,
+        flops: float | None,
+        breakdown: Callable[[], dict[str, float]] | None = None,
+        **params: Any,
     ) -> Record:
         values: list[float] = []
         self.benchmark.pedantic(lambda: values.append(run()), rounds=self.effort.rounds)
-        growth = peak.growth() if peak else None
-        breakdown = more.pop("breakdown", None)
-        return self._keep(values, unit, flops, more, peak_memory=growth, breakdown=breakdown)
+        more = {"peak_memory": peak() if peak else None, "breakdown": breakdown() if breakdown else None}
+        return self._keep(values, unit, flops, params, **more)
 
     def _keep(self, values: list[float], unit: str, flops: float | None, params: dict[str, Any], **more: Any) -> Record:
         params = {**self.params, **params}

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from towerzoo.benchmarks.bare_process import CONFIG, BareProcess
+from towerzoo.benchmarks.bare_process import CONFIG
 from towerzoo.benchmarks.flops import training_flops
 from towerzoo.benchmarks.measuring import Measure
+from towerzoo.benchmarks.rate_process import RateProcess
 from towerzoo.benchmarks.thorough import thorough
 from towerzoo.benchmarks.training_epoch import TRAINER_PRECISIONS, epoch_rate
 from towerzoo.datasets import TwoTowerData
@@ -29,7 +30,7 @@ def test_lightning_against_a_bare_loop(
     overrides: list[str],
     load: Callable[[Experiment], TwoTowerData],
     steps: Callable[..., int],
-    bare_loop: Callable[[str], BareProcess],
+    bare_loop: Callable[[str], RateProcess],
     tmp_path: Path,
 ) -> None:
     """The dropout-first structure at its batch size of 1,024; the bare loop is in float32 for both precisions."""

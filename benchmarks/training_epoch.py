@@ -55,7 +55,14 @@ class Clock(Callback):
 
 
 def epoch_rate(
-    experiment: Experiment, data: TwoTowerData, *, steps: int, device: str, folder: Path, execution: str = "eager"
+    experiment: Experiment,
+    data: TwoTowerData,
+    *,
+    steps: int,
+    device: str,
+    folder: Path,
+    execution: str = "eager",
+    skip: int = 0,
 ) -> float:
     """Trains a new model for an epoch and returns samples a second.
 
@@ -69,9 +76,10 @@ def epoch_rate(
         device: `cpu` or `cuda`.
         folder: Where a run would lie.
         execution: How the towers are executed.
+        skip: Steps before the clock starts; those that compile are skipped anyhow.
     """
     experiment = experiment.model_copy(update={"trainer": {**experiment.trainer, "limit_train_batches": steps}})
-    skip = 0 if execution == "eager" else min(COMPILING_STEPS, steps - 1)
+    skip = skip if execution == "eager" else min(COMPILING_STEPS, steps - 1)
     clock = Clock(device, skip)
     callbacks = [EpochSeeds(experiment.seed), FiniteLoss(), StopOnSignal(RunFolder(folder)), clock]
     trainer = make_trainer(experiment, device, callbacks=callbacks, logger=False, limit_val_batches=0, max_epochs=1)

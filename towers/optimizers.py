@@ -9,6 +9,7 @@ from torch import nn
 
 from towerzoo.registry import OPTIMIZERS
 from towerzoo.registry.ranges import NonNegative, Positive, Rate
+from towerzoo.towers.rowwise_adam import Adam, AdamW
 
 Parameters = Iterable[nn.Parameter]
 
@@ -25,6 +26,8 @@ def adam(
 ) -> torch.optim.Optimizer:
     """Adam (Kingma and Ba, ICLR 2015); weight_decay is an L2 penalty in the gradient.
 
+    Of an encoder with `sparse: true` only the vectors that a batch holds are updated and decayed.
+
     Args:
         parameters: What to train.
         lr: Step size, > 0.
@@ -34,7 +37,7 @@ def adam(
         fused: Whether one kernel updates all weights, which takes a third of the time. Lightning cannot clip gradients
             of a fused optimizer in mixed precision.
     """
-    return torch.optim.Adam(parameters, lr=lr, betas=(beta1, beta2), weight_decay=weight_decay, fused=fused)
+    return Adam(parameters, lr=lr, betas=(beta1, beta2), weight_decay=weight_decay, fused=fused)
 
 
 @OPTIMIZERS.register("adamw")
@@ -49,6 +52,8 @@ def adamw(
 ) -> torch.optim.Optimizer:
     """Adam with decoupled weight decay (Loshchilov and Hutter, ICLR 2019).
 
+    Of an encoder with `sparse: true` only the vectors that a batch holds are updated and decayed.
+
     Args:
         parameters: What to train.
         lr: Step size, > 0.
@@ -58,7 +63,7 @@ def adamw(
         fused: Whether one kernel updates all weights, which takes a third of the time. Lightning cannot clip gradients
             of a fused optimizer in mixed precision.
     """
-    return torch.optim.AdamW(parameters, lr=lr, betas=(beta1, beta2), weight_decay=weight_decay, fused=fused)
+    return AdamW(parameters, lr=lr, betas=(beta1, beta2), weight_decay=weight_decay, fused=fused)
 
 
 @OPTIMIZERS.register("adagrad")

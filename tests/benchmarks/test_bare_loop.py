@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from towerzoo.benchmarks.bare_loop import BareDSSM, BareLoop
-from towerzoo.benchmarks.bare_process import BareProcess
+from towerzoo.benchmarks.bare_process import bare_process
 from towerzoo.datasets import Synthetic
 from towerzoo.registry.errors import RunError
 from towerzoo.towers.assembly import build_model, read_experiment
@@ -69,7 +69,9 @@ def test_a_round_trains(loop):
 
 def test_a_process_that_has_ended_is_told(monkeypatch):
     monkeypatch.setattr("sys.executable", shutil.which("false"))
-    with BareProcess("cpu", []) as process:
-        expected = r"^the process of the bare loop must answer, got exit status 1\. Its error is above\.$"
+    with bare_process("cpu", []) as process:
+        expected = (
+            r"^the process of towerzoo.benchmarks.bare_process must answer, got exit status 1\. Its error is above\.$"
+        )
         with pytest.raises(RunError, match=expected):
             process.rate(1)
