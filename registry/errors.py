@@ -27,6 +27,10 @@ class TrainingError(TowerZooError):
     """Training that cannot start or go on: no such device, a loss that is not finite."""
 
 
+class PeerError(TowerZooError):
+    """Another system, beside which TowerZoo is measured, is not installed, dies or answers what cannot be read."""
+
+
 class TrainingInterrupted(TowerZooError):  # noqa: N818  (a signal is no error)
     """Training stopped by a signal; the run folder can be resumed.
 

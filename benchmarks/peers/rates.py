@@ -8,12 +8,12 @@ from contextlib import ExitStack
 from typing import Final
 
 from towerzoo.benchmarks.peers.comparison import compare
-from towerzoo.benchmarks.peers.errors import PeerError
 from towerzoo.benchmarks.peers.settings import Settings
 from towerzoo.benchmarks.peers.systems import System
 from towerzoo.benchmarks.peers.turns import in_turn
 from towerzoo.benchmarks.peers.worker_process import WorkerProcess
 from towerzoo.benchmarks.records import Record
+from towerzoo.registry.errors import PeerError
 
 UNITS: Final = {"prepare": "loads/s", "train": "samples/s", "evaluate": "samples/s"}
 """What is measured, in which unit. `prepare` is raw files to data that is ready to train on."""

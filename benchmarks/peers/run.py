@@ -18,7 +18,6 @@ from rich.table import Table
 
 from towerzoo.benchmarks.origin import here, usable_cores
 from towerzoo.benchmarks.peers.comparison import SUITE
-from towerzoo.benchmarks.peers.errors import PeerError
 from towerzoo.benchmarks.peers.ml_1m_files import EVENTS, find_or_generate
 from towerzoo.benchmarks.peers.rates import measure_rates
 from towerzoo.benchmarks.peers.settings import Settings
@@ -27,7 +26,7 @@ from towerzoo.benchmarks.peers.time_to_auc import time_to_auc
 from towerzoo.benchmarks.records import Record
 from towerzoo.benchmarks.result_file import Result, results_folder, write_result
 from towerzoo.benchmarks.summary import quantity
-from towerzoo.registry.errors import TowerZooError
+from towerzoo.registry.errors import PeerError, TowerZooError
 
 
 @click.command()

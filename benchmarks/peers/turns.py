@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from towerzoo.benchmarks.peers.errors import PeerError
+from towerzoo.registry.errors import PeerError
 
 
 def in_turn(

@@ -13,9 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-from towerzoo.benchmarks.peers.errors import PeerError
 from towerzoo.benchmarks.peers.settings import Settings
 from towerzoo.benchmarks.peers.systems import WORKERS, System
+from towerzoo.registry.errors import PeerError
 
 FIGURES: Final = {
     "prepare": ("seconds", "samples"),

@@ -10,10 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from pytorch_lightning import Callback
 
 from towerzoo.towers.assembly import build_model, load_data, read_experiment
 from towerzoo.towers.callbacks import EpochCheckpoints, EpochSeeds, FiniteLoss, StopOnSignal
+from towerzoo.towers.process_settings import settle_process
 from towerzoo.towers.run_folder import RunFolder
 from towerzoo.towers.trainer import make_trainer, quieten_lightning
 
@@ -58,6 +60,7 @@ class Worker:
 
     def __init__(self, settings: dict[str, Any]) -> None:
         quieten_lightning()
+        settle_process(torch.device("cpu"))
         self.settings, self.scratch = settings, Path(settings["scratch"])
         os.environ["TOWERZOO_CACHE"] = str(self.scratch / "cache")
         data = {"name": "movielens-1m", "root": settings["data"], "offline": True}

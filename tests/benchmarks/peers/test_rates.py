@@ -1,8 +1,8 @@
 import pytest
 
-from towerzoo.benchmarks.peers.errors import PeerError
 from towerzoo.benchmarks.peers.rates import measure_rates
 from towerzoo.benchmarks.peers.time_to_auc import MEASURE, SHORTFALL, time_to_auc
+from towerzoo.registry.errors import PeerError
 
 
 @pytest.fixture

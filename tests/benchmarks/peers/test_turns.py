@@ -1,7 +1,7 @@
 import pytest
 
-from towerzoo.benchmarks.peers.errors import PeerError
 from towerzoo.benchmarks.peers.turns import in_turn
+from towerzoo.registry.errors import PeerError
 
 
 def test_systems_take_turns_and_the_warm_up_does_not_count():

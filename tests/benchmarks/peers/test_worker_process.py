@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from towerzoo.benchmarks.peers.errors import PeerError
 from towerzoo.benchmarks.peers.systems import System
 from towerzoo.benchmarks.peers.worker_process import WorkerProcess
+from towerzoo.registry.errors import PeerError
 
 
 def test_a_worker_answers_in_figures(make_system, settings):
