@@ -18,7 +18,7 @@ GENERATED = (
 
 
 def test_all_configs_are_found():
-    assert {file.stem for file in CONFIGS} == {"quickstart", "relu", "tanh", "tanh_bn", "tanh_bn_dropout_first"}
+    assert {file.stem for file in CONFIGS} == {"quickstart", "relu", "tanh", "tanh_bn", "tanh_bn_dropout_first", "fast"}
     folder = Path(__file__).parents[1] / "configs"
     others = [file for file in folder.rglob("*.yaml") if file.parent.name == "_base_" or file.name == "results.yaml"]
     assert len(list(folder.rglob("*.yaml"))) == len(CONFIGS) + len(others)
@@ -33,7 +33,7 @@ def test_config_trains(config):
 
 
 @pytest.mark.realdata
-@pytest.mark.parametrize("config", ["tanh_bn", "relu"])
+@pytest.mark.parametrize("config", ["tanh_bn", "relu", "fast"])
 def test_config_trains_on_movielens(config, tmp_path, monkeypatch):
     if not (Path(os.environ.get("TOWERZOO_DATA", "/nowhere")) / "ml-1m").is_dir():
         pytest.skip("TOWERZOO_DATA holds no ml-1m")
