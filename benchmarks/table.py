@@ -6,23 +6,33 @@ from collections.abc import Sequence
 
 from towerzoo.benchmarks.records import Record, params_text
 from towerzoo.benchmarks.result_file import Result
-from towerzoo.benchmarks.summary import quantity, scaled
+from towerzoo.benchmarks.summary import digits, quantity, scaled
 
 
 def markdown_table(results: Sequence[Result]) -> str:
-    """Returns all paired ratios, and of every other measurement the best record.
+    """Returns the paired ratios, what systems measured side by side did, and of all else the best record.
 
-    All records are in the result files and in the report; the table is what fits a page.
+    Of systems side by side only those ratios are shown of which more is asked than not to be slower. All records are in
+    the result files and in the report; the table is what fits a page.
     """
-    pairs = [(result, record) for result in results for record in result.records if record.pair]
+    pairs = [
+        (result, record)
+        for result in results
+        for record in result.records
+        if record.pair and not (_is_side_by_side(record) and record.pair.target == 1)
+    ]
     lines = []
     if pairs:
         lines += ["| measure | TowerZoo | baseline | ratio (lowest to highest) | target |", "|---|---|---|---|---|"]
         lines += [_pair_line(result, record) for result, record in pairs]
         lines.append("")
-    lines += ["| measure | best of | median | at | of the roofline | peak memory |", "|---|---|---|---|---|---|"]
-    lines += [_best_line(result, records) for result in results for records in _by_name(result)]
-    lines += ["", *dict.fromkeys(_origin_line(result) for result in results)]
+    for result in results:
+        lines += _side_by_side_lines(result)
+    best = [_best_line(result, records) for result in results for records in _by_name(result)]
+    if best:
+        lines += ["| measure | best of | median | at | of the roofline | peak memory |", "|---|---|---|---|---|---|"]
+        lines += [*best, ""]
+    lines += [*dict.fromkeys(_origin_line(result) for result in results)]
     return "\n".join(lines) + "\n"
 
 
@@ -33,6 +43,27 @@ def _pair_line(result: Result, record: Record) -> str:
     ratio = f"{pair.ratio:.2f} ({pair.lowest:.2f} to {pair.highest:.2f})"
     target = f"{pair.target:g} {'reached' if pair.reached else 'missed'}"
     return _row(f"{_suite(result)}: {record.key}", *values, ratio, target)
+
+
+def _is_side_by_side(record: Record) -> bool:
+    return {"system", "baseline"} <= record.params.keys()
+
+
+def _side_by_side_lines(result: Result) -> list[str]:
+    """Returns a line a system, with its median of each measure; none where nothing was measured side by side."""
+    ours: dict[str, dict[str, str]] = {}
+    others: dict[str, dict[str, str]] = {}
+    for record in filter(_is_side_by_side, result.records):
+        assert record.pair is not None
+        measure = f"{record.name}, {record.unit}"
+        other = str(record.params["baseline"]).removeprefix("against ")
+        ours.setdefault(str(record.params["system"]), {})[measure] = digits(record.value)
+        others.setdefault(other, {})[measure] = digits(record.pair.baseline)
+    systems = ours | others
+    measures = list(dict.fromkeys(measure for values in systems.values() for measure in values))
+    rows = [_row(system, *(values.get(measure, "-") for measure in measures)) for system, values in systems.items()]
+    heading = [_row("side by side", *measures), f"|{'---|' * (1 + len(measures))}"]
+    return [*heading, *rows, ""] if rows else []
 
 
 def _best_line(result: Result, records: list[Record]) -> str:

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from towerzoo.benchmarks.records import PairedRatio
+from towerzoo.benchmarks.records import PairedRatio, Record
 from towerzoo.benchmarks.report import render_report
 from towerzoo.benchmarks.scaling import curves
 from towerzoo.benchmarks.summary import quantity, scaled
@@ -122,6 +122,26 @@ def test_the_table_has_the_pairs_and_the_best_of_each_measurement(results):
     assert lines[-2].startswith(f"{results[0].origin.device}, {results[0].origin.cores} cores, ")
     assert lines[-2].endswith("movielens-1m; commit 0123456789; 2026-01-02.  ")
     assert lines[-1].endswith("2026-01-02, quick.  ")
+
+
+def test_systems_side_by_side_get_a_line_each_and_only_ratios_with_a_target_of_their_own(make_record, make_result):
+    def against(name: str, other: str, value: float, target: float) -> Record:
+        pair = PairedRatio(baseline=value / 2, ratio=2.0, lowest=1.9, highest=2.1, target=target)
+        return make_record(
+            value, name=name, unit="rows/s", params={"system": "ours", "baseline": f"against {other}"}, pair=pair
+        )
+
+    records = [
+        against("train", "a", 4000.0, 1.0),
+        against("train", "b", 4000.0, 8.0),
+        against("test", "a", 6000.0, 1.0),
+    ]
+    text = markdown_table([make_result(*records)])
+    assert text.count("against") == 1
+    assert "train (ours, against b)" in text
+    table = ["| side by side | train, rows/s | test, rows/s |", "|---|---|---|", "| ours | 4,000 | 6,000 |"]
+    assert "\n".join([*table, "| a | 2,000 | 3,000 |", "| b | 2,000 | - |"]) in text
+    assert "best of" not in text
 
 
 def test_of_seconds_the_least_are_best(make_record, make_result):
