@@ -3,7 +3,9 @@
 import re
 from pathlib import Path
 
-from towerzoo.tools.cli import COMMANDS
+from towerzoo.benchmarks.result_file import read_results
+from towerzoo.benchmarks.table import markdown_table
+from towerzoo.tools.cli import COMMANDS, marks
 from towerzoo.tools.results import BEGIN, END
 from towerzoo.towers.records import read_records, results_table
 
@@ -15,6 +17,11 @@ def test_the_results_table_is_not_stale():
     assert README.partition(BEGIN)[2].partition(END)[0] == results_table(read_records())
 
 
+def test_the_benchmark_table_is_not_stale():
+    begin, end = marks("benchmarks")
+    assert README.partition(begin)[2].partition(end)[0] == markdown_table(read_results([]))
+
+
 def test_the_commands_exist():
     named = set(re.findall(r"python (tools/\w+\.py)", README))
     assert {f"tools/{name}.py" for name in COMMANDS} == named
@@ -23,7 +30,7 @@ def test_the_commands_exist():
 
 def test_the_make_targets_exist():
     makefile = (TOP / "Makefile").read_text()
-    targets = set(re.findall(r"^make (\w+)", README, re.MULTILINE))
+    targets = set(re.findall(r"^make ([\w-]+)", README, re.MULTILINE))
     assert targets >= {"demo", "train", "test"}
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
 
