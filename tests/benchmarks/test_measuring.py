@@ -50,7 +50,7 @@ def test_the_share_is_of_the_record_s_own_precision(measure):
 
 def test_without_operations_there_is_no_share_and_no_roofline_is_measured(measure):
     measure.roofline = lambda: pytest.fail("measured")
-    record = measure.rate(lambda: 0.5, unit="s", memory=False, breakdown={"dropout": 0.1})
+    record = measure.rate(lambda: 0.5, unit="s", memory=False, breakdown=lambda: {"dropout": 0.1})
     assert (record.flops, record.roofline_share, record.peak_memory) == (None, None, None)
     assert record.breakdown == {"dropout": 0.1}
     assert record.less_is_better

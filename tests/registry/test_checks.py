@@ -262,6 +262,7 @@ def test_defaults_are_filled_in(good: str) -> None:
     assert experiment.user_tower.init == {"name": "torch-default"}
     assert experiment.item_tower.features["genres"] == {
         "encoder": "embedding-bag", "dim": 8, "max_length": 6, "pooling": {"name": "mean"}, "init": None,
+        "sparse": False,
     }  # fmt: skip
     assert experiment.data.split == {"name": "random", "fractions": [0.8, 0.1, 0.1], "seed": 42}
     assert experiment.data.dataset["users"] == 2_000  # type: ignore[index]

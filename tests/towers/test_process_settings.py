@@ -67,7 +67,7 @@ def test_freed_memory_is_mapped_once():
         "torch.set_num_threads(1)\n"
         "if sys.argv[1] == 'kept': assert 'freed memory kept' in settle_process(torch.device('cpu'))\n"
         "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
-        "def use(): [torch.ones(5_000_000) for _ in range(2)]\n"
+        "def use(): [torch.ones(5_000_000) for _ in range(4)]\n"
         "for _ in range(5): use()\n"
         "before = faults()\n"
         "for _ in range(20): use()\n"
