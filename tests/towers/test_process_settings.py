@@ -77,4 +77,5 @@ def test_freed_memory_is_mapped_once():
         how: int(subprocess.run([sys.executable, "-c", code, how], check=True, capture_output=True, text=True).stdout)
         for how in ("kept", "default")
     }
-    assert faults["kept"] < faults["default"] / 10
+    # A system that maps memory in advance, or large pages, may not fault by default either.
+    assert faults["kept"] <= faults["default"] / 10
