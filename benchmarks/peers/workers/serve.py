@@ -3,7 +3,7 @@
 It runs in any system's virtual environment, so it imports the standard library alone, and the worker's file.
 
     python serve.py original.py
-    {"data": "ml-1m", "scratch": "/tmp/x", "batch_size": 1024, "steps": 200, ...}
+    {"data": "ml-1m", "scratch": "scratch", "batch_size": 1024, "steps": 200, ...}
     -> {"ready": true, "versions": {"torch": "2.13.0"}}
     prepare
     -> {"seconds": 5.1, "samples": 1000209}
