@@ -21,7 +21,7 @@ def test_epoch_of_batches(
     """Whole batches of an epoch, its order drawn anew."""
     experiment, _ = read_experiment("tanh_bn", [*overrides, f"data.batch_size={batch_size}"])
     loader = load(experiment).train_dataloader()
-    whole = len(loader.events.user) // batch_size
+    whole = len(loader.rows) // batch_size
     if not whole:
         pytest.skip("the data has no whole batch of this size")
 
