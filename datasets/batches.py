@@ -94,8 +94,10 @@ class BatchLoader:
         rows = self.rows
         if self.seed is not None:
             generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch))
-            order = torch.randperm(len(rows), generator=generator, dtype=rows.dtype)
-            rows = rows.index_select(0, order.to(rows.device))
+            # The order itself has no name: it would be held, with the rows in it, for the whole epoch.
+            rows = rows.index_select(
+                0, torch.randperm(len(rows), generator=generator, dtype=rows.dtype).to(rows.device)
+            )
         start = 0
         for end in self._ends():
             yield Batch(*(column.index_select(0, rows[start:end]) for column in self.events))

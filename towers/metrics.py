@@ -12,6 +12,9 @@ from towerzoo.towers.auc import exact_auc
 METRIC_MODES = {"loss": "min", "auc": "max", "accuracy": "max"}
 """Every metric, and whether the smaller or the larger value is the better one."""
 
+EVENTS_AT_ONCE = 1 << 20
+"""Events whose accuracy is counted at once; bounds what that takes beside the logits."""
+
 
 class SplitMetrics(nn.Module):
     """Collects what the model says about a split, batch by batch, and reports on all of it.
@@ -48,7 +51,8 @@ class SplitMetrics(nn.Module):
         self.loss.update(torch.stack(self._losses), weight=sizes.to(self._losses[0].device))
         logits, positive = _joined(self._logits), _joined(self._positive)
         self._losses.clear()
-        self.accuracy.update((logits > 0).int(), positive.int())
+        for some, truth in zip(torch.split(logits, EVENTS_AT_ONCE), torch.split(positive, EVENTS_AT_ONCE), strict=True):
+            self.accuracy.update((some > 0).int(), truth.int())
         auc = torch.tensor(exact_auc(logits, positive), dtype=torch.float64)
         return {"loss": self.loss.compute(), "auc": auc, "accuracy": self.accuracy.compute()}
 
