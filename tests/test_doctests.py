@@ -8,9 +8,9 @@ import pytest
 
 MODULES = sorted(
     f"towerzoo.{folder}.{file.name.removesuffix('.py')}"
-    for folder in ("registry", "datasets", "towers")
+    for folder in ("registry", "datasets", "towers", "benchmarks")
     for file in importlib.resources.files(f"towerzoo.{folder}").iterdir()
-    if file.name.endswith(".py") and file.name != "__init__.py"
+    if file.name.endswith(".py") and not file.name.startswith(("__init__", "conftest", "test_"))
 )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from towerzoo.tools.cli import tells_errors, write_between
+from towerzoo.tools.cli import give_table, tells_errors, write_option
 
 if TYPE_CHECKING:
     from towerzoo.benchmarks.comparison import Comparison
@@ -151,22 +151,14 @@ def report(files: tuple[Path, ...], out: Path) -> None:
 
 @main.command("table")
 @FILES
-@click.option(
-    "--write",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Put the table between the marks of this file.",
-)
+@write_option
 @tells_errors
 def table(files: tuple[Path, ...], write: Path | None) -> None:
     """Print result FILES, or all of benchmarks/results, as a Markdown table, or write it into a file."""
     from towerzoo.benchmarks.result_file import read_results
     from towerzoo.benchmarks.table import markdown_table
 
-    text = markdown_table(read_results(list(files)))
-    if write is None:
-        click.echo(text, nl=False)
-    else:
-        write_between(write, "benchmarks", text)
+    give_table(markdown_table(read_results(list(files))), "benchmarks", write)
 
 
 if __name__ == "__main__":

@@ -90,17 +90,27 @@ device_option = click.option(
 )
 
 
+write_option = click.option(
+    "--write",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Put the table between the marks of this file.",
+)
+
+
 def marks(name: str) -> tuple[str, str]:
     """Returns the lines between which a generated table of a name stands in a Markdown file."""
     return f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->\n"
 
 
-def write_between(file: Path, name: str, text: str) -> None:
-    """Puts text between the marks of a name, in place of what stands there.
+def give_table(text: str, name: str, file: Path | None) -> None:
+    """Prints a generated table; with a file, puts it between the marks of its name, in place of what stands there.
 
     Raises:
         RunError: The file lacks a mark, or cannot be written.
     """
+    if file is None:
+        click.echo(text, nl=False)
+        return
     from towerzoo.registry.errors import RunError
     from towerzoo.towers.whole_files import write_whole
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from towerzoo.tools.cli import marks, tells_errors, write_between
+from towerzoo.tools.cli import give_table, marks, tells_errors, write_option
 
 BEGIN, END = marks("results")
 
@@ -32,21 +32,13 @@ def add(runs: tuple[str, ...]) -> None:
 
 
 @main.command("table")
-@click.option(
-    "--write",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Put the table between the marks of this file.",
-)
+@write_option
 @tells_errors
 def table(write: Path | None) -> None:
     """Print the records as a Markdown table, or write it into a file."""
     from towerzoo.towers.records import read_records, results_table
 
-    text = results_table(read_records())
-    if write is None:
-        click.echo(text, nl=False)
-    else:
-        write_between(write, "results", text)
+    give_table(results_table(read_records()), "results", write)
 
 
 if __name__ == "__main__":
