@@ -14,6 +14,7 @@ import torch
 
 from towerzoo.benchmarks.bare_process import bare_process
 from towerzoo.benchmarks.execution import MODES, why_not
+from towerzoo.benchmarks.flops import training_flops
 from towerzoo.benchmarks.measuring import QUICK, THOROUGH, Effort, Measure
 from towerzoo.benchmarks.options import DEVICES, SuiteOptions, why_absent
 from towerzoo.benchmarks.origin import here
@@ -21,10 +22,11 @@ from towerzoo.benchmarks.rate_process import RateProcess
 from towerzoo.benchmarks.records import Record
 from towerzoo.benchmarks.roofline import Roofline, measure_roofline
 from towerzoo.benchmarks.summary import summary_lines
+from towerzoo.benchmarks.training_epoch import TRAINER_PRECISIONS, epoch_rate
 from towerzoo.datasets import TwoTowerData
 from towerzoo.registry.errors import TowerZooError
 from towerzoo.registry.experiment import Experiment
-from towerzoo.towers.assembly import load_data
+from towerzoo.towers.assembly import build_model, load_data, read_experiment
 from towerzoo.towers.process_settings import settle_process
 from towerzoo.towers.trainer import quieten_lightning
 
@@ -169,6 +171,31 @@ def steps(pytestconfig: pytest.Config) -> Callable[..., int]:
         return min(max(2, longer * samples // size), whole)
 
     return count
+
+
+@pytest.fixture
+def measure_training(
+    measure: Measure,
+    overrides: list[str],
+    load: Callable[[Experiment], TwoTowerData],
+    steps: Callable[..., int],
+    tmp_path: Path,
+) -> Callable[..., None]:
+    """Measures steps of an epoch of a config, all of TowerZoo's bookkeeping included."""
+
+    def run(config: str, *settings: str, precision: str = "float32", execution: str = "eager") -> None:
+        override = f"trainer.precision={TRAINER_PRECISIONS[precision]}"
+        experiment, _ = read_experiment(config, [*overrides, *settings, override])
+        data = load(experiment)
+        count = steps(experiment, data)
+        measure.rate(
+            lambda: epoch_rate(
+                experiment, data, steps=count, device=measure.device, folder=tmp_path, execution=execution
+            ),
+            flops=training_flops(build_model(experiment, data.schema)),
+        )
+
+    return run
 
 
 @pytest.fixture

@@ -47,51 +47,16 @@ def test_lightning_against_a_bare_loop(
 
 
 @pytest.mark.parametrize("config", STRUCTURES)
-def test_structure(
-    measure: Measure,
-    device: str,
-    precision: str,
-    config: str,
-    overrides: list[str],
-    load: Callable[[Experiment], TwoTowerData],
-    steps: Callable[..., int],
-    tmp_path: Path,
-) -> None:
-    """The published structures at their batch size, all of TowerZoo's bookkeeping included."""
-    override = f"trainer.precision={TRAINER_PRECISIONS[precision]}"
-    experiment, _ = read_experiment(config, [*overrides, override])
-    data = load(experiment)
-    count = steps(experiment, data)
-    measure.rate(
-        lambda: epoch_rate(experiment, data, steps=count, device=device, folder=tmp_path),
-        flops=training_flops(build_model(experiment, data.schema)),
-    )
+def test_structure(measure_training: Callable[..., None], device: str, precision: str, config: str) -> None:
+    """The published structures at their batch size."""
+    measure_training(config, precision=precision)
 
 
 @pytest.mark.parametrize("unique", [False, thorough(True)])
 @pytest.mark.parametrize("batch_size", [1_024, 8_192, thorough(32_768)])
 def test_training_step(
-    measure: Measure,
-    device: str,
-    precision: str,
-    execution: str,
-    batch_size: int,
-    unique: bool,
-    overrides: list[str],
-    load: Callable[[Experiment], TwoTowerData],
-    steps: Callable[..., int],
-    tmp_path: Path,
+    measure_training: Callable[..., None], device: str, precision: str, execution: str, batch_size: int, unique: bool
 ) -> None:
-    """Steps of an epoch of the dropout-first structure."""
-    settings = [
-        f"data.batch_size={batch_size}",
-        f"training.unique={str(unique).lower()}",
-        f"trainer.precision={TRAINER_PRECISIONS[precision]}",
-    ]
-    experiment, _ = read_experiment(CONFIG, [*overrides, *settings])
-    data = load(experiment)
-    count = steps(experiment, data)
-    measure.rate(
-        lambda: epoch_rate(experiment, data, steps=count, device=device, folder=tmp_path, execution=execution),
-        flops=training_flops(build_model(experiment, data.schema)),
-    )
+    """The dropout-first structure over batch sizes, with events and with distinct users and items encoded."""
+    settings = (f"data.batch_size={batch_size}", f"training.unique={str(unique).lower()}")
+    measure_training(CONFIG, *settings, precision=precision, execution=execution)

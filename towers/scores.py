@@ -39,23 +39,24 @@ class Biases(nn.Module):
 
     def user_factors(self, vectors: Tensor, rows: Tensor) -> Tensor:
         """Adds the factors of user rows (B,) to theirs (B, F)."""
-        one = vectors.new_ones((len(rows), 1))
-        factors = [vectors]
-        if self.user is not None or self.everyone is not None:
-            own = one * 0 if self.user is None else self.user(rows)
-            factors.append(own if self.everyone is None else own + self.everyone)
-        if self.item is not None:
-            factors.append(one)
-        return torch.cat(factors, dim=1) if len(factors) > 1 else vectors
+        own = self.everyone.expand(len(rows), 1) if self.everyone is not None else None
+        if self.user is not None:
+            own = self.user(rows) if own is None else self.user(rows) + own
+        return _joined(vectors, own, _ones(vectors) if self.item is not None else None)
 
     def item_factors(self, vectors: Tensor, rows: Tensor) -> Tensor:
         """Adds the factors of item rows (B,) to theirs (B, F)."""
-        factors = [vectors]
-        if self.user is not None or self.everyone is not None:
-            factors.append(vectors.new_ones((len(rows), 1)))
-        if self.item is not None:
-            factors.append(self.item(rows))
-        return torch.cat(factors, dim=1) if len(factors) > 1 else vectors
+        met = _ones(vectors) if self.user is not None or self.everyone is not None else None
+        return _joined(vectors, met, self.item(rows) if self.item is not None else None)
+
+
+def _joined(vectors: Tensor, *factors: Tensor | None) -> Tensor:
+    given = [factor for factor in factors if factor is not None]
+    return torch.cat([vectors, *given], dim=1) if given else vectors
+
+
+def _ones(vectors: Tensor) -> Tensor:
+    return vectors.new_ones((len(vectors), 1))
 
 
 @SCORES.register("cosine")

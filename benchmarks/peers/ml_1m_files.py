@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Final
 
 from towerzoo.datasets import StarSchema, Synthetic
+from towerzoo.datasets.movielens_release import ML_1M
 from towerzoo.datasets.synthetic import OCCUPATIONS
 from towerzoo.registry.errors import DataError
 
-FILES: Final = ("users.dat", "movies.dat", "ratings.dat")
 EVENTS: Final = 1_000_209
 """Ratings in MovieLens-1M."""
 
@@ -27,13 +27,13 @@ def find_or_generate(data: Path | None, scratch: Path, *, events: int = EVENTS) 
         DataError: The folder that was named lacks files.
     """
     folder = data or Path(os.environ.get("TOWERZOO_DATA") or scratch) / "ml-1m"
-    missing = [name for name in FILES if not (folder / name).is_file()]
+    missing = [name for name in ML_1M.files if not (folder / name).is_file()]
     if not missing:
         found = (folder / "ratings.dat").read_bytes().count(b"\n")
         return folder, "movielens-1m" if found == EVENTS else f"{found} events in the layout of movielens-1m"
     if data is not None:
         raise DataError(
-            f"--data must be a folder with {', '.join(FILES)}, got {str(data)!r} without {', '.join(missing)}. "
+            f"--data must be a folder with {', '.join(ML_1M.files)}, got {str(data)!r} without {', '.join(missing)}. "
             "Unpack ml-1m.zip there, or leave --data out to have data generated."
         )
     users, movies = min(6040, max(20, events // 10)), min(3706, max(40, events // 20))
@@ -73,8 +73,8 @@ def write_files(world: StarSchema, folder: Path) -> None:
             strict=True,
         )
     ]
-    for name, lines in zip(FILES, (users, movies, ratings), strict=True):
-        (folder / name).write_text("".join(lines), encoding="latin-1")
+    for name, lines in (("users", users), ("movies", movies), ("ratings", ratings)):
+        (folder / f"{name}.dat").write_text("".join(lines), encoding="latin-1")
 
 
 def _values(world: StarSchema, table: str, name: str) -> list[int | str | None]:

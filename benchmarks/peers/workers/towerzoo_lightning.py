@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback
 
+from towerzoo.benchmarks.training_epoch import Clock
 from towerzoo.towers.assembly import build_model, load_data, read_experiment
 from towerzoo.towers.callbacks import EpochCheckpoints, EpochSeeds, FiniteLoss, StopOnSignal
 from towerzoo.towers.process_settings import settle_process
@@ -22,22 +23,14 @@ from towerzoo.towers.trainer import make_trainer, quieten_lightning
 PACKAGES = ("towerzoo", "torch", "pytorch-lightning", "numpy", "pandas")
 
 
-class Clock(Callback):
-    """Times the epoch from its start to the end of its last metric, and counts its samples."""
+class Samples(Callback):
+    """Counts the samples of an epoch, which may end before the steps that it is given."""
 
-    samples = 0
-
-    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        """Starts."""
-        self.started = time.perf_counter()
+    count = 0
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Counts."""
-        self.samples += len(batch.label)
-
-    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
-        """Stops."""
-        self.seconds = time.perf_counter() - self.started
+        self.count += len(batch.label)
 
 
 class Until(Callback):
@@ -77,13 +70,13 @@ class Worker:
 
     def train(self) -> tuple[int, float]:
         """Trains some steps."""
-        clock = Clock()
+        clock, samples = Clock("cpu"), Samples()
         trainer = self._trainer(
-            [clock], self._run(), max_epochs=1, limit_train_batches=self.settings["steps"], limit_val_batches=0
+            [clock, samples], self._run(), max_epochs=1, limit_train_batches=self.settings["steps"], limit_val_batches=0
         )
         self.model = build_model(self.experiment, self.data.schema)
         trainer.fit(self.model, self.data)
-        return clock.samples, clock.seconds
+        return samples.count, clock.seconds
 
     def evaluate(self) -> tuple[int, float, float]:
         """Tests the last model."""

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from towerzoo.benchmarks.peers.ml_1m_files import FILES, find_or_generate
+from towerzoo.benchmarks.peers.ml_1m_files import find_or_generate
 from towerzoo.datasets import MovieLens1M
+from towerzoo.datasets.movielens_release import ML_1M
 from towerzoo.registry.errors import DataError
 
 
@@ -36,7 +37,7 @@ def test_the_folder_of_the_environment(ml_1m, tmp_path, monkeypatch):
 def test_else_data_is_generated(tmp_path, monkeypatch, value):
     monkeypatch.setenv("TOWERZOO_DATA", value)
     assert find_or_generate(None, tmp_path, events=1000) == (tmp_path, "synthetic, 1000 events")
-    assert all((tmp_path / name).is_file() for name in FILES)
+    assert all((tmp_path / name).is_file() for name in ML_1M.files)
 
 
 def test_a_folder_without_the_files(tmp_path):
