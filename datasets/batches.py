@@ -98,9 +98,12 @@ class BatchLoader:
             rows = rows.index_select(
                 0, torch.randperm(len(rows), generator=generator, dtype=rows.dtype).to(rows.device)
             )
-        start = 0
+        start, last = 0, len(rows)
         for end in self._ends():
-            yield Batch(*(column.index_select(0, rows[start:end]) for column in self.events))
+            batch = Batch(*(column.index_select(0, rows[start:end]) for column in self.events))
+            if end == last:
+                del rows  # who takes as many batches as there are leaves the iterator, and all it holds, as it is
+            yield batch
             start = end
 
     def _ends(self) -> list[int]:

@@ -14,6 +14,8 @@ METRIC_MODES = {"loss": "min", "auc": "max", "accuracy": "max"}
 
 EVENTS_AT_ONCE = 1 << 20
 """Events whose accuracy is counted at once; bounds what that takes beside the logits."""
+EVENTS_A_BLOCK = 1 << 24
+"""Events that are kept as one tensor."""
 
 
 class SplitMetrics(nn.Module):
@@ -36,21 +38,21 @@ class SplitMetrics(nn.Module):
         self.loss = MeanMetric(nan_strategy=float("nan"))
         self.accuracy = BinaryAccuracy(validate_args=False)
         self._losses: list[Tensor] = []
-        self._logits: list[Tensor] = []
-        self._positive: list[Tensor] = []
+        self._sizes: list[int] = []
+        self._logits, self._positive = _Column(), _Column()
 
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         """Adds a batch: its mean loss (), logits (B,) and labels (B,). Only kept for now, to cost a step no time."""
         self._losses.append(loss.detach())
+        self._sizes.append(len(labels))
         self._logits.append(logits.detach())
         self._positive.append(labels > 0.5)
 
     def compute(self) -> dict[str, Tensor]:
         """Returns every metric over all that was added since the last reset."""
-        sizes = torch.tensor([len(batch) for batch in self._logits])
-        self.loss.update(torch.stack(self._losses), weight=sizes.to(self._losses[0].device))
-        logits, positive = _joined(self._logits), _joined(self._positive)
-        self._losses.clear()
+        losses = torch.stack(self._losses)
+        self.loss.update(losses, weight=torch.tensor(self._sizes, device=losses.device))
+        logits, positive = self._logits.take(), self._positive.take()
         for some, truth in zip(torch.split(logits, EVENTS_AT_ONCE), torch.split(positive, EVENTS_AT_ONCE), strict=True):
             self.accuracy.update((some > 0).int(), truth.int())
         auc = torch.tensor(exact_auc(logits, positive), dtype=torch.float64)
@@ -58,14 +60,34 @@ class SplitMetrics(nn.Module):
 
     def reset(self) -> None:
         """Forgets all that was added."""
-        for batches in (self._losses, self._logits, self._positive):
-            batches.clear()
+        self._losses.clear()
+        self._sizes.clear()
+        self._logits, self._positive = _Column(), _Column()
         for metric in (self.loss, self.accuracy):
             metric.reset()
 
 
-def _joined(batches: list[Tensor]) -> Tensor:
-    """Returns the batches as one tensor, and frees them: a split may be most of what memory holds."""
-    joined = torch.cat(batches)
-    batches.clear()
-    return joined
+class _Column:
+    """Keeps batches of values, many as one tensor: an allocator holds on to what many small ones took."""
+
+    def __init__(self) -> None:
+        self._blocks: list[Tensor] = []
+        self._batches: list[Tensor] = []
+        self._waiting = 0
+
+    def append(self, batch: Tensor) -> None:
+        """Adds a batch (B,)."""
+        self._batches.append(batch)
+        self._waiting += len(batch)
+        if self._waiting >= EVENTS_A_BLOCK:
+            self._blocks.append(torch.cat(self._batches))
+            self._batches.clear()
+            self._waiting = 0
+
+    def take(self) -> Tensor:
+        """Returns all values (N,) and keeps none."""
+        whole = torch.cat([*self._blocks, *self._batches])
+        self._blocks.clear()
+        self._batches.clear()
+        self._waiting = 0
+        return whole
