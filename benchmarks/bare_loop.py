@@ -6,7 +6,7 @@ Nothing here goes through TowerZoo's parts, so that a faster part of TowerZoo ne
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -26,15 +26,25 @@ class BareDSSM(nn.Module):
 
     Args:
         cardinalities: Number of ids of each user feature, of `movie_id` and of `genres`.
+        dim: Length of every embedding.
+        widths: Output width of each layer of both towers.
+        dropout: Share of values set to 0 in training, in [0, 1).
     """
 
-    def __init__(self, cardinalities: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        cardinalities: Mapping[str, int],
+        *,
+        dim: int = DIM,
+        widths: Sequence[int] = WIDTHS,
+        dropout: float = DROPOUT,
+    ) -> None:
         super().__init__()
-        self.user_embeddings = nn.ModuleList([nn.Embedding(cardinalities[name], DIM) for name in USER_IDS])
-        self.item_embedding = nn.Embedding(cardinalities["movie_id"], DIM)
-        self.genre_embedding = nn.Embedding(cardinalities["genres"], DIM, padding_idx=0)
-        self.user_mlp = _mlp(len(USER_IDS) * DIM)
-        self.item_mlp = _mlp(2 * DIM)
+        self.user_embeddings = nn.ModuleList([nn.Embedding(cardinalities[name], dim) for name in USER_IDS])
+        self.item_embedding = nn.Embedding(cardinalities["movie_id"], dim)
+        self.genre_embedding = nn.Embedding(cardinalities["genres"], dim, padding_idx=0)
+        self.user_mlp = _mlp(len(USER_IDS) * dim, widths, dropout)
+        self.item_mlp = _mlp(2 * dim, widths, dropout)
 
     def forward(self, users: Tensor, movie: Tensor, genres: Tensor) -> Tensor:
         """Maps ids of user features (B, 4), of movies (B,) and of genres (B, 6) to logits (B,)."""
@@ -86,9 +96,9 @@ class BareLoop:
         return steps * self.batch_size / (time.perf_counter() - started)
 
 
-def _mlp(width: int) -> nn.Sequential:
+def _mlp(width: int, widths: Sequence[int], dropout: float) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for out_features in WIDTHS:
-        layers += [nn.Dropout(DROPOUT), nn.Linear(width, out_features), nn.BatchNorm1d(out_features), nn.Tanh()]
+    for out_features in widths:
+        layers += [nn.Dropout(dropout), nn.Linear(width, out_features), nn.BatchNorm1d(out_features), nn.Tanh()]
         width = out_features
     return nn.Sequential(*layers)

@@ -16,8 +16,18 @@ FILES = {
 }
 
 
+def read_tables(folder: Path) -> dict[str, pd.DataFrame]:
+    """Reads the three files with pandas' python engine, which alone takes `::`."""
+    return {
+        name: pd.read_csv(
+            folder / f"{name}.dat", sep="::", engine="python", header=None, names=names, encoding="latin-1"
+        )
+        for name, names in FILES.items()
+    }
+
+
 def load_with_pandas(folder: Path) -> dict[str, Tensor]:
-    """Reads the three files with pandas' python engine, which alone takes `::`, joins and encodes them.
+    """Reads, joins and encodes the three files with pandas.
 
     Each feature becomes codes from 1, a movie's genres six padded ones; encoding goes through pandas' factorize and not
     row by row, which is the quickest of the usual ways.
@@ -25,12 +35,7 @@ def load_with_pandas(folder: Path) -> dict[str, Tensor]:
     Returns:
         One tensor a feature, with a row a rating.
     """
-    tables = {
-        name: pd.read_csv(
-            folder / f"{name}.dat", sep="::", engine="python", header=None, names=names, encoding="latin-1"
-        )
-        for name, names in FILES.items()
-    }
+    tables = read_tables(folder)
     joined = tables["ratings"].merge(tables["users"], on="user_id").merge(tables["movies"], on="movie_id")
     columns = {}
     for name in ("user_id", "gender", "age", "occupation", "movie_id"):

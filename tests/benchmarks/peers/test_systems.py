@@ -24,7 +24,8 @@ def test_whose_python(monkeypatch):
 
 
 def test_peers_workers_do_not_import_towerzoo():
-    for name in (*BASELINES.values(), "serve.py"):
+    # The original runs in TowerZoo's own environment; the others could not.
+    for name in {*BASELINES.values(), "serve.py"} - {"original.py"}:
         assert "import towerzoo" not in (WORKERS / name).read_text()
         assert "from towerzoo" not in (WORKERS / name).read_text()
 

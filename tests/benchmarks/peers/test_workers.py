@@ -64,10 +64,10 @@ def test_a_config_with_an_error(desk):
 def test_the_original_has_the_structure_of_the_config(desk):
     made = desk(baseline_systems(["original"])[0], original.Worker)
     made.answer("train")
-    names = [type(module).__name__ for module in made.worker.user_tower.layers]
+    names = [type(module).__name__ for module in made.worker.model.user_mlp]
     assert names == ["Dropout", "Linear", "BatchNorm1d", "Tanh"] * 2
-    assert made.worker.user_tower.layers[1].in_features == 4 * 4
-    assert made.worker.item_tower.layers[1].in_features == 2 * 4
+    assert made.worker.model.user_mlp[1].in_features == 4 * 4
+    assert made.worker.model.item_mlp[1].in_features == 2 * 4
 
 
 def test_the_command(ml_1m, tmp_path, monkeypatch):
