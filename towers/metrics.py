@@ -15,7 +15,7 @@ METRIC_MODES = {"loss": "min", "auc": "max", "accuracy": "max"}
 EVENTS_AT_ONCE = 1 << 20
 """Events whose accuracy is counted at once; bounds what that takes beside the logits."""
 EVENTS_A_BLOCK = 1 << 24
-"""Events that are kept as one tensor."""
+"""Events that a tensor has room for; its memory is not touched before it is filled."""
 
 
 class SplitMetrics(nn.Module):
@@ -68,26 +68,24 @@ class SplitMetrics(nn.Module):
 
 
 class _Column:
-    """Keeps batches of values, many as one tensor: an allocator holds on to what many small ones took."""
+    """Keeps values in large blocks, where small tensors of each batch would pin the memory between them."""
 
     def __init__(self) -> None:
-        self._blocks: list[Tensor] = []
-        self._batches: list[Tensor] = []
-        self._waiting = 0
+        self._full: list[Tensor] = []
+        self._block = torch.empty(0)
+        self._filled = 0
 
     def append(self, batch: Tensor) -> None:
         """Adds a batch (B,)."""
-        self._batches.append(batch)
-        self._waiting += len(batch)
-        if self._waiting >= EVENTS_A_BLOCK:
-            self._blocks.append(torch.cat(self._batches))
-            self._batches.clear()
-            self._waiting = 0
+        if self._filled + len(batch) > len(self._block):
+            self._full.append(self._block[: self._filled])
+            self._block, self._filled = batch.new_empty(max(EVENTS_A_BLOCK, len(batch))), 0
+        self._block[self._filled : self._filled + len(batch)] = batch
+        self._filled += len(batch)
 
     def take(self) -> Tensor:
         """Returns all values (N,) and keeps none."""
-        whole = torch.cat([*self._blocks, *self._batches])
-        self._blocks.clear()
-        self._batches.clear()
-        self._waiting = 0
-        return whole
+        blocks = [block for block in (*self._full, self._block[: self._filled]) if len(block)]
+        self._full.clear()
+        self._block, self._filled = torch.empty(0), 0
+        return torch.cat(blocks) if blocks else self._block
