@@ -17,11 +17,15 @@ class Batch(NamedTuple):
         user: int32 rows of the users table (B,).
         item: int32 rows of the items table (B,).
         label: float32 in [0, 1] (B,).
+        weight: float32 importance of each event for the loss (B,); None where all count the same.
+        event: int32 rows of the interactions that these are (B,), by which a history leaves the event itself out.
     """
 
     user: Tensor
     item: Tensor
     label: Tensor
+    weight: Tensor | None = None
+    event: Tensor | None = None
 
 
 def epoch_seed(seed: int, epoch: int, stream: int = 0) -> int:
@@ -46,7 +50,7 @@ class BatchLoader:
     batches as one that was never stopped. Only row numbers are permuted; there is no Python code a row.
 
     Args:
-        events: All events of the dataset.
+        events: All events of the dataset, in the order of its interactions.
         rows: int32 numbers of the events to yield (N,). Events are not copied: each batch is gathered from them all.
         batch_size: Events a batch. The last batch holds the rest; when shuffling, a rest of one event joins the batch
             before it, since batch normalisation cannot train on a single row.
@@ -70,7 +74,8 @@ class BatchLoader:
         seed: int | None = None,
         device: torch.device | None = None,
     ) -> None:
-        self.events = Batch(*(column.to(device) for column in events))
+        user, item, label = (column.to(device) for column in events[:3])
+        self.events = Batch(user, item, label, None if events.weight is None else events.weight.to(device))
         self.rows = rows.to(device)
         self.batch_size = batch_size
         self.seed = seed
@@ -100,7 +105,7 @@ class BatchLoader:
             )
         start, last = 0, len(rows)
         for end in self._ends():
-            batch = Batch(*(column.index_select(0, rows[start:end]) for column in self.events))
+            batch = _take(self.events, rows[start:end].clone())  # a view of the order would keep all of it
             if end == last:
                 del rows  # who takes as many batches as there are leaves the iterator, and all it holds, as it is
             yield batch
@@ -112,3 +117,9 @@ class BatchLoader:
         if self.seed is not None and len(ends) > 1 and self.batch_size > 1 and n - ends[-2] == 1:
             del ends[-2]
         return ends
+
+
+def _take(events: Batch, rows: Tensor) -> Batch:
+    user, item, label = (column.index_select(0, rows) for column in events[:3])
+    weight = None if events.weight is None else events.weight.index_select(0, rows)
+    return Batch(user, item, label, weight, event=rows)

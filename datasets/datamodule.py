@@ -96,7 +96,8 @@ class TwoTowerData(LightningDataModule):
         return self._loader(self.split.test, EVALUATION_BATCH_SIZE)
 
     def _loader(self, rows: Tensor, batch_size: int, seed: int | None = None) -> BatchLoader:
-        events = Batch(self.schema.interactions.user, self.schema.interactions.item, self.labels)
+        interactions = self.schema.interactions
+        events = Batch(interactions.user, interactions.item, self.labels, interactions.weight)
         device = None if self.trainer is None else self.trainer.strategy.root_device
         return BatchLoader(events, rows, batch_size=batch_size, seed=seed, device=device)
 

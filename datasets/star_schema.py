@@ -74,12 +74,14 @@ class Interactions:
         measures: What was observed with each event, float32 (N,): `rating`; in generated data also `probability`,
             the true chance of a positive label.
         timestamp: int64 seconds since 1970 (N,), where known.
+        weight: float32 importance of each event for the loss, > 0 (N,), where known.
     """
 
     user: Tensor
     item: Tensor
     measures: Mapping[str, Tensor]
     timestamp: Tensor | None = None
+    weight: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.user)

@@ -18,7 +18,7 @@ from towerzoo.towers.assembly import build_model, load_data
 def events(n: int) -> Batch:
     """Events that say in every column which they are."""
     rows = torch.arange(n, dtype=torch.int32)
-    return Batch(rows, rows + 1_000_000, (rows % 2).float())
+    return Batch(rows, rows + 1_000_000, (rows % 2).float(), weight=rows.float() / 4)
 
 
 def loader(n: int, batch_size: int, seed: int | None = 0, *, epoch: int = 0) -> BatchLoader:
@@ -45,6 +45,8 @@ def test_an_epoch_holds_every_row_once_in_as_many_batches_as_promised(n, batch_s
     for batch in batches:
         assert torch.equal(batch.item, batch.user + 1_000_000), "columns must stay together"
         assert torch.equal(batch.label, (batch.user % 2).float())
+        assert torch.equal(batch.weight, batch.user.float() / 4)
+        assert torch.equal(batch.event, batch.user), "the loader must say which events these are"
 
 
 @settings(deadline=None)
@@ -111,8 +113,20 @@ def test_seeds_of_epochs_do_not_overlap():
 def test_types_are_those_of_the_events(seed):
     for batch in loader(5, 2, seed):
         assert isinstance(batch, Batch)
-        assert [column.dtype for column in batch] == [torch.int32, torch.int32, torch.float32]
+        expected = {"user": torch.int32, "item": torch.int32, "label": torch.float32, "weight": torch.float32}
+        assert {name: column.dtype for name, column in batch._asdict().items() if name != "event"} == expected
         assert {column.dim() for column in batch} == {1}
+
+
+def test_a_batch_of_unweighted_events_has_no_weights():
+    rows = torch.arange(3)
+    (batch,) = BatchLoader(Batch(rows, rows, rows.float()), rows, batch_size=3)
+    assert batch.weight is None
+
+
+def test_a_batch_does_not_hold_the_order_of_its_epoch():
+    (batch, *_) = loader(1000, 2)
+    assert batch.event.untyped_storage().nbytes() == 2 * batch.event.element_size()
 
 
 class Recorder(Callback):
@@ -145,8 +159,8 @@ def test_lightning_tells_the_loader_its_epoch(make_experiment, make_trainer):
 def test_batches_are_made_on_the_given_device():
     events = Batch(torch.arange(6), torch.arange(6), torch.ones(6))
     loader = BatchLoader(events, torch.arange(6).int(), batch_size=4, seed=1, device=torch.device("meta"))
-    assert {column.device.type for column in loader.events} == {"meta"}
-    assert {column.device.type for batch in loader for column in batch} == {"meta"}
+    assert {column.device.type for column in loader.events[:3]} == {"meta"}
+    assert {column.device.type for batch in loader for column in batch if column is not None} == {"meta"}
 
 
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
