@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
@@ -52,11 +54,17 @@ class SplitMetrics(nn.Module):
         """Returns every metric over all that was added since the last reset."""
         losses = torch.stack(self._losses)
         self.loss.update(losses, weight=torch.tensor(self._sizes, device=losses.device))
-        logits, positive = self._logits.take(), self._positive.take()
-        for some, truth in zip(torch.split(logits, EVENTS_AT_ONCE), torch.split(positive, EVENTS_AT_ONCE), strict=True):
-            self.accuracy.update((some > 0).int(), truth.int())
-        auc = torch.tensor(exact_auc(logits, positive), dtype=torch.float64)
+        auc = torch.tensor(exact_auc(self._blocks()), dtype=torch.float64)
         return {"loss": self.loss.compute(), "auc": auc, "accuracy": self.accuracy.compute()}
+
+    def _blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Counts the accuracy of each block of logits and labels, yields it, and keeps it no longer."""
+        for logits, positive in zip(self._logits.drain(), self._positive.drain(), strict=True):
+            for some, truth in zip(
+                torch.split(logits, EVENTS_AT_ONCE), torch.split(positive, EVENTS_AT_ONCE), strict=True
+            ):
+                self.accuracy.update((some > 0).int(), truth.int())
+            yield logits, positive
 
     def reset(self) -> None:
         """Forgets all that was added."""
@@ -83,9 +91,9 @@ class _Column:
         self._block[self._filled : self._filled + len(batch)] = batch
         self._filled += len(batch)
 
-    def take(self) -> Tensor:
-        """Returns all values (N,) and keeps none."""
+    def drain(self) -> Iterator[Tensor]:
+        """Yields all values in blocks, in their order, and keeps none of them."""
         blocks = [block for block in (*self._full, self._block[: self._filled]) if len(block)]
-        self._full.clear()
-        self._block, self._filled = torch.empty(0), 0
-        return torch.cat(blocks) if blocks else self._block
+        self._full, self._block, self._filled = [], torch.empty(0), 0
+        while blocks:
+            yield blocks.pop(0)

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Iterable
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc
 
 from towerzoo.towers import auc as auc_module
+from towerzoo.towers import metrics as metrics_module
 from towerzoo.towers.metrics import METRIC_MODES, SplitMetrics
 
 
@@ -49,14 +53,53 @@ def test_auc_equals_that_of_torchmetrics(dtype):
     generator = torch.Generator().manual_seed(4)
     chances = torch.rand(5_000, generator=generator).to(dtype)
     labels = torch.rand(5_000, generator=generator) < chances.double()
-    found = auc_module.exact_auc(chances.clone(), labels)
+    found = auc_module.exact_auc([(chances.clone(), labels)])
     assert found == pytest.approx(binary_auroc(chances.double(), labels.int()).item(), abs=1e-6)
 
 
 def test_auc_leaves_its_input_as_it_was():
     logits = torch.tensor([3.0, 1.0, 2.0, 0.0])
-    auc_module.exact_auc(logits, torch.tensor([True, False, True, True]))
+    auc_module.exact_auc([(logits, torch.tensor([True, False, True, True]))])
     assert logits.tolist() == [3.0, 1.0, 2.0, 0.0]
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(-5, 5), st.booleans()), min_size=1, max_size=60), st.integers(1, 60))
+def test_auc_does_not_depend_on_the_blocks(events, length):
+    logits, positive = (
+        torch.tensor([logit for logit, _ in events]).float(),
+        torch.tensor([label for _, label in events]),
+    )
+    blocks = zip(logits.split(length), positive.split(length), strict=True)
+    whole = auc_module.exact_auc([(logits, positive)])
+    assert auc_module.exact_auc(blocks) == pytest.approx(whole, nan_ok=True)
+
+
+def test_auc_holds_one_block_at_a_time():
+    alive: list[weakref.ref[Tensor]] = []
+
+    def blocks():
+        for _ in range(3):
+            assert not any(block() is not None for block in alive), "an earlier block must be let go"
+            logits = torch.randn(10)
+            alive.append(weakref.ref(logits))
+            yield logits, torch.arange(10) < 5
+            del logits
+
+    auc_module.exact_auc(blocks())
+    assert len(alive) == 3
+
+
+def test_figures_are_the_same_in_one_block_and_in_many(monkeypatch):
+    logits, labels = torch.randn(1_000), (torch.arange(1_000) % 3 == 0).float()
+    batches = list(zip([0.5] * 100, logits.split(10), labels.split(10), strict=True))
+    whole = measured(batches)
+    monkeypatch.setattr(metrics_module, "EVENTS_A_BLOCK", 64)
+    assert measured(batches) == pytest.approx(whole, abs=1e-9)
+    batches[3][1][0] = math.nan
+    found = measured(batches)
+    assert math.isnan(found["auc"])
+    assert found["accuracy"] == pytest.approx(whole["accuracy"], abs=1.5e-3), "the other events still count"
 
 
 @pytest.mark.parametrize(
@@ -65,7 +108,7 @@ def test_auc_leaves_its_input_as_it_was():
     ids=str,
 )
 def test_auc_of_one_class_or_of_nan_is_nan(logits, positive):
-    assert math.isnan(auc_module.exact_auc(torch.tensor(logits), torch.tensor(positive, dtype=torch.bool)))
+    assert math.isnan(auc_module.exact_auc([(torch.tensor(logits), torch.tensor(positive, dtype=torch.bool))]))
 
 
 @pytest.mark.cuda
@@ -73,7 +116,7 @@ def test_auc_of_one_class_or_of_nan_is_nan(logits, positive):
 def test_auc_on_a_gpu_equals_that_on_the_cpu():
     logits = torch.randn(10_000).mul(5).round()
     positive = torch.rand(10_000) < logits.sigmoid()
-    assert auc_module.exact_auc(logits.cuda(), positive.cuda()) == auc_module.exact_auc(logits, positive)
+    assert auc_module.exact_auc([(logits.cuda(), positive.cuda())]) == auc_module.exact_auc([(logits, positive)])
 
 
 @pytest.mark.parametrize(
