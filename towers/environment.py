@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from towerzoo.towers.processor import processor_field
+
 PACKAGES = ("towerzoo", "torch", "pytorch-lightning", "torchmetrics", "numpy", "pandas")
 
 
@@ -29,11 +31,7 @@ def device_name(device: torch.device) -> str:
     """Returns the device as people know it, such as `cpu (AMD EPYC)`."""
     if device.type == "cuda":
         return f"cuda ({torch.cuda.get_device_name(device)})"
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        model = platform.processor() or platform.machine()
+    model = processor_field("model name") or platform.processor() or platform.machine()
     return f"{device.type} ({model})"
 
 

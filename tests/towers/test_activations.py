@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from towerzoo.registry import ACTIVATIONS
+from towerzoo.towers import activations
 
 FORMULAS = {
     "relu": lambda x: max(x, 0.0),
@@ -31,6 +32,12 @@ def test_leaky_relu_takes_its_slope():
     assert leaky(torch.tensor([-2.0, 2.0])).tolist() == pytest.approx([-0.6, 2.0])
 
 
+@pytest.fixture(params=[True, False], ids=["by sigmoid", "by torch"])
+def _either_way(request, monkeypatch):
+    monkeypatch.setattr(activations, "TANH_BY_SIGMOID", request.param)
+
+
+@pytest.mark.usefixtures("_either_way")
 def test_the_fast_tanh_equals_torchs():
     x = torch.cat([torch.linspace(-20, 20, 200_001), torch.logspace(-30, 1, 1_000), torch.tensor([0.0, -0.0])])
     fast, plain = x.clone().requires_grad_(), x.clone().requires_grad_()
@@ -41,6 +48,7 @@ def test_the_fast_tanh_equals_torchs():
     torch.testing.assert_close(fast.grad, plain.grad, rtol=0, atol=5e-7)
 
 
+@pytest.mark.usefixtures("_either_way")
 def test_the_fast_tanh_is_correctly_rounded_in_bfloat16():
     x = torch.linspace(-4, 4, 10_001).bfloat16()
     ours = ACTIVATIONS.build("tanh")(x)
@@ -48,6 +56,7 @@ def test_the_fast_tanh_is_correctly_rounded_in_bfloat16():
     torch.testing.assert_close(ours, x.double().tanh().bfloat16(), rtol=2**-7, atol=1e-6)
 
 
+@pytest.mark.usefixtures("_either_way")
 def test_infinities_and_nan_pass_through_tanh():
     values = ACTIVATIONS.build("tanh")(torch.tensor([float("inf"), float("-inf"), float("nan")]))
     assert values[:2].tolist() == [1.0, -1.0]
