@@ -12,7 +12,9 @@ from towerzoo.benchmarks.thorough import thorough
 from towerzoo.datasets import TwoTowerData
 from towerzoo.registry.experiment import Experiment
 from towerzoo.towers.assembly import build_model, read_experiment
-from towerzoo.towers.retrieval import SeenItems, best_items, recommend
+from towerzoo.towers.best_items import best_items
+from towerzoo.towers.retrieval import recommend
+from towerzoo.towers.seen_items import SeenItems
 
 USERS_AT_ONCE, K = 512, 100
 

@@ -9,6 +9,7 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
 from towerzoo.datasets.batches import Batch, BatchLoader
+from towerzoo.datasets.history import History
 from towerzoo.datasets.labels import binary_labels, require_two_classes
 from towerzoo.datasets.splits import Split
 from towerzoo.datasets.star_schema import Dataset, StarSchema, Table
@@ -27,15 +28,32 @@ class TwoTowerData(LightningDataModule):
         split: Which interactions train, validate and test.
         batch_size: Events a training batch.
         seed: Seed of the training order.
+        positives_only: Whether only positive events train, as losses with negatives want.
     """
 
-    def __init__(self, schema: StarSchema, labels: Tensor, split: Split, *, batch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        schema: StarSchema,
+        labels: Tensor,
+        split: Split,
+        *,
+        batch_size: int,
+        seed: int,
+        positives_only: bool = False,
+    ) -> None:
         super().__init__()
         self.schema = schema
         self.labels = labels
         self.split = split
         self.batch_size = batch_size
         self.seed = seed
+        self.positives_only = positives_only
+
+    @property
+    def train_rows(self) -> Tensor:
+        """The events that a training epoch yields, int32 and ascending."""
+        rows = self.split.train
+        return rows[self.labels.index_select(0, rows) > 0.5] if self.positives_only else rows
 
     @classmethod
     def load(
@@ -48,6 +66,8 @@ class TwoTowerData(LightningDataModule):
         batch_size: int,
         fit_on: str,
         seed: int,
+        history: bool = False,
+        positives_only: bool = False,
     ) -> TwoTowerData:
         """Builds a registered dataset, loads, labels and splits it.
 
@@ -60,6 +80,8 @@ class TwoTowerData(LightningDataModule):
             fit_on: `catalogue`, or `train` to give users, items and feature values without a training event the
                 unknown row.
             seed: Seed of the training order.
+            history: Whether users have their training events as a feature.
+            positives_only: Whether only positive events train, as losses with negatives want.
 
         Raises:
             DataError: The data is missing or malformed, lacks the column, or a part of the split is empty or one-class.
@@ -69,23 +91,37 @@ class TwoTowerData(LightningDataModule):
         labels = binary_labels(schema.interactions, column, positive_from)
         # What has served its purpose goes before the split is drawn; of many millions of events it is half the memory.
         timestamp = schema.interactions.timestamp
+        measure = schema.interactions.measures[column] if history else None
         measures = {name: values for name, values in schema.interactions.measures.items() if name != column}
         events = replace(schema.interactions, measures=measures, timestamp=None)
         schema = replace(schema, interactions=events)
         parts: Split = SPLITS.build(split, user=events.user, timestamp=timestamp)
+        if measure is not None:
+            observed = {"label": labels, "measure": measure}
+            gathered = History.gather(
+                events.user,
+                events.item,
+                observed,
+                timestamp,
+                parts,
+                n_owners=len(schema.users),
+                n_partners=len(schema.items),
+            )
+            schema = replace(schema, users=replace(schema.users, history=gathered))
         del timestamp
-        require_two_classes(labels, parts)
+        if not positives_only:
+            require_two_classes(labels, parts)
         if fit_on == "train":
             schema = replace(
                 schema,
                 users=_forget_unseen(schema.users, events.user[parts.train]),
                 items=_forget_unseen(schema.items, events.item[parts.train]),
             )
-        return cls(schema, labels, parts, batch_size=batch_size, seed=seed)
+        return cls(schema, labels, parts, batch_size=batch_size, seed=seed, positives_only=positives_only)
 
     def train_dataloader(self) -> BatchLoader:
         """Returns the training batches, in an order drawn anew each epoch."""
-        return self._loader(self.split.train, self.batch_size, self.seed)
+        return self._loader(self.train_rows, self.batch_size, self.seed)
 
     def val_dataloader(self) -> BatchLoader:
         """Returns the validation pairs in file order."""

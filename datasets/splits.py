@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Annotated
 
@@ -37,11 +37,14 @@ class Split:
         train: Events to train on.
         valid: Events that choose the best epoch.
         test: Events for the final figures.
+        in_time: Whether each user's validation events come after her training events and before her test events, so
+            that a history may hold them when she is tested.
     """
 
     train: Tensor
     valid: Tensor
     test: Tensor
+    in_time: bool = False
 
     def __post_init__(self) -> None:
         for name in ("train", "valid", "test"):
@@ -96,7 +99,7 @@ def temporal_split(
         tensor([1, 2, 3], dtype=torch.int32)
     """
     order = np.argsort(_times(timestamp, "temporal"), kind="stable")
-    return _cut(order.astype(np.int32), fractions)
+    return replace(_cut(order.astype(np.int32), fractions), in_time=True)
 
 
 @SPLITS.register("leave-last-out")
@@ -125,7 +128,7 @@ def leave_last_out_split(user: Tensor, timestamp: Tensor | None) -> Split:
     role[order[ends - 1]] = 2
     role[order[ends - 2]] = 1
     train, valid, test = (torch.from_numpy(np.flatnonzero(role == part).astype(np.int32)) for part in range(3))
-    return Split(train, valid, test)
+    return Split(train, valid, test, in_time=True)
 
 
 def _times(timestamp: Tensor | None, split: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
@@ -140,7 +143,7 @@ def _cut(order: Order, fractions: list[float]) -> Split:
     parts = (order[:train], order[train : train + valid], order[train + valid :])
     for part in parts:
         part.sort()
-    return Split(*map(torch.from_numpy, parts))
+    return Split(torch.from_numpy(parts[0]), torch.from_numpy(parts[1]), torch.from_numpy(parts[2]))
 
 
 def _share(n: int, fraction: float) -> int:

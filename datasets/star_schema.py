@@ -11,6 +11,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from towerzoo.datasets.history import History
 from towerzoo.datasets.vocabulary import Vocabulary
 
 
@@ -47,11 +48,13 @@ class Table:
         key: Name of the column of raw ids; its value in row r is r.
         columns: Every feature by name, the key among them.
         texts: What people read but no tower does, such as titles: one string a row, "" in row 0.
+        history: The training events of each row, where a tower asks for them.
     """
 
     key: str
     columns: Mapping[str, Column]
     texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    history: History | None = None
 
     @property
     def ids(self) -> Vocabulary:

@@ -42,7 +42,8 @@ SCORES: Final = Registry(
 )
 LOSSES: Final = Registry(
     "loss",
-    "called without context, and returns an nn.Module that maps logits (B,) and labels (B,) to a mean loss ()",
+    "called without context, and returns an nn.Module. One of pairs maps logits (B,), labels (B,) and, where the data "
+    "has them, weights (B,) to a mean loss (); one of candidates is a towers.candidate_losses.CandidateLoss",
 )
 OPTIMIZERS: Final = Registry(
     "optimizer",
@@ -51,8 +52,8 @@ OPTIMIZERS: Final = Registry(
 )
 SAMPLERS: Final = Registry(
     "sampler",
-    "called with item_counts (n_items,), the training events of each item, and returns a callable that draws item rows "
-    "and gives their exact probabilities",
+    "called with item_counts (n_items,), the training events of each item, and returns an object with draw() and "
+    "expected(), see towers.candidates.Sampler",
     context=("item_counts",),
 )
 SPLITS: Final = Registry(

@@ -63,6 +63,7 @@ class Tower(Section):
         features: The encoder of each feature, by the feature's name; their outputs are concatenated in this order.
         block: The block that is repeated; none leaves the concatenated features as the tower's output.
         widths: Output width of each block.
+        combine: `concat`, or `sum`, for which all outputs must be of one length.
         init: How weight matrices are initialised: the blocks', and those of encoders without an `init` of their own.
     """
 
@@ -70,17 +71,19 @@ class Tower(Section):
     block: Annotated[Spec, BLOCKS] | None = None
     widths: list[Count] = Field(default_factory=list)
     init: Annotated[Spec, INITIALIZERS] = "torch-default"
+    combine: Literal["concat", "sum"] = "concat"
 
 
 class EarlyStopping(Section):
     """When to stop before max_epochs.
 
     Attributes:
-        monitor: The validation metric to watch; the best weights are those of its best epoch.
+        monitor: The validation figure to watch, such as `valid/auc` or `valid/ndcg@10`; the best weights are those of
+            its best epoch. None takes the loss of pairs or, where only rankings are measured, the shortest list's NDCG.
         patience: Epochs without a better value after which training stops.
     """
 
-    monitor: Literal["valid/loss", "valid/auc", "valid/accuracy"] = "valid/loss"
+    monitor: str | None = None
     patience: WholeNumber = 3
 
 
@@ -93,11 +96,36 @@ class Training(Section):
         unique: Whether each distinct user and item of a batch is encoded once in training, too: several times faster
             where a batch has many more events than users and items. Dropout masks are then a user's and an item's, not
             an event's, and batch normalisation weighs each user and item once.
+        schedule: How the optimizer's step size goes over all epochs: `constant`; `one-cycle`, up to its value over the
+            first 30 % of the steps and down to almost nothing (Smith and Topin, 2019); `cosine`, down from the start.
     """
 
     max_epochs: Count = 20
     early_stopping: EarlyStopping | None = None
     unique: bool = False
+    schedule: Literal["constant", "one-cycle", "cosine"] = "constant"
+
+
+class RankingMeasures(Section):
+    """Figures of each user's list out of the whole catalogue, seen items removed.
+
+    Attributes:
+        at: The lengths of the lists.
+    """
+
+    at: Annotated[list[Count], Field(min_length=1)] = [10]
+
+
+class Evaluation(Section):
+    """What is measured in validation and test.
+
+    Attributes:
+        pairs: Whether labelled pairs are scored (loss, AUC, accuracy); none does so where the loss is one of pairs.
+        ranking: How lists are measured; none does so, at the default lengths, only where the loss is one of candidates.
+    """
+
+    pairs: bool | None = None
+    ranking: RankingMeasures | None = None
 
 
 class Experiment(Section):
@@ -113,6 +141,7 @@ class Experiment(Section):
         loss: What is minimised.
         optimizer: How it is minimised.
         training: How long.
+        evaluation: What is measured.
         trainer: Keyword arguments of pytorch_lightning.Trainer, passed on as they stand.
     """
 
@@ -125,4 +154,5 @@ class Experiment(Section):
     loss: Annotated[Spec, LOSSES]
     optimizer: Annotated[Spec, OPTIMIZERS]
     training: Training = Training()
+    evaluation: Evaluation = Evaluation()
     trainer: dict[str, Any] = Field(default_factory=dict)

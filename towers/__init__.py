@@ -3,7 +3,19 @@
 Importing this package registers TowerZoo's own parts.
 """
 
-from towerzoo.towers import activations, blocks, encoders, initializers, losses, optimizers, poolings, scores
+from towerzoo.towers import (
+    activations,
+    blocks,
+    candidate_losses,
+    encoders,
+    history_encoder,
+    initializers,
+    losses,
+    optimizers,
+    poolings,
+    samplers,
+    scores,
+)
 from towerzoo.towers.dssm import DSSM
 from towerzoo.towers.tower import Tower
 
@@ -12,10 +24,13 @@ __all__ = [
     "Tower",
     "activations",
     "blocks",
+    "candidate_losses",
     "encoders",
+    "history_encoder",
     "initializers",
     "losses",
     "optimizers",
     "poolings",
+    "samplers",
     "scores",
 ]

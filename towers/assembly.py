@@ -20,7 +20,11 @@ from towerzoo.registry.config import load_config
 from towerzoo.registry.errors import ConfigError, Problem, name_hint, nearest
 from towerzoo.registry.experiment import Data, Experiment
 from towerzoo.registry.yaml_file import Document
+from towerzoo.towers.candidate_losses import CandidateLoss
 from towerzoo.towers.dssm import DSSM
+from towerzoo.towers.history_encoder import takes_history
+from towerzoo.towers.measures import Measures
+from towerzoo.towers.schedules import SCHEDULES
 from towerzoo.towers.tower import Tower
 
 TRAINER_KEYS_SET_ELSEWHERE = {
@@ -60,7 +64,10 @@ def read_experiment(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Ex
         ConfigError: With every problem of the config.
     """
     document = load_config(path, overrides)
-    return check_experiment(document, [*_column_problems(document), *_trainer_problems(document)]), document
+    experiment = check_experiment(document, [*_column_problems(document), *_trainer_problems(document)])
+    if problems := _measure_problems(document, experiment):
+        raise ConfigError(problems)
+    return experiment, document
 
 
 def load_data(experiment: Experiment) -> TwoTowerData:
@@ -74,6 +81,8 @@ def load_data(experiment: Experiment) -> TwoTowerData:
         batch_size=data.batch_size,
         fit_on=data.fit_on,
         seed=experiment.seed,
+        history=any(map(takes_history, experiment.user_tower.features.values())),
+        positives_only=isinstance(LOSSES.build(experiment.loss), CandidateLoss),
     )
 
 
@@ -86,7 +95,7 @@ def build_model(experiment: Experiment, schema: StarSchema) -> DSSM:
     """
     torch.manual_seed(experiment.seed)
     user_tower, item_tower = (
-        Tower(table, part.features, block=part.block, widths=part.widths, init=part.init)
+        Tower(table, part.features, block=part.block, widths=part.widths, init=part.init, combine=part.combine)
         for table, part in ((schema.users, experiment.user_tower), (schema.items, experiment.item_tower))
     )
     model = DSSM(
@@ -96,6 +105,8 @@ def build_model(experiment: Experiment, schema: StarSchema) -> DSSM:
         loss=LOSSES.build(experiment.loss),
         optimizer=functools.partial(_build_optimizer, experiment.optimizer),
         unique=experiment.training.unique,
+        schedule=SCHEDULES[experiment.training.schedule],
+        measures=Measures.of(experiment),
     )
     if experiment.data.batch_size == 1 and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
         raise ConfigError(
@@ -120,8 +131,8 @@ def _column_problems(document: Document) -> list[Problem]:
     for tower, names in (("user_tower", columns.users), ("item_tower", columns.items)):
         section = document.value.get(tower)
         features = section.get("features") if isinstance(section, Mapping) else None
-        for feature in features if isinstance(features, Mapping) else ():
-            if feature not in names:
+        for feature, encoder in features.items() if isinstance(features, Mapping) else ():
+            if feature not in names and not (tower == "user_tower" and takes_history(encoder)):
                 where = document.where((tower, "features", feature))
                 expected = f"a feature of the {data['name']} dataset's {tower.split('_')[0]}s"
                 problems.append(Problem(where, expected, feature, name_hint(feature, names, "Features")))
@@ -133,6 +144,25 @@ def _column_problems(document: Document) -> list[Problem]:
             Problem(where, "a measure of the dataset", column, name_hint(column, columns.measures, "Measures"))
         )
     return problems
+
+
+def _measure_problems(document: Document, experiment: Experiment) -> list[Problem]:
+    """Returns what a checked experiment asks to measure and cannot, or to watch and does not measure."""
+    measures = Measures.of(experiment)
+    if measures.pairs and isinstance(LOSSES.build(experiment.loss), CandidateLoss):
+        where = document.where(("evaluation", "pairs"))
+        expected = "false where the loss compares positive events with candidates"
+        return [Problem(where, expected, True, "Its logits are no probabilities; rankings are measured instead.")]
+    if not measures.names:
+        where = document.where(("evaluation", "pairs"))
+        return [Problem(where, "true where no ranking is measured", False, "Add evaluation.ranking: {at: [10]}.")]
+    stopping = experiment.training.early_stopping
+    watched = stopping.monitor if stopping else None
+    names = [f"valid/{name}" for name in measures.names]
+    if watched is not None and watched not in names:
+        where = document.where(("training", "early_stopping", "monitor"))
+        return [Problem(where, "a figure of validation", watched, name_hint(watched, names, "Measured"))]
+    return []
 
 
 def _column_names(data: Mapping[str, Any]) -> ColumnNames | None:

@@ -7,7 +7,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from towerzoo.datasets import TwoTowerData
+from towerzoo.towers.measures import Measures
 from towerzoo.towers.metrics import SplitMetrics
+from towerzoo.towers.ranking import RankingTask, rank
+
+BEST_REACHABLE = "best reachable"
+"""The name of the true probabilities, which are no baseline but what no model can beat."""
 
 PRIOR_EVENTS = 5.0
 """Events of the overall positive share that each item starts with, so that rare items are not sure of themselves."""
@@ -19,32 +24,39 @@ BIAS_ROUNDS = 10
 """Rounds of Newton steps over all user and all item biases; on MovieLens-1M the AUC stands still from the fifth on."""
 
 
-def baselines(data: TwoTowerData) -> dict[str, dict[str, float]]:
-    """Returns the test loss, AUC and accuracy of predictions that need no towers.
+def baselines(data: TwoTowerData, measures: Measures) -> dict[str, dict[str, float]]:
+    """Returns the test figures of predictions that need no towers.
 
-    `constant` predicts the training split's share of positives for every pair, `item mean` each item's share, smoothed,
-    and `user + item bias` the logistic function of two fitted numbers, one of the user and one of the item. Generated
-    data adds `best reachable`: the true probabilities that the labels were drawn from.
+    Of pairs, `constant` predicts the training split's share of positives, `item mean` each item's share, smoothed, and
+    `user + item bias` the logistic function of two fitted numbers, one of the user and one of the item. Generated data
+    adds `best reachable`: the true probabilities that the labels were drawn from. Of rankings, `popularity` ranks items
+    by their training events and `item mean` by their smoothed share of positives, the same for everyone.
     """
     events, split = data.schema.interactions, data.split
-    train, test = split.train, split.test
-    labels = data.labels[train].double()
-    user, item = events.user[train].long(), events.item[train].long()
+    labels = data.labels[split.train].double()
+    user, item = events.user[split.train].long(), events.item[split.train].long()
     n_users, n_items = len(data.schema.users), len(data.schema.items)
     overall = labels.mean()
-    item_means = (_sums(labels, item, n_items) + PRIOR_EVENTS * overall) / (
-        _sums(torch.ones_like(labels), item, n_items) + PRIOR_EVENTS
-    )
-    user_biases, item_biases = fit_biases(user, item, labels, n_users, n_items)
-    test_user, test_item = events.user[test].long(), events.item[test].long()
-    logits = {
-        "constant": torch.logit(overall).expand(len(test)),
-        "item mean": torch.logit(item_means)[test_item],
-        "user + item bias": torch.logit(overall) + user_biases[test_user] + item_biases[test_item],
-    }
-    if "probability" in events.measures:
-        logits["best reachable"] = torch.logit(events.measures["probability"][test].double(), eps=1e-9)
-    return {name: _score(values, data.labels[test]) for name, values in logits.items()}
+    counts = _sums(torch.ones_like(labels), item, n_items)
+    item_means = (_sums(labels, item, n_items) + PRIOR_EVENTS * overall) / (counts + PRIOR_EVENTS)
+    figures: dict[str, dict[str, float]] = {}
+    if measures.pairs:
+        user_biases, item_biases = fit_biases(user, item, labels, n_users, n_items)
+        test_user, test_item = (rows[split.test].long() for rows in (events.user, events.item))
+        logits = {
+            "constant": torch.logit(overall).expand(len(test_user)),
+            "item mean": torch.logit(item_means)[test_item],
+            "user + item bias": torch.logit(overall) + user_biases[test_user] + item_biases[test_item],
+        }
+        if "probability" in events.measures:
+            logits[BEST_REACHABLE] = torch.logit(events.measures["probability"][split.test].double(), eps=1e-9)
+        figures = {name: _score(values, data.labels[split.test], test_user) for name, values in logits.items()}
+    if measures.at:
+        task = RankingTask.of_split(data, "test")
+        for name, scores in {"popularity": counts, "item mean": item_means}.items():
+            ranking = rank(torch.ones(len(task.users), 1).double(), scores.unsqueeze(1), task, measures.at)
+            figures[name] = figures.get(name, {}) | ranking.figures()
+    return figures
 
 
 def fit_biases(user: Tensor, item: Tensor, labels: Tensor, n_users: int, n_items: int) -> tuple[Tensor, Tensor]:
@@ -75,7 +87,7 @@ def _sums(values: Tensor, rows: Tensor, n_rows: int) -> Tensor:
     return values.new_zeros(n_rows).index_add_(0, rows, values)
 
 
-def _score(logits: Tensor, labels: Tensor) -> dict[str, float]:
+def _score(logits: Tensor, labels: Tensor, user: Tensor) -> dict[str, float]:
     metrics = SplitMetrics()
-    metrics.update(functional.binary_cross_entropy_with_logits(logits, labels.double()), logits, labels)
+    metrics.update(functional.binary_cross_entropy_with_logits(logits, labels.double()), logits, labels, user)
     return {name: value.item() for name, value in metrics.compute().items()}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from towerzoo.datasets.batches import epoch_seed
 from towerzoo.registry.errors import TrainingError, TrainingInterrupted
-from towerzoo.towers.metrics import METRIC_MODES
+from towerzoo.towers.measures import mode
 from towerzoo.towers.run_folder import RunFolder
 from towerzoo.towers.whole_files import told_as_run_error
 
@@ -49,7 +49,7 @@ class EpochCheckpoints(Checkpoint):
     def __init__(self, run: RunFolder, monitor: str) -> None:
         self.run = run
         self.monitor = monitor
-        self.sign = 1 if METRIC_MODES[monitor.partition("/")[2]] == "max" else -1
+        self.sign = 1 if mode(monitor.partition("/")[2]) == "max" else -1
         self.best_epoch = -1
         self.best_value: float | None = None
 

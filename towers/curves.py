@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -10,27 +11,33 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from towerzoo.towers.history import Row
+from towerzoo.towers.measures import main_metrics
 
-PANELS = (("loss", "loss (nats)"), ("auc", "AUC"))
+LABELS = {"loss": "loss (nats)", "auc": "AUC"}
+"""How the axes of some figures are called, where that is not their name."""
 
 
 def draw_curves(histories: Mapping[str, Sequence[Row]]) -> bytes:
-    """Returns a PNG with loss and AUC of training (dashed) and validation (solid) over epochs, a colour a run.
+    """Returns a PNG with two figures of training (dashed) and validation (solid) over epochs, a colour a run.
+
+    They are the loss and the main figure: AUC of pairs or NDCG of rankings.
 
     Args:
         histories: The rows of each run's history.csv, by the run's name.
     """
     figure = Figure(figsize=(11, 4.2), layout="constrained", dpi=120)
     FigureCanvasAgg(figure)
-    for axes, (metric, label) in zip(figure.subplots(1, len(PANELS)), PANELS, strict=True):
+    names = {name.partition("/")[2] for rows in histories.values() for row in rows for name in row if "/" in name}
+    panels = ("loss", "auc" if "auc" in names else next(iter(sorted(main_metrics(names))), "loss"))
+    for axes, metric in zip(figure.subplots(1, len(panels)), panels, strict=True):
         for index, (name, rows) in enumerate(histories.items()):
             epochs = [row["epoch"] for row in rows]
             for split, style in (("train", "--"), ("valid", "-")):
-                values = [row[f"{split}/{metric}"] for row in rows]
+                values = [row.get(f"{split}/{metric}", math.nan) for row in rows]
                 text = _plain(f"{name} {split}") if len(histories) > 1 else split
                 axes.plot(epochs, values, style, color=f"C{index}", marker=".", label=text)
         axes.set_xlabel("epoch")
-        axes.set_ylabel(label)
+        axes.set_ylabel(LABELS.get(metric, metric))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
     # Below the panels, where it covers no line.

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
 
-from towerzoo.datasets import Batch
+from towerzoo.datasets import Batch, TwoTowerData
+from towerzoo.registry import SAMPLERS
 from towerzoo.registry.errors import ConfigError, Problem
+from towerzoo.towers.candidate_losses import CandidateLoss
+from towerzoo.towers.candidates import Sampler, draw_candidates, excluded_pairs
+from towerzoo.towers.measures import Measures
 from towerzoo.towers.metrics import SplitMetrics
 from towerzoo.towers.pair_scores import dot_pairs
+from towerzoo.towers.ranking import Ranking, RankingTask, rank
+from towerzoo.towers.seen_items import SeenItems
 from towerzoo.towers.tower import Tower
 from towerzoo.towers.vector_table import VectorTable
 
@@ -22,9 +30,9 @@ class DSSM(LightningModule):
     With the cosine score and MLP blocks this is the deep structured semantic model of Huang et al., CIKM 2013; with no
     blocks and the dot score it is matrix factorisation.
 
-    Loss, AUC and accuracy are logged as `train/...`, `valid/...` and `test/...` at the end of each epoch, each over the
-    whole split. Training figures are those of the weights as they change and with dropout; validation and test encode
-    every distinct user and item once.
+    Figures are logged as `train/...`, `valid/...` and `test/...` at the end of each epoch, each over the whole split:
+    loss, AUC and accuracy of pairs, and those of rankings where `measures` asks for them. Training figures are those of
+    the weights as they change and with dropout; validation and test encode every distinct user and item once.
 
     Args:
         user_tower: Maps user rows (B,) to vectors (B, D).
@@ -34,6 +42,9 @@ class DSSM(LightningModule):
         optimizer: Makes the optimizer of the parameters that it is given.
         unique: Whether training, too, encodes each distinct user and item of a batch once. The events of a user in a
             batch then share her dropout masks, and batch normalisation weighs each distinct row once.
+
+        measures: What is measured in validation and test.
+        schedule: Makes the schedule of an optimizer's step size over all training steps; none leaves it as it is.
 
     Raises:
         ConfigError: The towers' vectors are of different length.
@@ -48,6 +59,8 @@ class DSSM(LightningModule):
         optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
         *,
         unique: bool = False,
+        schedule: Callable[[torch.optim.Optimizer, int], LRScheduler] | None = None,
+        measures: Measures | None = None,
     ) -> None:
         super().__init__()
         if user_tower.out_features != item_tower.out_features:
@@ -62,13 +75,18 @@ class DSSM(LightningModule):
         self.train_metrics = SplitMetrics()
         self.evaluation_metrics = SplitMetrics()
         self.unique = unique
+        self._sampler: Sampler | None = None
+        self._known: SeenItems | None = None
         self._optimizer = optimizer
+        self._schedule = schedule
+        self._measures = measures or Measures()
+        self._tasks: dict[str, RankingTask] = {}
         self._user_table: VectorTable | None = None
         self._item_table: VectorTable | None = None
 
-    def user_factors(self, rows: Tensor) -> Tensor:
-        """Maps user rows (B,) to factors (B, F)."""
-        factors: Tensor = self.score.user_factors(self.user_tower(rows), rows)  # type: ignore[operator]
+    def user_factors(self, rows: Tensor, events: Tensor | None = None) -> Tensor:
+        """Maps user rows (B,) to factors (B, F), without what histories hold of training events (B,), where given."""
+        factors: Tensor = self.score.user_factors(self.user_tower(rows, events), rows)  # type: ignore[operator]
         return factors
 
     def item_factors(self, rows: Tensor) -> Tensor:
@@ -76,23 +94,70 @@ class DSSM(LightningModule):
         factors: Tensor = self.score.item_factors(self.item_tower(rows), rows)  # type: ignore[operator]
         return factors
 
-    def forward(self, user: Tensor, item: Tensor) -> Tensor:
-        """Maps user rows (B,) and item rows (B,) to logits (B,)."""
+    def forward(self, user: Tensor, item: Tensor, events: Tensor | None = None) -> Tensor:
+        """Maps user rows (B,) and item rows (B,) of training events (B,), or of any pairs, to logits (B,)."""
         if not self.unique:
-            return (self.user_factors(user) * self.item_factors(item)).sum(dim=1)
-        (users, user_at), (items, item_at) = (_distinct(rows) for rows in (user, item))
-        return dot_pairs(self.user_factors(users), user_at, self.item_factors(items), item_at)
+            return (self.user_factors(user, events) * self.item_factors(item)).sum(dim=1)
+        items, item_at = _distinct(item)
+        return dot_pairs(*self._distinct_users(user, events), self.item_factors(items), item_at)
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Returns the optimizer of all parameters."""
-        return self._optimizer(self.parameters())
+    def _distinct_users(self, rows: Tensor, events: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Returns the factors of the distinct users, and each row's place; with a history, all events are distinct."""
+        if self.user_tower.histories and events is not None:
+            return self.user_factors(rows, events), torch.arange(len(rows), device=rows.device)
+        users, at = _distinct(rows)
+        return self.user_factors(users), at
+
+    def configure_optimizers(self) -> Any:
+        """Returns the optimizer of all parameters, and its schedule where there is one."""
+        optimizer = self._optimizer(self.parameters())
+        if self._schedule is None:
+            return optimizer
+        steps = int(self.trainer.estimated_stepping_batches)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self._schedule(optimizer, steps), "interval": "step"},
+        }
+
+    def on_fit_start(self) -> None:
+        """Prepares the candidates of a loss that compares events with them."""
+        if not isinstance(self.loss, CandidateLoss):
+            return
+        data: TwoTowerData = self.trainer.datamodule  # type: ignore[attr-defined]
+        events, rows = data.schema.interactions, data.train_rows
+        user, item = (column.index_select(0, rows).to(self.device) for column in (events.user, events.item))
+        counts = torch.bincount(item, minlength=self.item_tower.n_rows)
+        self._sampler = SAMPLERS.build(self.loss.sampler, item_counts=counts)
+        self._known = SeenItems(user, item, self.user_tower.n_rows) if self.loss.mask_known else None
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Returns the mean loss () of a batch."""
-        logits = self(batch.user, batch.item)
-        loss: Tensor = self.loss(logits, batch.label)
+        if self._sampler is not None:
+            return self._candidate_step(batch, self._sampler)
+        logits = self(batch.user, batch.item, batch.event)
+        weights = () if batch.weight is None else (batch.weight,)
+        loss: Tensor = self.loss(logits, batch.label, *weights)
         self.train_metrics.update(loss, logits, batch.label)
-        return loss
+        return loss + self._penalty()
+
+    def _candidate_step(self, batch: Batch, sampler: Sampler) -> Tensor:
+        """Returns the mean loss () of a batch of positives against the candidates that are drawn for it."""
+        candidates = draw_candidates(sampler, batch.item)
+        items, at = torch.unique(torch.cat([batch.item, candidates.rows]), return_inverse=True)
+        factors = self.item_factors(items)
+        users, user_at = self._distinct_users(batch.user, batch.event)
+        users = users.index_select(0, user_at)
+        own_at, candidate_at = at[: len(batch.item)], at[len(batch.item) :]
+        positive = (users * factors.index_select(0, own_at)).sum(dim=1)
+        negatives = users @ factors.index_select(0, candidate_at).T
+        pairs = excluded_pairs(batch, candidates.rows, self._known)
+        negatives = negatives.index_put(pairs, negatives.new_tensor(float("-inf")))
+        loss: Tensor = self.loss(positive, negatives, candidates.log_weight, batch.weight)
+        self.train_metrics.update(loss, positive, batch.label)
+        return loss + self._penalty()
+
+    def _penalty(self) -> Tensor | float:
+        return self.user_tower.penalty + self.item_tower.penalty
 
     def on_train_epoch_start(self) -> None:
         """Starts the epoch's training figures."""
@@ -100,7 +165,8 @@ class DSSM(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Logs the epoch's training figures."""
-        self._log("train", self.train_metrics)
+        figures = self.train_metrics.compute()
+        self._log("train", {"loss": figures["loss"]} if self._sampler is not None else figures)
 
     def on_validation_epoch_start(self) -> None:
         """Forgets the vectors of the last epoch's weights."""
@@ -112,11 +178,12 @@ class DSSM(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Logs the validation figures."""
-        self._log("valid", self.evaluation_metrics)
+        self._finish_evaluation("valid")
 
     def on_test_epoch_start(self) -> None:
-        """Forgets all earlier vectors."""
+        """Forgets all earlier vectors, and lets histories hold the validation events."""
         self._start_evaluation()
+        self._let_histories_hold_validation(True)
 
     def test_step(self, batch: Batch, batch_index: int) -> None:
         """Scores test pairs."""
@@ -124,7 +191,12 @@ class DSSM(LightningModule):
 
     def on_test_epoch_end(self) -> None:
         """Logs the test figures."""
-        self._log("test", self.evaluation_metrics)
+        self._finish_evaluation("test")
+        self._let_histories_hold_validation(False)
+
+    def _let_histories_hold_validation(self, on: bool) -> None:
+        for encoder in self.user_tower.histories:
+            encoder.testing = on
 
     def _start_evaluation(self) -> None:
         self.evaluation_metrics.reset()
@@ -132,13 +204,33 @@ class DSSM(LightningModule):
         self._item_table = VectorTable(self.item_factors, self.item_tower.n_rows)
 
     def _evaluation_step(self, batch: Batch) -> None:
+        if not self._measures.pairs:
+            return
         assert self._user_table is not None
         assert self._item_table is not None
         logits = dot_pairs(*self._user_table(batch.user), *self._item_table(batch.item))
-        self.evaluation_metrics.update(self.loss(logits, batch.label), logits, batch.label)
+        self.evaluation_metrics.update(self.loss(logits, batch.label), logits, batch.label, batch.user)
 
-    def _log(self, split: str, metrics: SplitMetrics) -> None:
-        self.log_dict({f"{split}/{name}": value for name, value in metrics.compute().items()})
+    def _finish_evaluation(self, part: str) -> None:
+        if self._measures.pairs:
+            self._log(part, self.evaluation_metrics.compute())
+        if self._measures.at:
+            self._log(part, self.ranking(part).figures())
+
+    def ranking(self, part: str) -> Ranking:
+        """Ranks the catalogue for all users with a positive event in a part of the split, `valid` or `test`."""
+        if part not in self._tasks:
+            data: TwoTowerData = self.trainer.datamodule  # type: ignore[attr-defined]
+            self._tasks[part] = RankingTask.of_split(data, part).to(self.device)
+        task = self._tasks[part]
+        assert self._user_table is not None
+        assert self._item_table is not None
+        users, at = self._user_table(task.users)
+        items, _ = self._item_table(torch.arange(task.n_items, device=self.device))
+        return rank(users.index_select(0, at), items, task, self._measures.at)
+
+    def _log(self, split: str, figures: Mapping[str, Tensor | float]) -> None:
+        self.log_dict({f"{split}/{name}": value for name, value in figures.items()})
 
 
 def _distinct(rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from torch.nn import functional
 from towerzoo.datasets import UNKNOWN, Column
 from towerzoo.registry import ENCODERS, INITIALIZERS, POOLINGS, Spec
 from towerzoo.registry.errors import ConfigError, Problem
-from towerzoo.registry.ranges import Count
+from towerzoo.registry.ranges import Count, NonNegative
 
 
 @ENCODERS.register("embedding")
@@ -26,26 +26,37 @@ class EmbeddingEncoder(nn.Module):
         init: A registered initializer for the matrix of vectors; none takes that of the tower.
         sparse: Whether a step computes the gradients of, and an Adam or SGD optimizer updates, those vectors alone that
             the batch holds: faster from some hundred thousand ids on. Adam then leaves the others' momentum alone.
+        penalty: What the squared length of an event's vector adds to its loss, so that rare ids stay near the mean of
+            all and frequent ones are free to leave it.
 
     Raises:
         ConfigError: The feature holds lists or numbers.
     """
 
     def __init__(
-        self, column: Column, *, dim: Count, init: Annotated[Spec, INITIALIZERS] | None = None, sparse: bool = False
+        self,
+        column: Column,
+        *,
+        dim: Count,
+        init: Annotated[Spec, INITIALIZERS] | None = None,
+        sparse: bool = False,
+        penalty: NonNegative = 0.0,
     ) -> None:
         super().__init__()
+        self.penalty = penalty
         if column.vocabulary is None or column.is_list:
             raise _wrong_column(
                 column, "a feature of single ids for encoder 'embedding'", "Lists take 'embedding-bag'."
             )
         self.out_features = dim
         self.embedding = nn.Embedding(column.cardinality, dim, sparse=sparse)
-        _fill(self.embedding, init)
+        fill(self.embedding, init)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Maps ids (B,) to vectors (B, dim)."""
         vectors: Tensor = self.embedding(ids)
+        if self.penalty and self.training:
+            self.cost = self.penalty * vectors.square().sum(dim=1).mean()
         return vectors
 
 
@@ -84,7 +95,7 @@ class EmbeddingBagEncoder(nn.Module):
         self.max_length = max_length
         self.embedding = nn.Embedding(column.cardinality, dim, padding_idx=UNKNOWN, sparse=sparse)
         self.pooling = POOLINGS.build(pooling, dim=dim)
-        _fill(self.embedding, init)
+        fill(self.embedding, init)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Maps id lists (B, L) to vectors (B, dim)."""
@@ -96,7 +107,8 @@ class EmbeddingBagEncoder(nn.Module):
 
 
 @torch.no_grad()
-def _fill(embedding: nn.Embedding, init: Spec | None) -> None:
+def fill(embedding: nn.Embedding, init: Spec | None) -> None:
+    """Initialises a matrix of vectors; that of the unknown id is zero."""
     INITIALIZERS.build(init or "torch-default", weight=embedding.weight)
     embedding.weight[UNKNOWN] = 0.0
 

@@ -13,7 +13,7 @@ from towerzoo.towers.assembly import build_model, load_data, read_experiment
 from towerzoo.towers.baselines import baselines
 from towerzoo.towers.checkpoints import load_state, read_checkpoint
 from towerzoo.towers.dssm import DSSM
-from towerzoo.towers.metrics import METRIC_MODES
+from towerzoo.towers.measures import Measures
 from towerzoo.towers.process_settings import settle_process
 from towerzoo.towers.protocol import fingerprint, protocol
 from towerzoo.towers.run_folder import RunFolder
@@ -86,11 +86,12 @@ def measure(model: DSSM, data: TwoTowerData, experiment: Experiment, device: str
     test = trainer.test(model, data, verbose=False)[0]
     seconds = time.perf_counter() - started
     described = protocol(experiment, data)
+    measures = Measures.of(experiment)
     return {
         "protocol": described,
         "fingerprint": fingerprint(described),
-        "valid": {metric: valid[f"valid/{metric}"] for metric in METRIC_MODES},
-        "test": {metric: test[f"test/{metric}"] for metric in METRIC_MODES},
+        "valid": {name: valid[f"valid/{name}"] for name in measures.names},
+        "test": {name: test[f"test/{name}"] for name in measures.names},
         "test_seconds": round(seconds, 4),
-        "baselines": baselines(data),
+        "baselines": baselines(data, measures),
     }

@@ -12,18 +12,12 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
 from towerzoo.registry.errors import RunError
-from towerzoo.towers.metrics import METRIC_MODES
 from towerzoo.towers.run_folder import RunFolder
 
 Row = dict[str, float | int]
 
-COLUMNS = (
-    "epoch",
-    *(f"{split}/{metric}" for split in ("train", "valid") for metric in METRIC_MODES),
-    "seconds",
-    "samples_per_second",
-)
-"""Columns of history.csv."""
+FIRST, LAST = ("epoch",), ("seconds", "samples_per_second")
+"""The columns of history.csv before and behind those of the figures, `train/...` and `valid/...`."""
 
 
 class History(Checkpoint):
@@ -60,13 +54,18 @@ class History(Checkpoint):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the epoch's row."""
-        figures = {name: trainer.callback_metrics[name].item() for name in COLUMNS if name in trainer.callback_metrics}
+        figures = {
+            name: value.item()
+            for part in ("train/", "valid/")
+            for name, value in trainer.callback_metrics.items()
+            if name.startswith(part)
+        }
         row: Row = {"epoch": trainer.current_epoch, **figures}
         row["seconds"] = round(time.perf_counter() - self._started, 3)
         row["samples_per_second"] = round(self._samples / max(self._trained, 1e-9))
         self.rows.append(row)
         text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(text, list(row), lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
         self.run.write("history.csv", text.getvalue())
@@ -83,7 +82,9 @@ def read_history(run: RunFolder) -> list[Row]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file, strict=True)
-            if tuple(reader.fieldnames or ()) != COLUMNS:
+            names = tuple(reader.fieldnames or ())
+            figures = names[len(FIRST) : -len(LAST)]
+            if names != (*FIRST, *figures, *LAST) or not all(name.startswith(("train/", "valid/")) for name in figures):
                 raise ValueError(f"the columns {', '.join(reader.fieldnames or ()) or 'of an empty file'}")
             return [
                 {key: int(value) if key == "epoch" else float(value) for key, value in row.items()} for row in reader

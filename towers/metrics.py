@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +10,8 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import BinaryAccuracy
 
 from towerzoo.towers.auc import exact_auc
-
-METRIC_MODES = {"loss": "min", "auc": "max", "accuracy": "max"}
-"""Every metric, and whether the smaller or the larger value is the better one."""
+from towerzoo.towers.calibration import calibration_error
+from towerzoo.towers.user_auc import user_auc
 
 EVENTS_AT_ONCE = 1 << 20
 """Events whose accuracy is counted at once; bounds what that takes beside the logits."""
@@ -24,7 +23,8 @@ class SplitMetrics(nn.Module):
     """Collects what the model says about a split, batch by batch, and reports on all of it.
 
     `loss` is the mean over events, in nats. `auc` is exact: one ranking of all events, ties counted half, not a mean
-    over batches. `accuracy` is the share of events whose label equals `logit > 0`.
+    over batches. `accuracy` is the share of events whose label equals `logit > 0`. Where users are given, `user_auc`
+    and `calibration_error` come besides.
 
     Example:
         >>> import torch
@@ -41,21 +41,35 @@ class SplitMetrics(nn.Module):
         self.accuracy = BinaryAccuracy(validate_args=False)
         self._losses: list[Tensor] = []
         self._sizes: list[int] = []
-        self._logits, self._positive = _Column(), _Column()
+        self._logits, self._positive, self._users = _Column(), _Column(), _Column()
 
-    def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Adds a batch: its mean loss (), logits (B,) and labels (B,). Only kept for now, to cost a step no time."""
+    def update(self, loss: Tensor, logits: Tensor, labels: Tensor, user: Tensor | None = None) -> None:
+        """Adds a batch: its mean loss (), logits (B,), labels (B,) and, in every batch or in none, user rows (B,).
+
+        They are only kept for now, to cost a step no time.
+        """
         self._losses.append(loss.detach())
         self._sizes.append(len(labels))
         self._logits.append(logits.detach())
         self._positive.append(labels > 0.5)
+        if user is not None:
+            self._users.append(user)
 
     def compute(self) -> dict[str, Tensor]:
         """Returns every metric over all that was added since the last reset."""
         losses = torch.stack(self._losses)
         self.loss.update(losses, weight=torch.tensor(self._sizes, device=losses.device))
-        auc = torch.tensor(exact_auc(self._blocks()), dtype=torch.float64)
-        return {"loss": self.loss.compute(), "auc": auc, "accuracy": self.accuracy.compute()}
+        blocks: Iterable[tuple[Tensor, Tensor]] = self._blocks()
+        by_user = {}
+        if users := list(self._users.drain()):
+            blocks = list(blocks)
+            user, logits, positive = (torch.cat(list(column)) for column in (users, *zip(*blocks, strict=True)))
+            by_user = {
+                "user_auc": _exact(user_auc(user, logits, positive)),
+                "calibration_error": _exact(calibration_error(logits, positive)),
+            }
+        auc = _exact(exact_auc(blocks))
+        return {"loss": self.loss.compute(), "auc": auc, "accuracy": self.accuracy.compute(), **by_user}
 
     def _blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Counts the accuracy of each block of logits and labels, yields it, and keeps it no longer."""
@@ -70,9 +84,13 @@ class SplitMetrics(nn.Module):
         """Forgets all that was added."""
         self._losses.clear()
         self._sizes.clear()
-        self._logits, self._positive = _Column(), _Column()
+        self._logits, self._positive, self._users = _Column(), _Column(), _Column()
         for metric in (self.loss, self.accuracy):
             metric.reset()
+
+
+def _exact(value: float) -> Tensor:
+    return torch.tensor(value, dtype=torch.float64)
 
 
 class _Column:

@@ -6,9 +6,12 @@ that counts becomes zeros.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from towerzoo.registry import POOLINGS
+from towerzoo.registry.errors import DataError
+from towerzoo.registry.ranges import Count
 
 
 @POOLINGS.register("sum")
@@ -73,6 +76,52 @@ class MaxPooling(nn.Module):
         """Pools (B, L, D) to (B, D)."""
         largest = vectors.masked_fill(~mask.unsqueeze(-1), float("-inf")).amax(dim=1)
         return largest.masked_fill(~mask.any(dim=1, keepdim=True), 0.0)
+
+
+@POOLINGS.register("attention")
+class AttentionPooling(nn.Module):
+    """Mean of the vectors that count, weighted by the softmax of their dot products with a learned query.
+
+    Args:
+        dim: Length of the vectors.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.query = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
+        """Pools (B, L, D) to (B, D)."""
+        return _weighted(vectors, vectors @ self.query, mask)
+
+
+@POOLINGS.register("recency")
+class RecencyPooling(nn.Module):
+    """Mean of the vectors that count, weighted by the softmax of a learned number for each slot: which is how recent.
+
+    Args:
+        dim: Length of the vectors.
+        slots: The most slots that there are; that of the newest is the first.
+    """
+
+    def __init__(self, dim: int, *, slots: Count = 50) -> None:
+        super().__init__()
+        self.slots = nn.Parameter(torch.zeros(slots))
+
+    def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
+        """Pools (B, L, D) to (B, D)."""
+        if vectors.shape[1] > len(self.slots):
+            raise DataError(
+                f"slots of pooling 'recency' must be at least {vectors.shape[1]}, the vectors of a row, "
+                f"got {len(self.slots)}. Raise it."
+            )
+        return _weighted(vectors, self.slots[: vectors.shape[1]].expand(mask.shape), mask)
+
+
+def _weighted(vectors: Tensor, logits: Tensor, mask: Tensor) -> Tensor:
+    # Rows without any vector that counts have no softmax: their weights are masked after it as well.
+    weights = logits.masked_fill(~mask, -1e9).softmax(dim=1) * mask
+    return (weights.unsqueeze(1) @ vectors).squeeze(1)
 
 
 def _sum(vectors: Tensor, mask: Tensor) -> Tensor:

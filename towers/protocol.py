@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from typing import Any, Final
 
 from towerzoo.datasets import TwoTowerData
 from towerzoo.registry.errors import RunError
 from towerzoo.registry.experiment import Experiment
+from towerzoo.towers.measures import Measures
+
+RANKED: Final = {
+    "recall": "share of the relevant items in the list",
+    "ndcg": "binary gains, log2 discounts, against the best order",
+}
+"""The figures of rankings that records hold, and how they are defined."""
 
 
 def protocol(experiment: Experiment, data: TwoTowerData) -> dict[str, Any]:
@@ -17,11 +24,13 @@ def protocol(experiment: Experiment, data: TwoTowerData) -> dict[str, Any]:
     Events are told apart by their content, not by file: two copies of a dataset with equal events in an equal split are
     the same protocol.
     """
-    return {
-        "dataset": experiment.data.name,
-        "label": f"{experiment.data.label.column} >= {experiment.data.label.positive_from:g}",
-        "split": experiment.data.split,
-        "events": event_digests(data),
+    measures = Measures.of(experiment)
+    ranked = {
+        "candidates": "all items of the catalogue",
+        "seen_items": "removed: training events, in test validation events as well",
+        "metrics": {f"{name}@{k}": f"{RANKED[name]}, over users" for k in measures.at for name in RANKED},
+    }
+    paired = {
         "candidates": "the labelled pairs of the split",
         "seen_items": "kept",
         "metrics": {
@@ -29,6 +38,14 @@ def protocol(experiment: Experiment, data: TwoTowerData) -> dict[str, Any]:
             "auc": "over all pairs at once, ties half",
             "accuracy": "probability > 0.5",
         },
+    }
+    return {
+        "dataset": experiment.data.name,
+        "label": f"{experiment.data.label.column} >= {experiment.data.label.positive_from:g}",
+        "split": experiment.data.split,
+        "events": event_digests(data),
+        **(paired if measures.pairs else ranked),
+        **({"ranking": ranked} if measures.pairs and measures.at else {}),
     }
 
 

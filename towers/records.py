@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib.resources
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -16,22 +16,18 @@ from towerzoo.registry.config import shipped_configs
 from towerzoo.registry.errors import RunError
 from towerzoo.registry.yaml_file import write_yaml
 from towerzoo.towers.assembly import read_experiment
-from towerzoo.towers.metrics import METRIC_MODES
+from towerzoo.towers.measures import PAIR_METRICS, in_order, main_metrics, mode
 from towerzoo.towers.run_folder import RunFolder
 from towerzoo.towers.whole_files import write_whole
 
+Figures = dict[str, float]
+"""Figures by their metric: loss in nats, all others in [0, 1]."""
 
-class Figures(BaseModel):
-    """Loss (nats), AUC and accuracy, the latter two in [0, 1]."""
+HEADINGS: Final = {"auc": "AUC", "recall@10": "Recall@10", "ndcg@10": "NDCG@10"}
+"""How tables call metrics, where that differs from their name."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    loss: float
-    auc: float
-    accuracy: float
-
-
-TOLERANCE = Figures(loss=0.004, auc=0.002, accuracy=0.003)
+TOLERANCES: Final = {"loss": 0.004, "auc": 0.002, "accuracy": 0.003}
+TOLERANCE: Final = 0.005
 """How much worse than a record's mean a run may be; several times the spread between seeds on MovieLens-1M."""
 
 
@@ -83,17 +79,22 @@ class Record(BaseModel):
     @property
     def mean(self) -> Figures:
         """Mean of each metric over the runs."""
-        return Figures(**{name: statistics.fmean(self._values(name)) for name in METRIC_MODES})
+        return {name: statistics.fmean(self._values(name)) for name in self.metrics}
 
     @property
     def spread(self) -> Figures | None:
         """Sample standard deviation of each metric over the runs; None of a single run."""
         if len(self.runs) < 2:
             return None
-        return Figures(**{name: statistics.stdev(self._values(name)) for name in METRIC_MODES})
+        return {name: statistics.stdev(self._values(name)) for name in self.metrics}
+
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics that all runs have."""
+        return [name for name in self.runs[0].test if all(name in run.test for run in self.runs)]
 
     def _values(self, metric: str) -> list[float]:
-        return [getattr(run.test, metric) for run in self.runs]
+        return [run.test[metric] for run in self.runs]
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ class Comparison:
     @property
     def reached(self) -> bool:
         """Whether the run is no worse than expected, within the tolerance."""
-        worse = self.expected - self.found if METRIC_MODES[self.metric] == "max" else self.found - self.expected
+        worse = self.expected - self.found if mode(self.metric) == "max" else self.found - self.expected
         return worse <= self.tolerance
 
 
@@ -168,7 +169,7 @@ def add_run(records: dict[str, Record], run: RunFolder) -> None:
     _require_shipped_config(run)
     recorded = RecordedRun(
         seed=about["seed"],
-        test=Figures(**{name: round(value, 5) for name, value in metrics["test"].items()}),
+        test={name: round(value, 5) for name, value in metrics["test"].items()},
         epochs=metrics["epochs"],
         seconds=metrics["train_seconds"],
         device=about["device"],
@@ -179,7 +180,8 @@ def add_run(records: dict[str, Record], run: RunFolder) -> None:
     )
     before = records.get(run.name)
     if before is None:
-        records[run.name] = Record(tolerance=TOLERANCE, fingerprint=metrics["fingerprint"], runs=[recorded])
+        tolerance = {name: TOLERANCES.get(name, TOLERANCE) for name in main_metrics(recorded.test)}
+        records[run.name] = Record(tolerance=tolerance, fingerprint=metrics["fingerprint"], runs=[recorded])
         return
     require_fingerprint(metrics, before)
     others = [other for other in before.runs if other.seed != recorded.seed]
@@ -228,26 +230,19 @@ def compare(metrics: dict[str, Any], record: Record) -> list[Comparison]:
     require_fingerprint(metrics, record)
     mean = record.mean
     return [
-        Comparison(name, metrics["test"][name], getattr(mean, name), getattr(record.tolerance, name))
-        for name in METRIC_MODES
+        Comparison(name, metrics["test"][name], mean[name], tolerance)
+        for name, tolerance in record.tolerance.items()
+        if name in mean
     ]
 
 
 def results_table(records: dict[str, Record]) -> str:
-    """Returns the records as a Markdown table."""
-    lines = [
-        "| config | test loss | AUC | accuracy | seeds | epochs | published loss / AUC / accuracy |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    """Returns the records as Markdown tables, one for each set of metrics that they are judged by."""
+    tables: dict[tuple[str, ...], dict[str, Record]] = {} if records else {PAIR_METRICS: {}}
     for name, record in records.items():
-        mean, spread, published = record.mean, record.spread, record.published
-        cells = [
-            f"{getattr(mean, metric):.4f}" + (f" ± {getattr(spread, metric):.4f}" if spread else "")
-            for metric in METRIC_MODES
-        ]
-        epochs = ", ".join(str(run.epochs) for run in record.runs)
-        told = f"{published.loss:.3f} / {published.auc:.4f} / {published.accuracy:.4f}" if published else "-"
-        lines.append(f"| `{name}.yaml` | {' | '.join(cells)} | {len(record.runs)} | {epochs} | {told} |")
+        judged = tuple(in_order(metric for metric in record.metrics if metric in record.tolerance))
+        tables.setdefault(judged, {})[name] = record
+    lines = "\n\n".join("\n".join(_table(metrics, some)) for metrics, some in tables.items()).splitlines()
     commits = ", ".join(sorted({run.commit for record in records.values() for run in record.runs}))
     dates = sorted({run.date for record in records.values() for run in record.runs})
     devices = ", ".join(sorted({run.device for record in records.values() for run in record.runs}))
@@ -255,3 +250,26 @@ def results_table(records: dict[str, Record]) -> str:
         span = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
         lines += ["", f"Mean ± standard deviation over seeds; {devices}; commit {commits}; {span}."]
     return "\n".join(lines) + "\n"
+
+
+def _table(metrics: Sequence[str], records: Mapping[str, Record]) -> list[str]:
+    names = [HEADINGS.get(metric, metric) for metric in metrics]
+    published = any(record.published for record in records.values())
+    last = [f"published {' / '.join(names)}"] if published else []
+    header = ["config", f"test {names[0]}", *names[1:], "seeds", "epochs", *last]
+    lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
+    for name, record in records.items():
+        mean, spread = record.mean, record.spread
+        cells = [f"`{name}.yaml`"]
+        cells += [f"{mean[metric]:.4f}" + (f" ± {spread[metric]:.4f}" if spread else "") for metric in metrics]
+        cells += [str(len(record.runs)), ", ".join(str(run.epochs) for run in record.runs)]
+        if published:
+            figures = record.published
+            cells.append(" / ".join(_told(metric, figures[metric]) for metric in metrics) if figures else "-")
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _told(metric: str, value: float) -> str:
+    """Returns a published figure with the digits that it was published with."""
+    return f"{value:.3f}" if metric == "loss" else f"{value:.4f}"

@@ -10,9 +10,10 @@ from rich.text import Text
 from torch import Tensor
 
 from towerzoo.datasets import TwoTowerData
+from towerzoo.towers.baselines import BEST_REACHABLE
 from towerzoo.towers.dssm import DSSM
 from towerzoo.towers.history import Row
-from towerzoo.towers.metrics import METRIC_MODES
+from towerzoo.towers.measures import OF_ALL_LISTS, main_metrics, mode, told_metrics
 from towerzoo.towers.records import Comparison
 
 ROWS_AT_ONCE = 1 << 20
@@ -62,19 +63,36 @@ def model_text(model: DSSM) -> Text:
 def epoch_text(row: Row) -> Text:
     """Returns one line about an epoch."""
     figures = "  ".join(
-        f"{split} " + " ".join(f"{metric} {row[f'{split}/{metric}']:.4f}" for metric in METRIC_MODES)
+        f"{split} " + " ".join(f"{metric} {row[f'{split}/{metric}']:.4f}" for metric in main_metrics(_of(split, row)))
         for split in ("train", "valid")
     )
     return Text(f"epoch {row['epoch']:>3}  {figures}  {row['samples_per_second']:,} samples/s  {row['seconds']:.1f} s")
 
 
+def _of(split: str, row: Row) -> list[str]:
+    """Returns the metrics of a split that an epoch's row holds."""
+    return [name.partition("/")[2] for name in row if name.startswith(f"{split}/")]
+
+
 def result_table(metrics: dict[str, Any]) -> Table:
-    """Returns the test figures beside those of the baselines."""
-    table = _table("test", *METRIC_MODES)
+    """Returns the test figures beside those of the baselines, and how far they are above the best of these."""
+    names = told_metrics(metrics["test"])
+    table = _table("test", *names)
     for name, figures in {"this run": metrics["test"], **metrics["baselines"]}.items():
         style = "bold" if name == "this run" else None
-        table.add_row(name, *(f"{figures[metric]:.4f}" for metric in METRIC_MODES), style=style)
+        table.add_row(name, *(f"{figures[metric]:.4f}" if metric in figures else "-" for metric in names), style=style)
+    lifts = {name: _lift(name, metrics) for name in names if name.partition("@")[0] not in OF_ALL_LISTS}
+    cells = (f"{lifts[name]:+.4f}" if name in lifts else "" for name in names)
+    table.add_row("over the best baseline", *cells)
     return table
+
+
+def _lift(metric: str, metrics: dict[str, Any]) -> float:
+    """Returns by how much a test figure differs from that of the best baseline; what nobody can reach is none."""
+    given = (figures for name, figures in metrics["baselines"].items() if name != BEST_REACHABLE)
+    best = min if mode(metric) == "min" else max
+    lift: float = metrics["test"][metric] - best(figures[metric] for figures in given if metric in figures)
+    return lift
 
 
 def record_table(comparisons: list[Comparison]) -> Table:
@@ -98,15 +116,16 @@ def step_table(seconds: dict[str, float], batch_size: int) -> Table:
 
 def runs_table(runs: dict[str, dict[str, Any]]) -> Table:
     """Returns the test figures of several runs' metrics.json, by the run's name, the best of each metric in bold."""
-    table = _table("run", "best epoch", *(f"test {metric}" for metric in METRIC_MODES))
+    names = main_metrics(next(iter(runs.values()))["test"])
+    table = _table("run", "best epoch", *(f"test {metric}" for metric in names))
     best = {
-        metric: (max if mode == "max" else min)(metrics["test"][metric] for metrics in runs.values())
-        for metric, mode in METRIC_MODES.items()
+        metric: (max if mode(metric) == "max" else min)(metrics["test"][metric] for metrics in runs.values())
+        for metric in names
     }
     for name, metrics in runs.items():
         cells = [
             Text(f"{metrics['test'][metric]:.4f}", style="bold" if metrics["test"][metric] == best[metric] else "")
-            for metric in METRIC_MODES
+            for metric in names
         ]
         table.add_row(name, str(metrics["best_epoch"]), *cells)
     return table

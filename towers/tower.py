@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 
-from towerzoo.datasets import Table
+from towerzoo.datasets import Column, Table
 from towerzoo.registry import BLOCKS, ENCODERS, INITIALIZERS, Spec
+from towerzoo.registry.errors import ConfigError, Problem
+from towerzoo.towers.history_encoder import HistoryEncoder, takes_history
 
 
 class Tower(nn.Module):
@@ -23,6 +26,7 @@ class Tower(nn.Module):
         features: The encoder of each feature, by name; outputs are concatenated in this order.
         block: The block that is repeated; None leaves the concatenated features as they are.
         widths: Output width of each block.
+        combine: Whether the features' vectors are concatenated or, all of one length, summed.
         init: The initializer of the blocks' weight matrices, and of the encoders that take one and name none.
 
     Attributes:
@@ -47,16 +51,24 @@ class Tower(nn.Module):
         block: Spec | None = None,
         widths: Sequence[int] = (),
         init: Spec = "torch-default",
+        combine: Literal["concat", "sum"] = "concat",
     ) -> None:
         super().__init__()
+        self.combine = combine
         self.n_rows = len(table)
         self.feature_names = tuple(features)
         self.encoders = nn.ModuleDict()
         for name, spec in features.items():
-            column = table.columns[name]
+            column = table.history if takes_history(spec) else table.columns[name]
             self.encoders[_attribute(name, "encoder")] = ENCODERS.build(_with_init(spec, init), column=column)
-            self.register_buffer(_attribute(name, "column"), column.values, persistent=False)
-        width = sum(cast(int, encoder.out_features) for encoder in self.encoders.values())
+            if isinstance(column, Column):
+                self.register_buffer(_attribute(name, "column"), column.values, persistent=False)
+        dims = {name: cast(int, self.encoders[_attribute(name, "encoder")].out_features) for name in features}
+        if combine == "sum" and len(set(dims.values())) > 1:
+            raise ConfigError(
+                [Problem("the features' vectors", "of equal length to be summed", dims, "Change dims, or concat them.")]
+            )
+        width = sum(dims.values()) if combine == "concat" else max(dims.values(), default=0)
         layers: list[nn.Module] = []
         if block is not None:
             for out_features in widths:
@@ -69,13 +81,28 @@ class Tower(nn.Module):
             if isinstance(module, nn.Linear):
                 INITIALIZERS.build(init, weight=module.weight)
 
-    def forward(self, rows: Tensor) -> Tensor:
-        """Maps table rows (B,) to vectors (B, D)."""
+    @property
+    def histories(self) -> list[HistoryEncoder]:
+        """The encoders of histories; with one, a row's vector depends on the training event that is scored."""
+        return [encoder for encoder in self.encoders.values() if isinstance(encoder, HistoryEncoder)]
+
+    @property
+    def penalty(self) -> Tensor | float:
+        """What the last training batch's vectors cost: the sum over the encoders that have a penalty."""
+        costs = [encoder.cost for encoder in self.encoders.values() if getattr(encoder, "penalty", 0)]
+        return sum(cast(list[Tensor], costs))
+
+    def forward(self, rows: Tensor, events: Tensor | None = None) -> Tensor:
+        """Maps table rows (B,) to vectors (B, D); the training events (B,), where given, are left out of histories."""
         encoded = [
-            encoder(getattr(self, _attribute(name, "column")).index_select(0, rows))
+            encoder(rows, events)
+            if isinstance(encoder, HistoryEncoder)
+            else encoder(getattr(self, _attribute(name, "column")).index_select(0, rows))
             for name, encoder in zip(self.feature_names, self.encoders.values(), strict=True)
         ]
-        joined = torch.cat(encoded, dim=1) if encoded else rows.new_zeros((len(rows), 0), dtype=torch.float32)
+        if not encoded:
+            encoded = [rows.new_zeros((len(rows), 0), dtype=torch.float32)]
+        joined = torch.cat(encoded, dim=1) if self.combine == "concat" else functools.reduce(torch.add, encoded)
         vectors: Tensor = self.mlp(joined)
         return vectors
 

@@ -21,7 +21,7 @@ from towerzoo.towers.dssm import DSSM
 from towerzoo.towers.environment import environment
 from towerzoo.towers.evaluation import measure
 from towerzoo.towers.history import History, read_history
-from towerzoo.towers.metrics import METRIC_MODES
+from towerzoo.towers.measures import mode, monitor
 from towerzoo.towers.process_settings import settle_process
 from towerzoo.towers.progress import EpochProgress
 from towerzoo.towers.report import render_report
@@ -149,17 +149,17 @@ def _fit(
 ) -> None:
     """Trains from the run's last checkpoint, or from the start where there is none."""
     stopping = experiment.training.early_stopping
-    monitor = stopping.monitor if stopping else "valid/loss"
+    watched = monitor(experiment)
     resuming = run.last.exists()
     checkpoint = read_checkpoint(run.last) if resuming else {"epoch": -1}
     epochs_before = checkpoint["epoch"] + 1
     rows = [row for row in read_history(run) if row["epoch"] < epochs_before] if resuming else []
-    checkpoints = EpochCheckpoints(run, monitor)
+    checkpoints = EpochCheckpoints(run, watched)
     history = History(run, rows, lambda row: console.print(epoch_text(row), soft_wrap=True))
     callbacks: list[Callback] = [EpochSeeds(experiment.seed), FiniteLoss(), StopOnSignal(run)]
     if stopping:
-        mode = METRIC_MODES[monitor.partition("/")[2]]
-        callbacks.append(StopEarly(monitor, mode=mode, patience=stopping.patience, check_on_train_epoch_end=True))
+        better = mode(watched.partition("/")[2])
+        callbacks.append(StopEarly(watched, mode=better, patience=stopping.patience, check_on_train_epoch_end=True))
     if console.is_terminal:
         callbacks.append(EpochProgress(console))
     logger = TensorBoardLogger(run.path, name="", version="tensorboard")

@@ -44,7 +44,7 @@ def test_runs_are_entered_by_config_and_seed(invoke, make_run, records_file):
     table = invoke(main, "table").output
     mean, spread = statistics.fmean(losses), statistics.stdev(losses)
     assert f"| `tiny.yaml` | {mean:.4f} ± {spread:.4f} | 0.7500 ± 0.0000 | 0.5000 ± 0.0000 | 3 |" in table
-    assert "| `other.yaml` | 0.9000 | 0.7500 | 0.5000 | 1 | 2 | - |" in table
+    assert "| `other.yaml` | 0.9000 | 0.7500 | 0.5000 | 1 | 2 |" in table
     assert "commit 0123456789; " in table
 
 

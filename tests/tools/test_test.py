@@ -110,7 +110,10 @@ def test_the_table_shows_the_run_beside_its_baselines(invoke, finished_run):
     metrics = metrics_of(finished_run)
     for name, figures in {"this run": metrics["test"], **metrics["baselines"]}.items():
         (line,) = (line for line in output.splitlines() if line.startswith(name))
-        assert line.split()[-3:] == [f"{figures[metric]:.4f}" for metric in ("loss", "auc", "accuracy")]
+        assert line.split()[-4:] == [f"{figures[metric]:.4f}" for metric in ("loss", "auc", "accuracy", "user_auc")]
+    best = max(figures["auc"] for name, figures in metrics["baselines"].items() if name != "best reachable")
+    (line,) = (line for line in output.splitlines() if line.startswith("over the best baseline"))
+    assert line.split()[-3] == f"{metrics['test']['auc'] - best:+.4f}"
     assert "scored 200 pairs in" in output
     assert "configs/results.yaml has no record of tiny." in output
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from towerzoo.tools.train import main
+from towerzoo.towers.measures import PAIR_METRICS, Measures
 
 FILES = {
     "checkpoints/best.ckpt",
@@ -40,14 +41,14 @@ def test_a_run_holds_what_the_plan_says(finished_run):
     assert list(finished_run.glob("tensorboard/events.out.tfevents.*"))
     metrics = json.loads((finished_run / "metrics.json").read_text())
     assert {"protocol", "fingerprint", "valid", "test", "baselines", "best_epoch", "epochs"} <= metrics.keys()
-    assert metrics["test"].keys() == metrics["valid"].keys() == {"loss", "auc", "accuracy"}
+    assert metrics["test"].keys() == metrics["valid"].keys() == {*Measures().names}
     assert metrics["baselines"].keys() == {"constant", "item mean", "user + item bias", "best reachable"}
 
 
 def test_history_has_a_row_an_epoch_with_all_figures(finished_run):
     rows = list(csv.DictReader((finished_run / "history.csv").open()))
     assert [row["epoch"] for row in rows] == ["0", "1"]
-    names = [f"{split}/{metric}" for split in ("train", "valid") for metric in ("loss", "auc", "accuracy")]
+    names = [f"train/{metric}" for metric in PAIR_METRICS] + [f"valid/{metric}" for metric in Measures().names]
     assert list(rows[0]) == ["epoch", *names, "seconds", "samples_per_second"]
     assert all(0 < float(row[name]) < 3 for row in rows for name in names)
 

@@ -13,7 +13,7 @@ from towerzoo.registry import LOSSES
 from towerzoo.registry.errors import ConfigError
 from towerzoo.towers import DSSM, Tower
 from towerzoo.towers.assembly import build_model, load_data
-from towerzoo.towers.metrics import METRIC_MODES
+from towerzoo.towers.measures import PAIR_METRICS, Measures
 
 EMBEDDING = {"encoder": "embedding", "dim": 4}
 
@@ -41,7 +41,7 @@ def figures(logits: Tensor, labels: Tensor) -> dict[str, float]:
 
 
 def split_of(results: dict[str, Any], split: str) -> dict[str, float]:
-    return {name: float(results[f"{split}/{name}"]) for name in METRIC_MODES}
+    return {name: float(results[f"{split}/{name}"]) for name in PAIR_METRICS}
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_evaluation_equals_scoring_row_by_row(score, dtype, tolerance, make_expe
     model.to(dtype)
     logits: list[Tensor] = []
     update = model.evaluation_metrics.update
-    model.evaluation_metrics.update = lambda loss, scored, labels: (logits.append(scored), update(loss, scored, labels))
+    model.evaluation_metrics.update = lambda loss, *columns: (logits.append(columns[0]), update(loss, *columns))
     for split, evaluate, part in (
         ("valid", trainer.validate, data.split.valid),
         ("test", trainer.test, data.split.test),
@@ -106,9 +106,9 @@ def test_every_split_logs_its_loss_auc_and_accuracy(make_experiment, make_traine
     model, trainer = build_model(experiment, data.schema), make_trainer()
     trainer.fit(model, data)
     names = {f"{split}/{metric}" for split in ("train", "valid") for metric in ("loss", "auc", "accuracy")}
-    assert set(trainer.callback_metrics) == names
+    assert set(trainer.callback_metrics) == names | {"valid/user_auc", "valid/calibration_error"}
     trainer.test(model, data, verbose=False)
-    assert set(trainer.callback_metrics) == {"test/loss", "test/auc", "test/accuracy"}
+    assert set(trainer.callback_metrics) == {f"test/{metric}" for metric in Measures().names}
 
 
 class Losses(Callback):

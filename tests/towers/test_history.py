@@ -8,13 +8,17 @@ import torch
 from towerzoo.registry.errors import RunError
 from towerzoo.towers import history
 from towerzoo.towers.assembly import build_model, load_data
-from towerzoo.towers.history import COLUMNS, History, read_history
+from towerzoo.towers.history import History, read_history
 from towerzoo.towers.run_folder import RunFolder
 
 
 @pytest.fixture
 def run(tmp_path) -> RunFolder:
     return RunFolder(tmp_path)
+
+
+FIGURES = [f"{part}/{name}" for part in ("train", "valid") for name in ("loss", "auc", "accuracy")]
+COLUMNS = ["epoch", *FIGURES, "seconds", "samples_per_second"]
 
 
 @pytest.fixture
@@ -33,7 +37,8 @@ def test_every_epoch_has_a_row_of_all_columns(run, trained):
     callback, reported, _ = trained
     rows = read_history(run)
     assert rows == callback.rows == reported
-    assert [list(row) for row in rows] == [list(COLUMNS)] * 2
+    of_users = ["valid/user_auc", "valid/calibration_error"]
+    assert [list(row) for row in rows] == [["epoch", *FIGURES, *of_users, "seconds", "samples_per_second"]] * 2
     assert [row["epoch"] for row in rows] == [0, 1]
     assert isinstance(rows[0]["epoch"], int)
 
@@ -41,7 +46,7 @@ def test_every_epoch_has_a_row_of_all_columns(run, trained):
 def test_the_row_has_the_figures_of_its_own_epoch(run, trained):
     *_, trainer = trained
     first, last = read_history(run)
-    for name in COLUMNS[1:-2]:
+    for name in FIGURES:
         assert last[name] == trainer.callback_metrics[name].item()
     assert first["train/loss"] != last["train/loss"]
 
@@ -61,7 +66,7 @@ def test_samples_and_seconds_are_those_of_the_epoch(run, monkeypatch):
 def test_rows_of_earlier_epochs_are_kept(run):
     row = dict.fromkeys(COLUMNS, 0.5) | {"epoch": 0}
     callback = History(run, [row], lambda row: None)
-    metrics = {name: torch.tensor(0.25) for name in COLUMNS[1:-2]}
+    metrics = {name: torch.tensor(0.25) for name in FIGURES}
     callback.on_train_epoch_end(SimpleNamespace(callback_metrics=metrics, current_epoch=1), None)
     assert [row["train/loss"] for row in read_history(run)] == [0.5, 0.25]
 

@@ -15,7 +15,8 @@ from torchmetrics.functional.classification import binary_auroc
 
 from towerzoo.towers import auc as auc_module
 from towerzoo.towers import metrics as metrics_module
-from towerzoo.towers.metrics import METRIC_MODES, SplitMetrics
+from towerzoo.towers.measures import LOWER_IS_BETTER, PAIR_METRICS, USER_METRICS, mode
+from towerzoo.towers.metrics import SplitMetrics
 
 
 def measured(batches: Iterable[tuple[float, Tensor, Tensor]]) -> dict[str, float]:
@@ -188,5 +189,18 @@ def test_collecting_keeps_no_graph():
 
 def test_every_metric_has_a_better_direction():
     labels = torch.tensor([0.0, 1.0])
-    assert METRIC_MODES == {"loss": "min", "auc": "max", "accuracy": "max"}
-    assert set(measured([(0.0, labels, labels)])) == set(METRIC_MODES)
+    assert {name: mode(name) for name in PAIR_METRICS} == {"loss": "min", "auc": "max", "accuracy": "max"}
+    assert set(measured([(0.0, labels, labels)])) == set(PAIR_METRICS)
+
+
+def test_figures_of_users_come_where_users_are_given():
+    metrics = SplitMetrics()
+    user, labels = torch.tensor([1, 1, 2, 2]), torch.tensor([1.0, 0.0, 0.0, 1.0])
+    for rows in (slice(0, 1), slice(1, 4)):
+        metrics.update(torch.tensor(0.5), torch.tensor([9.0, -9.0, 9.0, -9.0])[rows], labels[rows], user[rows])
+    figures = metrics.compute()
+    assert list(figures) == [*PAIR_METRICS, *USER_METRICS]
+    assert (figures["auc"], figures["user_auc"]) == (0.5, 0.5)
+    assert figures["calibration_error"].item() == pytest.approx(0.5, abs=1e-3)
+    assert mode("calibration_error") == "min"
+    assert LOWER_IS_BETTER.isdisjoint({"user_auc", "ndcg"})

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from towerzoo.registry import POOLINGS
+from towerzoo.registry.errors import DataError
 
 B, L, D = 40, 5, 3
 
@@ -16,6 +17,9 @@ FORMULAS = {
     "padded-mean": lambda counted, slots: sum(counted) / slots,
     "sqrtn": lambda counted, slots: sum(counted) / math.sqrt(max(len(counted), 1)),
     "max": lambda counted, slots: max(counted, default=0.0),
+    # A query and slots that have learned nothing yet weigh all vectors alike.
+    "attention": lambda counted, slots: sum(counted) / max(len(counted), 1),
+    "recency": lambda counted, slots: sum(counted) / max(len(counted), 1),
 }
 
 
@@ -59,3 +63,25 @@ def test_mean_and_padded_mean_differ_by_the_share_of_filled_slots():
     vectors, mask = torch.ones(1, 6, 1), torch.tensor([[True, True, False, False, False, False]])
     assert POOLINGS.build("mean", dim=1)(vectors, mask).item() == 1.0
     assert POOLINGS.build("padded-mean", dim=1)(vectors, mask).item() == pytest.approx(2 / 6)
+
+
+@pytest.mark.parametrize("name", ["attention", "recency"])
+def test_learned_weights_are_a_softmax_over_the_vectors_that_count(name):
+    vectors, mask = inputs()
+    pooling = POOLINGS.build(name, dim=D)
+    (parameter,) = pooling.parameters()
+    with torch.no_grad():
+        parameter.copy_(torch.linspace(-1, 2, len(parameter)))
+    pooled = pooling(vectors, mask)
+    for b in range(B):
+        numbers = [float(vectors[b, s] @ parameter) if name == "attention" else float(parameter[s]) for s in range(L)]
+        weights = [math.exp(numbers[s]) if mask[b, s] else 0.0 for s in range(L)]
+        total = sum(weights) or 1.0
+        expected = sum((weights[s] / total * vectors[b, s] for s in range(L)), torch.zeros(D))
+        torch.testing.assert_close(pooled[b], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_recency_needs_a_number_for_every_slot():
+    vectors, mask = inputs()
+    with pytest.raises(DataError, match=r"slots of pooling 'recency' must be at least 5, the vectors of a row, got 4"):
+        POOLINGS.build({"name": "recency", "slots": 4}, dim=D)(vectors, mask)

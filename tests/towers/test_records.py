@@ -6,9 +6,8 @@ import pytest
 
 from towerzoo.registry.errors import RunError
 from towerzoo.towers.records import (
-    TOLERANCE,
+    TOLERANCES,
     Comparison,
-    Figures,
     Record,
     RecordedRun,
     compare,
@@ -29,17 +28,17 @@ def make_run(seed: int = 1, loss: float = 0.5, auc: float = 0.8, accuracy: float
         "commit": "1234567890",
         "date": "2026-11-24",
     }
-    return RecordedRun(seed=seed, test=Figures(loss=loss, auc=auc, accuracy=accuracy), **(about | changes))
+    return RecordedRun(seed=seed, test={"loss": loss, "auc": auc, "accuracy": accuracy}, **(about | changes))
 
 
 def make_record(*runs: RecordedRun, **changes: Any) -> Record:
-    return Record(tolerance=TOLERANCE, fingerprint="123456789012", runs=list(runs), **changes)
+    return Record(tolerance=TOLERANCES, fingerprint="123456789012", runs=list(runs), **changes)
 
 
 def test_mean_and_spread_are_those_of_the_runs():
     record = make_record(make_run(1, 0.4, 0.7, 0.6), make_run(2, 0.5, 0.8, 0.6), make_run(3, 0.6, 0.9, 0.6))
-    assert record.mean.model_dump() == pytest.approx({"loss": 0.5, "auc": 0.8, "accuracy": 0.6})
-    assert record.spread.model_dump() == pytest.approx({"loss": 0.1, "auc": 0.1, "accuracy": 0.0})
+    assert record.mean == pytest.approx({"loss": 0.5, "auc": 0.8, "accuracy": 0.6})
+    assert record.spread == pytest.approx({"loss": 0.1, "auc": 0.1, "accuracy": 0.0})
     assert make_record(make_run()).spread is None
 
 
@@ -80,7 +79,7 @@ def test_a_run_is_compared_with_mean_and_tolerance_of_its_record():
 
 
 def test_records_come_back(tmp_path):
-    published = Figures(loss=0.55, auc=0.8, accuracy=0.7)
+    published = {"loss": 0.55, "auc": 0.8, "accuracy": 0.7}
     records = {
         "z": make_record(make_run(commit="12345e6789"), published=published),
         "a": make_record(make_run(), make_run(2)),
@@ -127,8 +126,29 @@ def test_the_table_tells_where_its_figures_come_from():
         )
     }
     head, rule, row, _, note = results_table(records).splitlines()
+    assert head == "| config | test loss | AUC | accuracy | seeds | epochs |"
     assert head.count("|") == rule.count("|") == row.count("|")
-    assert row == "| `tanh.yaml` | 0.5000 ± 0.1414 | 0.8000 ± 0.0000 | 0.7000 ± 0.0000 | 2 | 9, 11 | - |"
+    assert row == "| `tanh.yaml` | 0.5000 ± 0.1414 | 0.8000 ± 0.0000 | 0.7000 ± 0.0000 | 2 | 9, 11 |"
     assert note == (
         "Mean ± standard deviation over seeds; cpu (x), cuda (y); commit 1234567890, abc; 2026-11-24 to 2026-11-26."
     )
+
+
+def test_records_of_other_metrics_have_a_table_of_their_own():
+    ranked = make_run(1).model_copy(update={"test": {"recall@10": 0.3, "ndcg@10": 0.15, "coverage@10": 0.5}})
+    published = {"loss": 0.55, "auc": 0.8, "accuracy": 0.7}
+    records = {
+        "tanh": make_record(make_run(), published=published),
+        "retrieval": Record(tolerance={"recall@10": 0.01, "ndcg@10": 0.01}, fingerprint="1", runs=[ranked]),
+    }
+    lines = results_table(records).splitlines()
+    assert lines[2].endswith("| 1 | 9 | 0.550 / 0.8000 / 0.7000 |")
+    assert lines[4] == "| config | test Recall@10 | NDCG@10 | seeds | epochs |"
+    assert lines[6] == "| `retrieval.yaml` | 0.3000 | 0.1500 | 1 | 9 |"
+
+
+def test_a_figure_that_older_runs_lack_is_not_compared():
+    record = make_record(make_run())
+    test = {"loss": 0.5, "auc": 0.8, "accuracy": 0.7, "user_auc": 0.1}
+    names = [row.metric for row in compare({"fingerprint": "123456789012", "test": test}, record)]
+    assert names == ["loss", "auc", "accuracy"]

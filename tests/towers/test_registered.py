@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from towerzoo.datasets import Column, ColumnNames, Split, Vocabulary
+from towerzoo.datasets.history import History
 from towerzoo.registry import (
     ACTIVATIONS,
     BLOCKS,
@@ -26,8 +27,9 @@ from towerzoo.registry import (
     SPLITS,
 )
 from towerzoo.registry.registry import REQUIRED, Registry
+from towerzoo.towers.candidate_losses import CandidateLoss
 
-REQUIRED_VALUES = {"dim": 4, "lr": 0.1}
+REQUIRED_VALUES = {"dim": 4, "lr": 0.1, "sampler": "in-batch", "n": 5, "parts": ["in-batch", "catalogue"]}
 """Values for parameters that have no default, by name; a part with another one adds a line here."""
 
 PARTS = [pytest.param(registry, name, id=f"{kind}-{name}") for kind, registry in CATALOGUE.items() for name in registry]
@@ -39,7 +41,16 @@ LISTS = Column(
     torch.tensor([[0, 0], [1, 0], [2, 1], [3, 2], [1, 0], [0, 0]], dtype=torch.int32),
     Vocabulary(["x", "y", "z"]),
 )
-COLUMNS = {"embedding": IDS, "embedding-bag": LISTS}
+PAST = History.gather(
+    owner=torch.tensor([1, 1, 2, 3, 3, 3]),
+    partner=torch.tensor([1, 2, 2, 1, 3, 4]),
+    observed={"label": torch.tensor([1, 0, 1, 1, 0, 0])},
+    timestamp=torch.arange(6),
+    split=Split(torch.arange(6), torch.arange(1), torch.arange(1)),
+    n_owners=5,
+    n_partners=5,
+)
+COLUMNS = {"embedding": IDS, "embedding-bag": LISTS, "history": PAST}
 """The column that an encoder takes, by the encoder's name."""
 
 
@@ -66,7 +77,8 @@ def pooling(name: str) -> tuple[nn.Module, tuple[Tensor, ...], tuple[int, ...]]:
 def encoder(name: str) -> tuple[nn.Module, tuple[Tensor, ...], tuple[int, ...]]:
     column = COLUMNS[name]
     built = build(ENCODERS, name, column=column)
-    return built, (column.values,), (B, built.out_features)
+    values = column.values if isinstance(column, Column) else torch.tensor([0, 1, 2, 3, 3, 4], dtype=torch.int32)
+    return built, (values,), (B, built.out_features)
 
 
 class Logits(nn.Module):
@@ -88,7 +100,10 @@ def score(name: str) -> tuple[nn.Module, tuple[Tensor, ...], tuple[int, ...]]:
 
 
 def loss(name: str) -> tuple[nn.Module, tuple[Tensor, ...], tuple[int, ...]]:
-    return build(LOSSES, name), (floats(B), torch.tensor([0.0, 1.0] * 3)), ()
+    built = build(LOSSES, name)
+    if isinstance(built, CandidateLoss):
+        return built, (floats(B), floats(B, 4, seed=1), torch.zeros(4)), ()
+    return built, (floats(B), torch.tensor([0.0, 1.0] * 3)), ()
 
 
 def floats(*shape: int, seed: int = 0) -> Tensor:
@@ -108,7 +123,7 @@ MAKERS: dict[str, Callable[[str], tuple[nn.Module, tuple[Tensor, ...], tuple[int
 MODULES = [pytest.param(kind, name, id=f"{kind}-{name}") for kind in MAKERS for name in CATALOGUE[kind]]
 
 
-@pytest.mark.parametrize("kind", sorted(set(CATALOGUE) - {"samplers", "indexes"}))
+@pytest.mark.parametrize("kind", sorted(set(CATALOGUE) - {"indexes"}))
 def test_every_registry_has_parts(kind):
     assert CATALOGUE[kind].names()
 
@@ -146,8 +161,9 @@ def test_shape_and_type(kind, name):
 @pytest.mark.parametrize(("kind", "name"), MODULES)
 def test_every_parameter_and_every_vector_gets_a_finite_gradient(kind, name):
     module, inputs, _ = MAKERS[kind](name)
-    # Labels, as the second input of losses, are given.
-    differentiable = [one for one in inputs[: 1 if kind == "losses" else None] if one.is_floating_point()]
+    # Labels, as the second input of pair losses, and the weights of candidates are given.
+    given = {"losses": 2 if isinstance(module, CandidateLoss) else 1}.get(kind)
+    differentiable = [one for one in inputs[:given] if one.is_floating_point()]
     for one in differentiable:
         one.requires_grad_()
     # A loss of equal weights would be blind to parts that only shift or normalise.
@@ -178,7 +194,7 @@ def test_state_goes_round(kind, name):
     module(*inputs)
     with torch.no_grad():
         for parameter in module.parameters():
-            parameter.add_(0.5)
+            parameter.add_(torch.linspace(0.5, 1, parameter.numel()).view_as(parameter))
     state = copy.deepcopy(module.state_dict())
     fresh, _, _ = MAKERS[kind](name)
     if state:

@@ -5,9 +5,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from towerzoo.towers import retrieval
+from towerzoo.towers import best_items as best_items_module
 from towerzoo.towers.assembly import build_model, load_data
-from towerzoo.towers.retrieval import SeenItems, best_items, recommend
+from towerzoo.towers.best_items import best_items
+from towerzoo.towers.retrieval import recommend
+from towerzoo.towers.seen_items import SeenItems
 
 
 def brute_force(users: Tensor, items: Tensor, k: int, seen: dict[int, set[int]]) -> list[list[int]]:
@@ -29,8 +31,8 @@ def whole_numbers(n: int, seed: int, largest: int = 2) -> Tensor:
 @pytest.mark.parametrize("k", [1, 5, 40, 60])
 @pytest.mark.parametrize("blocks", [(512, 16_384), (7, 11), (1, 1)], ids=str)
 def test_lists_equal_those_of_a_full_sort(k, blocks, monkeypatch):
-    monkeypatch.setattr(retrieval, "USERS_AT_ONCE", blocks[0])
-    monkeypatch.setattr(retrieval, "ITEMS_AT_ONCE", blocks[1])
+    monkeypatch.setattr(best_items_module, "USERS_AT_ONCE", blocks[0])
+    monkeypatch.setattr(best_items_module, "ITEMS_AT_ONCE", blocks[1])
     users, items = whole_numbers(20, 0), whole_numbers(50, 1)
     rng = np.random.default_rng(0)
     user, item = torch.from_numpy(rng.integers(0, 20, 300)), torch.from_numpy(rng.integers(0, 50, 300))

@@ -6,6 +6,7 @@ import pytest
 from torch import nn
 
 from towerzoo.towers.assembly import build_model, read_experiment
+from towerzoo.towers.losses import BCEWithLogits
 
 RELU_USER = """\
 Sequential(
@@ -197,4 +198,4 @@ def test_every_config_of_the_comparison_shares_score_and_loss(structure):
     assert type(model.score).__name__ == "CosineScore"
     assert model.score.fixed_scale == 10.0
     assert model.score.log_scale is None
-    assert isinstance(model.loss, nn.BCEWithLogitsLoss)
+    assert isinstance(model.loss, BCEWithLogits)

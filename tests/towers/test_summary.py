@@ -6,7 +6,6 @@ import re
 from rich.console import Console
 
 from towerzoo.towers.assembly import build_model, load_data
-from towerzoo.towers.history import COLUMNS
 from towerzoo.towers.records import Comparison
 from towerzoo.towers.summary import data_table, epoch_text, model_text, record_table, result_table, runs_table
 
@@ -53,7 +52,8 @@ def test_a_tower_may_have_no_features(make_experiment, world):
 
 
 def test_an_epoch_is_one_line():
-    row = {name: number / 8 for number, name in enumerate(COLUMNS)}
+    names = [f"{part}/{name}" for part in ("train", "valid") for name in ("loss", "auc", "accuracy")]
+    row = {name: number / 8 for number, name in enumerate(names, start=1)} | {"valid/user_auc": 0.9}
     row |= {"epoch": 7, "seconds": 1.26, "samples_per_second": 98765}
     assert epoch_text(row).plain == (
         "epoch   7  train loss 0.1250 auc 0.2500 accuracy 0.3750  valid loss 0.5000 auc 0.6250 accuracy 0.7500"
@@ -67,7 +67,16 @@ def test_results_stand_beside_baselines():
         ["test", "loss", "auc", "accuracy"],
         ["this", "run", "0.5123", "0.8174", "0.7400"],
         ["constant", "0.6900", "0.5000", "0.6000"],
+        ["over", "the", "best", "baseline", "-0.1777", "+0.3174", "+0.1400"],
     ]
+
+
+def test_what_nobody_can_reach_is_no_baseline_and_lists_as_a_whole_have_no_lift():
+    test = {"ndcg@10": 0.2, "recall@10": 0.3, "coverage@10": 0.5, "recall@100": 0.7}
+    baselines = {"popularity": {"ndcg@10": 0.1, "recall@10": 0.1, "coverage@10": 0.1}, "best reachable": {"ndcg@10": 1}}
+    table = lines(result_table({"test": test, "baselines": baselines}))
+    assert table[0] == ["test", "ndcg@10", "recall@10", "coverage@10"]
+    assert table[-1] == ["over", "the", "best", "baseline", "+0.1000", "+0.2000"]
 
 
 def test_the_record_is_reached_or_missed_metric_by_metric():

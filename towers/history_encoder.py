@@ -1,0 +1,141 @@
+"""The history encoder: a user as the items that she has met."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+import torch
+from torch import Tensor, nn
+
+from towerzoo.datasets import UNKNOWN
+from towerzoo.datasets.history import History
+from towerzoo.registry import ENCODERS, INITIALIZERS, POOLINGS, Spec
+from towerzoo.registry.errors import ConfigError, Problem, RegistryError
+from towerzoo.registry.ranges import Count, Rate
+from towerzoo.towers.bag_sums import bag_sums
+from towerzoo.towers.encoders import fill
+
+UNORDERED: Final = {"sum": 0.0, "sqrtn": 0.5, "mean": 1.0}
+"""The poolings of a whole history, and the power of the number of vectors that each divides their sum by."""
+
+
+@ENCODERS.register("history")
+class HistoryEncoder(nn.Module):
+    """Learned vectors of the items that a user met in the training split, pooled.
+
+    The event that is scored is always left out in training, so that no label is in its own input: with `last` the
+    history of an event is what came before it, without `last` it is all of the user's other events. In validation it is
+    all training events, or the last of them; in test, of a split in time, validation events count as well. A user
+    without a history gets zeros, and one who was not there in training gets a vector from a few events without
+    retraining.
+
+    Args:
+        column: The histories.
+        dim: Length of the vectors.
+        last: The latest events that count, in order of time, newest first; none takes all events without an order.
+        by: Whether an item has one vector, or one for each kind of event: `label`, liked or not; `measure`, every value
+            of what the labels are made from, such as each rating.
+        pooling: A registered pooling op; without `last` one of `sum`, `mean` and `sqrtn`.
+        dropout: Share of the events that a training batch leaves out at random, so that no single one is relied on.
+        init: A registered initializer for the matrix of vectors; none takes that of the tower.
+
+    Attributes:
+        testing: Whether validation events count, as they do once a model is finished.
+
+    Raises:
+        ConfigError: The pooling needs an order, or `last` is given for events without times.
+
+    Sources: the items as the user, Koren, KDD 2008 (SVD++); recency, Covington et al., RecSys 2016.
+    """
+
+    ids: Tensor
+    starts: Tensor
+    ends: Tensor
+    test_ends: Tensor
+    place: Tensor
+
+    def __init__(
+        self,
+        column: History,
+        *,
+        dim: Count,
+        last: Count | None = None,
+        by: Literal["item", "label", "measure"] = "item",
+        pooling: Annotated[Spec, POOLINGS] = "mean",
+        dropout: Rate = 0.0,
+        init: Annotated[Spec, INITIALIZERS] | None = None,
+    ) -> None:
+        super().__init__()
+        name, _ = POOLINGS.split(pooling)
+        problems = []
+        if last is None and name not in UNORDERED:
+            expected = f"{', '.join(UNORDERED)} for a history without `last`"
+            problems.append(Problem("pooling of encoder 'history'", expected, name, "Add last: 50, or so."))
+        if last is not None and not column.ordered:
+            problems.append(Problem("last of encoder 'history'", "null for events without times", last))
+        if problems:
+            raise ConfigError(problems)
+        self.out_features = dim
+        self.last = last
+        self.dropout = dropout
+        ids = column.partner
+        n_kinds = 1
+        if by != "item":
+            ids = ids + column.kinds[by] * column.n_partners
+            n_kinds = int(column.kinds[by].max()) + 1
+        self.register_buffer("ids", ids, persistent=False)
+        for part in ("starts", "ends", "test_ends", "place"):
+            self.register_buffer(part, getattr(column, part), persistent=False)
+        self.testing = False
+        self.embedding = nn.Embedding(n_kinds * column.n_partners, dim, padding_idx=UNKNOWN)
+        self.power = UNORDERED.get(name)
+        self.pooling = POOLINGS.build(pooling, dim=dim) if last is not None else None
+        fill(self.embedding, init)
+
+    def forward(self, rows: Tensor, events: Tensor | None = None) -> Tensor:
+        """Maps rows of the table (B,) to vectors (B, dim); events (B,), where given, are left out of their own."""
+        return self._all(rows, events) if self.last is None else self._latest(rows, events, self.last)
+
+    def _ends(self) -> Tensor:
+        return self.test_ends if self.testing else self.ends
+
+    def _latest(self, rows: Tensor, events: Tensor | None, last: int) -> Tensor:
+        ends = self._ends().index_select(0, rows) if events is None else self.place.index_select(0, events).long()
+        places = ends.unsqueeze(1) - torch.arange(1, last + 1, device=rows.device)
+        mask = places >= self.starts.index_select(0, rows).unsqueeze(1)
+        if self.training and self.dropout:
+            mask &= torch.rand(mask.shape, device=mask.device) >= self.dropout
+        ids = self.ids.take(places.clamp_min(0)).where(mask, UNKNOWN)
+        assert self.pooling is not None
+        pooled: Tensor = self.pooling(self.embedding(ids), mask)
+        return pooled
+
+    def _all(self, rows: Tensor, events: Tensor | None) -> Tensor:
+        owners, at = torch.unique(rows, return_inverse=True)
+        starts = self.starts.index_select(0, owners)
+        counts = self._ends().index_select(0, owners) - starts
+        offsets = counts.cumsum(0) - counts
+        places = torch.arange(int(counts.sum()), device=rows.device) + (starts - offsets).repeat_interleave(counts)
+        kept = torch.ones(len(places), dtype=torch.bool, device=rows.device)
+        if self.training and self.dropout:
+            kept = torch.rand(len(places), device=rows.device) >= self.dropout
+        upto = torch.cat([kept.new_zeros(1, dtype=torch.int64), kept.cumsum(0)])
+        sums = bag_sums(self.embedding.weight, self.ids.index_select(0, places[kept]), upto.index_select(0, offsets))
+        sums, numbers = sums.index_select(0, at), counts.index_select(0, at)
+        if events is not None:
+            place = self.place.index_select(0, events)
+            there = kept.index_select(0, (offsets - starts).index_select(0, at) + place)
+            own = self.embedding(self.ids.index_select(0, place))
+            sums, numbers = sums - own * there.unsqueeze(1), numbers - 1
+        if self.training:
+            sums = sums / (1 - self.dropout)
+        assert self.power is not None
+        return sums / numbers.clamp_min(1).unsqueeze(1).to(sums.dtype) ** self.power
+
+
+def takes_history(encoder: object) -> bool:
+    """Returns whether the spec of an encoder names one of histories; its feature may then have any name."""
+    try:
+        return ENCODERS.split(encoder)[0] == "history"  # type: ignore[arg-type]
+    except RegistryError:
+        return False

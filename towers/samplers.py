@@ -1,0 +1,124 @@
+"""Samplers: which items training compares an event's own item with.
+
+Each knows how often it draws an item on average, from which the logQ correction is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from towerzoo.registry import SAMPLERS, Spec
+from towerzoo.registry.ranges import Count, NonNegative
+from towerzoo.towers.candidates import Sampler
+
+
+@SAMPLERS.register("catalogue")
+class CatalogueSampler:
+    """Every item of the catalogue, once: nothing is left to chance.
+
+    Args:
+        item_counts: Training events of each item row (n_items,).
+    """
+
+    def __init__(self, item_counts: Tensor) -> None:
+        self._rows = torch.arange(1, len(item_counts), device=item_counts.device)
+
+    def draw(self, positives: Tensor) -> Tensor:
+        """Returns all item rows but the unknown one's."""
+        return self._rows.to(positives.device)
+
+    def expected(self, rows: Tensor, n_positives: int) -> Tensor:
+        """Returns ones."""
+        return torch.ones(len(rows), device=rows.device)
+
+
+@SAMPLERS.register("in-batch")
+class InBatchSampler:
+    """The items of the batch's other events: drawn, in effect, by their popularity, and encoded already.
+
+    Without the logQ correction popular items are punished for being popular. Yi et al., RecSys 2019.
+
+    Args:
+        item_counts: Training events of each item row (n_items,).
+    """
+
+    def __init__(self, item_counts: Tensor) -> None:
+        self._shares = item_counts / item_counts.sum()
+
+    def draw(self, positives: Tensor) -> Tensor:
+        """Returns the batch's items."""
+        return positives.long()
+
+    def expected(self, rows: Tensor, n_positives: int) -> Tensor:
+        """Returns the number of other events times each item's share of all training events."""
+        return (n_positives - 1) * self._shares.to(rows.device).index_select(0, rows)
+
+
+@SAMPLERS.register("popularity")
+class PopularitySampler:
+    """Items drawn with replacement, an item of n training events with a chance proportional to n ** power.
+
+    Items without a training event are never drawn, unless power is 0.
+
+    Args:
+        item_counts: Training events of each item row (n_items,).
+        n: Items a batch.
+        power: 1 is by popularity, 0.75 as in word2vec (Mikolov et al., NIPS 2013), 0 uniform.
+    """
+
+    def __init__(self, item_counts: Tensor, *, n: Count, power: NonNegative = 0.75) -> None:
+        chances = item_counts.double() ** power
+        chances[0] = 0
+        self._n = n
+        self._chances = (chances / chances.sum()).float()
+        self._ends = chances.cumsum(0) / chances.sum()
+
+    def draw(self, positives: Tensor) -> Tensor:
+        """Draws n item rows from torch's default generator."""
+        numbers = torch.rand(self._n, dtype=torch.float64)
+        return torch.searchsorted(self._ends, numbers, right=True).clamp_max(len(self._ends) - 1).to(positives.device)
+
+    def expected(self, rows: Tensor, n_positives: int) -> Tensor:
+        """Returns n times each item's chance."""
+        return self._n * self._chances.to(rows.device).index_select(0, rows)
+
+
+@SAMPLERS.register("uniform")
+def uniform_sampler(item_counts: Tensor, *, n: Count) -> PopularitySampler:
+    """Items drawn with replacement, all with the same chance, whether they have training events or not.
+
+    Args:
+        item_counts: Training events of each item row (n_items,).
+        n: Items a batch.
+    """
+    return PopularitySampler(item_counts, n=n, power=0.0)
+
+
+@SAMPLERS.register("mixed")
+class MixedSampler:
+    """Several samplers together, such as in-batch and uniform, which adds the items that no batch would hold.
+
+    Mixed negative sampling: Yang et al., WWW 2020.
+
+    Args:
+        item_counts: Training events of each item row (n_items,).
+        parts: The samplers.
+    """
+
+    def __init__(
+        self, item_counts: Tensor, *, parts: Annotated[list[Annotated[Spec, SAMPLERS]], Field(min_length=1)]
+    ) -> None:
+        self._parts: Sequence[Sampler] = [SAMPLERS.build(part, item_counts=item_counts) for part in parts]
+
+    def draw(self, positives: Tensor) -> Tensor:
+        """Returns what all parts draw."""
+        return torch.cat([part.draw(positives) for part in self._parts])
+
+    def expected(self, rows: Tensor, n_positives: int) -> Tensor:
+        """Returns the sum over the parts."""
+        return torch.stack([part.expected(rows, n_positives) for part in self._parts]).sum(0)
