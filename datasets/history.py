@@ -70,7 +70,7 @@ class History:
             >>> history.place.tolist()
             [1, 2, 0, -1]
         """
-        rows = torch.cat([split.train, split.valid] if split.in_time else [split.train]).sort().values.long()
+        rows = torch.cat([split.train, split.valid] if split.in_time else [split.train]).long()
         if timestamp is not None:
             rows = rows[timestamp.index_select(0, rows).argsort(stable=True)]
         rows = rows[owner.index_select(0, rows).argsort(stable=True)]

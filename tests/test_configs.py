@@ -1,5 +1,6 @@
 """Every shipped config goes through the real entry point."""
 
+import json
 import os
 import re
 from pathlib import Path
@@ -9,16 +10,16 @@ from click.testing import CliRunner
 
 from towerzoo.registry.config import shipped_configs
 from towerzoo.tools.train import main
+from towerzoo.towers.assembly import read_experiment
 
 CONFIGS = shipped_configs()
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.yaml"))
-GENERATED = (
-    "data={name: synthetic, users: 300, items: 100, interactions: 5000, label: {positive_from: 4}, split: random}"
-)
 
 
 def test_all_configs_are_found():
-    assert {file.stem for file in CONFIGS} == {"quickstart", "relu", "tanh", "tanh_bn", "tanh_bn_dropout_first", "fast"}
+    structures = {"relu", "tanh", "tanh_bn", "tanh_bn_dropout_first", "fast"}
+    linear = {"biases", "biased_mf", "history"}
+    assert {file.stem for file in CONFIGS} == structures | linear | {"retrieval_bpr", "retrieval_softmax", "quickstart"}
     folder = Path(__file__).parents[1] / "configs"
     others = [file for file in folder.rglob("*.yaml") if file.parent.name == "_base_" or file.name == "results.yaml"]
     assert len(list(folder.rglob("*.yaml"))) == len(CONFIGS) + len(others)
@@ -27,13 +28,16 @@ def test_all_configs_are_found():
 @pytest.mark.parametrize("config", [*CONFIGS, *EXAMPLES], ids=lambda file: file.stem)
 def test_config_trains(config):
     """On generated data where the config's own would have to be downloaded."""
-    sets = ["--set", GENERATED] if "movielens" in config.read_text() else []
+    experiment, _ = read_experiment(config)
+    kept = {"label": experiment.data.label.model_dump(), "split": experiment.data.split}
+    generated = {"name": "synthetic", "users": 300, "items": 150, "interactions": 5000, **kept}
+    sets = ["--set", f"data={json.dumps(generated)}"] if experiment.data.name.startswith("movielens") else []
     result = CliRunner().invoke(main, [str(config), "--fast-dev-run", *sets])
     assert result.exit_code == 0, result.output
 
 
 @pytest.mark.realdata
-@pytest.mark.parametrize("config", ["tanh_bn", "relu", "fast"])
+@pytest.mark.parametrize("config", ["tanh_bn", "relu", "fast", "history"])
 def test_config_trains_on_movielens(config, tmp_path, monkeypatch):
     if not (Path(os.environ.get("TOWERZOO_DATA", "/nowhere")) / "ml-1m").is_dir():
         pytest.skip("TOWERZOO_DATA holds no ml-1m")

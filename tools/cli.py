@@ -18,6 +18,7 @@ COMMANDS = {
     "show_config": "Print a config as it is resolved, with the place that each value came from.",
     "test": "Test a finished run, or a checkpoint of a config.",
     "train": "Train a config, test its best weights, and leave a run folder.",
+    "verify_loss": "Measure how near sampled softmax losses come to the full softmax.",
     "zoo": "List every registered part with its parameters, and every shipped config.",
 }
 """Every command and its one-line help, so that `towerzoo --help` imports none of them."""

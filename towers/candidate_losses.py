@@ -1,8 +1,8 @@
 """Losses of positives against candidates: an event's own item is to score higher than others.
 
 Each takes the logit of every event's own item, positive (B,); those of its user with all candidates, negatives (B, C),
-minus infinity where a candidate does not count, as the own item; log_weight (C,), see `candidates.Candidates`; and the
-weights of the events (B,) or None. It returns the weighted mean loss (). Its `sampler` is where candidates come from.
+minus infinity where a candidate does not count, as the own item; the candidates themselves; and the weights of the
+events (B,) or None. It returns the weighted mean loss (). Its `sampler` is where candidates come from.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from towerzoo.registry import LOSSES, SAMPLERS, Spec
 from towerzoo.registry.ranges import Count, Positive
+from towerzoo.towers.candidates import Candidates
 
 Mining = Literal["semi-hard"]
 """Semi-hard negatives score lower than the positive: Schroff et al., CVPR 2015, section 3.2."""
@@ -60,7 +61,7 @@ class SampledSoftmax(CandidateLoss):
     Args:
         sampler: The registered sampler of candidates.
         temperature: What logits are divided by, > 0. For a cosine score of scale s, s is its inverse already.
-        logq: Whether logits are corrected for how often their item is drawn.
+        logq: Whether logits are corrected for how often their item is drawn; without it each draw counts once.
         hardest: As of `CandidateLoss`.
         mask_known: As of `CandidateLoss`.
     """
@@ -78,11 +79,11 @@ class SampledSoftmax(CandidateLoss):
         self.temperature = temperature
         self.logq = logq
 
-    def forward(self, positive: Tensor, negatives: Tensor, log_weight: Tensor, weights: Tensor | None = None) -> Tensor:
+    def forward(self, positive: Tensor, negatives: Tensor, drawn: Candidates, weights: Tensor | None = None) -> Tensor:
         """Maps logits (B,) and (B, C) to a mean loss ()."""
         positive, negatives = positive / self.temperature, negatives / self.temperature
-        if self.logq:
-            negatives = negatives + log_weight
+        log_weight = drawn.log_count - drawn.log_expected if self.logq else drawn.log_count
+        negatives = negatives + log_weight
         negatives = self.mine(positive, negatives)
         everything = torch.logaddexp(negatives.logsumexp(dim=1), positive)
         return weighted_mean(everything - positive, weights)
@@ -121,7 +122,7 @@ class BPR(CandidateLoss):
     ) -> None:
         super().__init__(sampler=sampler, hardest=hardest, mining=mining, mask_known=mask_known)
 
-    def forward(self, positive: Tensor, negatives: Tensor, log_weight: Tensor, weights: Tensor | None = None) -> Tensor:
+    def forward(self, positive: Tensor, negatives: Tensor, drawn: Candidates, weights: Tensor | None = None) -> Tensor:
         """Maps logits (B,) and (B, C) to a mean loss ()."""
         negatives = self.mine(positive, negatives)
         losses = functional.softplus(negatives - positive.unsqueeze(1))
@@ -154,7 +155,7 @@ class Hinge(CandidateLoss):
         super().__init__(sampler=sampler, hardest=hardest, mining=mining, mask_known=mask_known)
         self.margin = margin
 
-    def forward(self, positive: Tensor, negatives: Tensor, log_weight: Tensor, weights: Tensor | None = None) -> Tensor:
+    def forward(self, positive: Tensor, negatives: Tensor, drawn: Candidates, weights: Tensor | None = None) -> Tensor:
         """Maps logits (B,) and (B, C) to a mean loss ()."""
         negatives = self.mine(positive, negatives)
         losses = functional.relu(self.margin - positive.unsqueeze(1) + negatives)

@@ -36,12 +36,14 @@ class Candidates(NamedTuple):
 
     Attributes:
         rows: int64 item rows, ascending (C,).
-        log_weight: Logarithm of how often each was drawn over how often it is drawn on average (C,). A sum over
-            candidates of weight times anything is on average the sum over the whole catalogue.
+        log_count: Logarithm of how often each was drawn (C,).
+        log_expected: Logarithm of how often each is drawn on average (C,). A sum over candidates of count / expected
+            times anything is on average the sum over the whole catalogue.
     """
 
     rows: Tensor
-    log_weight: Tensor
+    log_count: Tensor
+    log_expected: Tensor
 
 
 def draw_candidates(sampler: Sampler, positives: Tensor) -> Candidates:
@@ -52,7 +54,7 @@ def draw_candidates(sampler: Sampler, positives: Tensor) -> Candidates:
         positives: The batch's own items (B,).
     """
     rows, counts = torch.unique(sampler.draw(positives), return_counts=True)
-    return Candidates(rows, counts.log() - sampler.expected(rows, len(positives)).log())
+    return Candidates(rows, counts.log(), sampler.expected(rows, len(positives)).log())
 
 
 def excluded_pairs(batch: Batch, rows: Tensor, known: SeenItems | None) -> tuple[Tensor, Tensor]:

@@ -152,7 +152,7 @@ class DSSM(LightningModule):
         negatives = users @ factors.index_select(0, candidate_at).T
         pairs = excluded_pairs(batch, candidates.rows, self._known)
         negatives = negatives.index_put(pairs, negatives.new_tensor(float("-inf")))
-        loss: Tensor = self.loss(positive, negatives, candidates.log_weight, batch.weight)
+        loss: Tensor = self.loss(positive, negatives, candidates, batch.weight)
         self.train_metrics.update(loss, positive, batch.label)
         return loss + self._penalty()
 

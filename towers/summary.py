@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from towerzoo.datasets import TwoTowerData
 from towerzoo.towers.baselines import BEST_REACHABLE
 from towerzoo.towers.dssm import DSSM
 from towerzoo.towers.history import Row
+from towerzoo.towers.loss_lab import ROUNDING, LossCheck
 from towerzoo.towers.measures import OF_ALL_LISTS, main_metrics, mode, told_metrics
 from towerzoo.towers.records import Comparison
 
@@ -101,6 +103,22 @@ def record_table(comparisons: list[Comparison]) -> Table:
     for row in comparisons:
         verdict = "reached" if row.reached else "missed"
         table.add_row(row.metric, f"{row.found:.4f}", f"{row.expected:.4f}", f"{row.tolerance:.4f}", verdict)
+    return table
+
+
+def loss_table(checks: Mapping[tuple[str, bool], LossCheck]) -> Table:
+    """Returns how far sampled gradients are from the full softmax's, by sampler and whether logQ corrects them."""
+    table = _table("sampler", "logQ", "bias", "by chance", "times chance", "variance", "")
+    for (sampler, logq), check in checks.items():
+        table.add_row(
+            Text(sampler),
+            "yes" if logq else "no",
+            f"{check.bias:.5f}",
+            f"{check.standard_error:.5f}",
+            f"{check.bias / check.standard_error:.1f}" if check.standard_error > ROUNDING else "-",
+            f"{check.variance:.5f}",
+            "agrees" if check.agrees else "biased",
+        )
     return table
 
 

@@ -96,7 +96,7 @@ def test_a_base_lies_beside_the_config_or_is_shipped_whatever_the_working_folder
         ("base: [ok.yaml,\n no.yaml]", "mine.yaml:2: base[1] must be a readable YAML file, got 'no.yaml'."),
         ("base: [no.yaml, ok.yaml]", "mine.yaml:1: base[0] must be a readable YAML file, got 'no.yaml'."),
         ("base: tanh_bm.yaml", "mine.yaml:1: base must be a readable YAML file, got 'tanh_bm.yaml'.\n    No such file or "
-                               "directory. Did you mean 'tanh_bn'? Shipped configs: fast, quickstart,"),
+                               "directory. Did you mean 'tanh_bn'? Shipped configs: biased_mf, biases,"),
         ("base: 3", "mine.yaml:1: base must be a path or a list of paths, got 3."),
         ("base: [[a]]", "mine.yaml:1: base[0] must be a path or a list of paths, got ['a']."),
         ("base:", "mine.yaml:1: base must be a path or a list of paths, got None."),
@@ -122,8 +122,8 @@ def test_bases_that_cannot_be_read(write: Write, text: str, message: str) -> Non
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("none.yaml", "config must be a readable YAML file, got 'none.yaml'.\n    No such file or directory. Shipped configs: f"),
-        ("folder", "config must be a readable YAML file, got 'folder'.\n    Is a directory. Shipped configs: fast, quickstart,"),
+        ("none.yaml", "config must be a readable YAML file, got 'none.yaml'.\n    No such file or directory. Shipped configs: b"),
+        ("folder", "config must be a readable YAML file, got 'folder'.\n    Is a directory. Shipped configs: biased_mf, biases,"),
         ("configs/quickstrat.yaml", "config must be a readable YAML file, got 'configs/quickstrat.yaml'.\n    No such file or "
                                     "directory. Did you mean 'quickstart'?"),
         ("empty.yaml", "empty.yaml must be a mapping of settings, got nothing.\n    Write `key: value` lines; configs/quickst"),

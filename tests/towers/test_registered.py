@@ -28,6 +28,7 @@ from towerzoo.registry import (
 )
 from towerzoo.registry.registry import REQUIRED, Registry
 from towerzoo.towers.candidate_losses import CandidateLoss
+from towerzoo.towers.candidates import Candidates
 
 REQUIRED_VALUES = {"dim": 4, "lr": 0.1, "sampler": "in-batch", "n": 5, "parts": ["in-batch", "catalogue"]}
 """Values for parameters that have no default, by name; a part with another one adds a line here."""
@@ -102,7 +103,7 @@ def score(name: str) -> tuple[nn.Module, tuple[Tensor, ...], tuple[int, ...]]:
 def loss(name: str) -> tuple[nn.Module, tuple[Tensor, ...], tuple[int, ...]]:
     built = build(LOSSES, name)
     if isinstance(built, CandidateLoss):
-        return built, (floats(B), floats(B, 4, seed=1), torch.zeros(4)), ()
+        return built, (floats(B), floats(B, 4, seed=1), Candidates(torch.arange(4), floats(4), floats(4, seed=2))), ()
     return built, (floats(B), torch.tensor([0.0, 1.0] * 3)), ()
 
 
@@ -163,7 +164,7 @@ def test_every_parameter_and_every_vector_gets_a_finite_gradient(kind, name):
     module, inputs, _ = MAKERS[kind](name)
     # Labels, as the second input of pair losses, and the weights of candidates are given.
     given = {"losses": 2 if isinstance(module, CandidateLoss) else 1}.get(kind)
-    differentiable = [one for one in inputs[:given] if one.is_floating_point()]
+    differentiable = [one for one in inputs[:given] if isinstance(one, Tensor) and one.is_floating_point()]
     for one in differentiable:
         one.requires_grad_()
     # A loss of equal weights would be blind to parts that only shift or normalise.

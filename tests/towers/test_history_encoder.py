@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from towerzoo.datasets import Split
+from towerzoo.datasets.history import History
+from towerzoo.registry import ENCODERS
+from towerzoo.registry.errors import ConfigError
+from towerzoo.towers.assembly import build_model, load_data
+from towerzoo.towers.history_encoder import HistoryEncoder, takes_history
+
+N_USERS, N_ITEMS, N = 6, 9, 60
+GENERATOR = torch.Generator().manual_seed(1)
+USER = torch.randint(1, N_USERS - 1, (N,), generator=GENERATOR)  # the last user does nothing
+ITEM = torch.randint(1, N_ITEMS, (N,), generator=GENERATOR)
+RATING = torch.randint(1, 4, (N,), generator=GENERATOR).float()
+SPLIT = Split(torch.arange(40).int(), torch.arange(40, 50).int(), torch.arange(50, N).int(), in_time=True)
+
+
+def gather(rating: Tensor = RATING, *, timed: bool = True) -> History:
+    observed = {"label": (rating >= 2).float(), "measure": rating}
+    return History.gather(
+        USER, ITEM, observed, torch.arange(N) if timed else None, SPLIT, n_owners=N_USERS, n_partners=N_ITEMS
+    )
+
+
+def make(history: History | None = None, **parameters: object) -> HistoryEncoder:
+    torch.manual_seed(0)
+    spec = {"encoder": "history", "dim": 3, "init": {"name": "normal", "std": 1.0}, **parameters}
+    encoder: HistoryEncoder = ENCODERS.build(spec, column=gather() if history is None else history)
+    return encoder
+
+
+def vector(encoder: HistoryEncoder, row: int, by: str) -> Tensor:
+    kind = {"item": 0, "label": int(RATING[row] >= 2), "measure": int(RATING[row]) - 1}[by]
+    return encoder.embedding.weight[kind * N_ITEMS + int(ITEM[row])].detach()
+
+
+def mean(vectors: list[Tensor]) -> Tensor:
+    return torch.stack(vectors).mean(0) if vectors else torch.zeros(3)
+
+
+@pytest.mark.parametrize("by", ["item", "label", "measure"])
+@pytest.mark.parametrize("last", [None, 3, 100])
+def test_vectors_are_those_of_a_loop(by, last):
+    encoder = make(by=by, last=last)
+    for user in range(N_USERS):
+        own = [row for row in range(40) if USER[row] == user]
+        expected = mean([vector(encoder, row, by) for row in own[-last if last else None :]])
+        torch.testing.assert_close(encoder(torch.tensor([user]))[0], expected)
+        for at, event in enumerate(own):
+            others = own[max(0, at - last) : at] if last else own[:at] + own[at + 1 :]
+            expected = mean([vector(encoder, row, by) for row in others])
+            torch.testing.assert_close(encoder(torch.tensor([user]), torch.tensor([event]))[0], expected)
+
+
+@pytest.mark.parametrize(("pooling", "power"), [("sum", 0.0), ("sqrtn", 0.5), ("mean", 1.0)])
+def test_a_whole_history_is_pooled_by_sum_root_or_mean(pooling, power):
+    encoder = make(pooling=pooling)
+    own = [row for row in range(40) if USER[row] == 2]
+    expected = torch.stack([vector(encoder, row, "item") for row in own]).sum(0) / len(own) ** power
+    torch.testing.assert_close(encoder(torch.tensor([2]))[0], expected)
+
+
+@pytest.mark.parametrize("last", [None, 4])
+def test_the_label_of_an_event_never_changes_its_own_input(last):
+    events = torch.arange(40)
+    before = make(by="measure", last=last)(USER[:40], events)
+    influenced = 0
+    for event in range(40):
+        changed = RATING.clone()
+        changed[event] = RATING[event] % 3 + 1
+        after = make(gather(changed), by="measure", last=last)(USER[:40], events)
+        torch.testing.assert_close(after[event], before[event], rtol=0, atol=1e-6)  # a sum less one of its parts
+        influenced += int(((after - before).abs() > 1e-3).any(dim=1).sum())
+    assert influenced > 40, "the labels of other events do change it"
+
+
+def test_the_newest_event_has_the_first_slot():
+    encoder = make(last=3, pooling={"name": "recency", "slots": 3})
+    with torch.no_grad():
+        encoder.pooling.slots.copy_(torch.tensor([50.0, 0.0, 0.0]))
+    newest = max(row for row in range(40) if USER[row] == 3)
+    torch.testing.assert_close(encoder(torch.tensor([3]))[0], vector(encoder, newest, "item"))
+
+
+@pytest.mark.parametrize("last", [None, 100])
+def test_a_finished_model_also_knows_the_validation_events(last):
+    encoder = make(last=last)
+    encoder.testing = True
+    own = [row for row in range(50) if USER[row] == 1]
+    torch.testing.assert_close(encoder(torch.tensor([1]))[0], mean([vector(encoder, row, "item") for row in own]))
+
+
+@pytest.mark.parametrize("last", [None, 100])
+def test_dropout_leaves_out_the_share_and_keeps_the_mean_of_sums(last):
+    pooling = {"pooling": "sum"}
+    plain, encoder = make(last=last, **pooling).train(), make(last=last, dropout=0.4, **pooling).train()
+    rows, events = USER[:40].repeat(500), torch.arange(40).repeat(500)
+    torch.manual_seed(3)
+    drawn = torch.stack([encoder(rows[:40], events[:40]) for _ in range(1500)])
+    expected = plain(rows[:40], events[:40])
+    kept = 1.0 if last is None else 0.6  # a pooled list of slots is not scaled: its pooling sees what is left
+    error = drawn.std(0) / math.sqrt(len(drawn))
+    assert bool(((drawn.mean(0) - kept * expected).abs() <= 5 * error + 1e-6).all())
+    assert torch.equal(encoder.eval()(rows[:40]), plain.eval()(rows[:40]))
+
+
+@pytest.mark.parametrize("last", [None, 4])
+def test_gradients_reach_the_vectors_of_the_others_alone(last):
+    encoder = make(last=last)
+    own = [row for row in range(40) if USER[row] == 2]
+    event = own[5]
+    encoder(torch.tensor([2]), torch.tensor([event])).sum().backward()
+    used = {int(ITEM[row]) for row in (own[1:5] if last else own[:5] + own[6:])}
+    assert set(encoder.embedding.weight.grad.any(dim=1).nonzero().flatten().tolist()) == used
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"pooling": "max"}, r"pooling of encoder 'history' must be sum, sqrtn, mean for a history without"),
+        ({"last": 5}, r"last of encoder 'history' must be null for events without times, got 5"),
+    ],
+)  # fmt: skip
+def test_what_needs_an_order_is_told(parameters, message):
+    with pytest.raises(ConfigError, match=message):
+        make(gather(timed=False), **parameters)
+
+
+def test_any_feature_may_be_a_history():
+    assert takes_history({"encoder": "history", "dim": 4})
+    assert not takes_history({"encoder": "embedding", "dim": 4})
+    assert not takes_history(3)
+
+
+def test_towers_with_histories_train_and_forget_them_outside_of_training(make_experiment, make_trainer):
+    features = {
+        "taste": {"encoder": "history", "dim": 4, "by": "measure", "pooling": "sqrtn"},
+        "recent": {"encoder": "history", "dim": 4, "last": 3, "pooling": "recency"},
+    }
+    experiment = make_experiment(user_tower={"features": features}, training={"unique": True})
+    data = load_data(experiment)
+    model, trainer = build_model(experiment, data.schema), make_trainer(max_epochs=1)
+    trainer.fit(model, data)
+    assert data.schema.users.history is not None
+    batch = next(iter(data.train_dataloader()))
+    model.eval()
+    users = model.user_factors(batch.user, batch.event)
+    expected = (users * model.item_factors(batch.item)).sum(1)
+    torch.testing.assert_close(model(batch.user, batch.item, batch.event), expected)
+    assert not any(name.endswith(("ids", "starts", "place")) for name in model.state_dict())
+
+
+def test_without_a_history_data_has_none(make_experiment):
+    data = load_data(make_experiment())
+    assert data.schema.users.history is None
+    assert replace(data.schema.users).history is None
