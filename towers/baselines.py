@@ -7,9 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from towerzoo.datasets import TwoTowerData
-from towerzoo.towers.measures import Measures
 from towerzoo.towers.metrics import SplitMetrics
-from towerzoo.towers.ranking import RankingTask, rank
 
 BEST_REACHABLE = "best reachable"
 """The name of the true probabilities, which are no baseline but what no model can beat."""
@@ -24,13 +22,12 @@ BIAS_ROUNDS = 10
 """Rounds of Newton steps over all user and all item biases; on MovieLens-1M the AUC stands still from the fifth on."""
 
 
-def baselines(data: TwoTowerData, measures: Measures) -> dict[str, dict[str, float]]:
-    """Returns the test figures of predictions that need no towers.
+def baselines(data: TwoTowerData) -> dict[str, dict[str, float]]:
+    """Returns the test figures, on labelled pairs, of predictions that need no towers.
 
-    Of pairs, `constant` predicts the training split's share of positives, `item mean` each item's share, smoothed, and
-    `user + item bias` the logistic function of two fitted numbers, one of the user and one of the item. Generated data
-    adds `best reachable`: the true probabilities that the labels were drawn from. Of rankings, `popularity` ranks items
-    by their training events and `item mean` by their smoothed share of positives, the same for everyone.
+    `constant` predicts the training split's share of positives for every pair, `item mean` each item's share, smoothed,
+    and `user + item bias` the logistic function of two fitted numbers, one of the user and one of the item. Generated
+    data adds `best reachable`: the true probabilities that the labels were drawn from.
     """
     events, split = data.schema.interactions, data.split
     labels = data.labels[split.train].double()
@@ -39,24 +36,16 @@ def baselines(data: TwoTowerData, measures: Measures) -> dict[str, dict[str, flo
     overall = labels.mean()
     counts = _sums(torch.ones_like(labels), item, n_items)
     item_means = (_sums(labels, item, n_items) + PRIOR_EVENTS * overall) / (counts + PRIOR_EVENTS)
-    figures: dict[str, dict[str, float]] = {}
-    if measures.pairs:
-        user_biases, item_biases = fit_biases(user, item, labels, n_users, n_items)
-        test_user, test_item = (rows[split.test].long() for rows in (events.user, events.item))
-        logits = {
-            "constant": torch.logit(overall).expand(len(test_user)),
-            "item mean": torch.logit(item_means)[test_item],
-            "user + item bias": torch.logit(overall) + user_biases[test_user] + item_biases[test_item],
-        }
-        if "probability" in events.measures:
-            logits[BEST_REACHABLE] = torch.logit(events.measures["probability"][split.test].double(), eps=1e-9)
-        figures = {name: _score(values, data.labels[split.test], test_user) for name, values in logits.items()}
-    if measures.at:
-        task = RankingTask.of_split(data, "test")
-        for name, scores in {"popularity": counts, "item mean": item_means}.items():
-            ranking = rank(torch.ones(len(task.users), 1).double(), scores.unsqueeze(1), task, measures.at)
-            figures[name] = figures.get(name, {}) | ranking.figures()
-    return figures
+    user_biases, item_biases = fit_biases(user, item, labels, n_users, n_items)
+    test_user, test_item = (rows[split.test].long() for rows in (events.user, events.item))
+    logits = {
+        "constant": torch.logit(overall).expand(len(test_user)),
+        "item mean": torch.logit(item_means)[test_item],
+        "user + item bias": torch.logit(overall) + user_biases[test_user] + item_biases[test_item],
+    }
+    if "probability" in events.measures:
+        logits[BEST_REACHABLE] = torch.logit(events.measures["probability"][split.test].double(), eps=1e-9)
+    return {name: _score(values, data.labels[split.test], test_user) for name, values in logits.items()}
 
 
 def fit_biases(user: Tensor, item: Tensor, labels: Tensor, n_users: int, n_items: int) -> tuple[Tensor, Tensor]:

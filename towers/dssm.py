@@ -19,6 +19,7 @@ from towerzoo.towers.measures import Measures
 from towerzoo.towers.metrics import SplitMetrics
 from towerzoo.towers.pair_scores import dot_pairs
 from towerzoo.towers.ranking import Ranking, RankingTask, rank
+from towerzoo.towers.ranking_tasks import ranking_task
 from towerzoo.towers.seen_items import SeenItems
 from towerzoo.towers.tower import Tower
 from towerzoo.towers.vector_table import VectorTable
@@ -221,13 +222,13 @@ class DSSM(LightningModule):
         """Ranks the catalogue for all users with a positive event in a part of the split, `valid` or `test`."""
         if part not in self._tasks:
             data: TwoTowerData = self.trainer.datamodule  # type: ignore[attr-defined]
-            self._tasks[part] = RankingTask.of_split(data, part).to(self.device)
+            self._tasks[part] = ranking_task(data, part, self._measures.at)
         task = self._tasks[part]
         assert self._user_table is not None
         assert self._item_table is not None
-        users, at = self._user_table(task.users)
-        items, _ = self._item_table(torch.arange(task.n_items, device=self.device))
-        return rank(users.index_select(0, at), items, task, self._measures.at)
+        users, _ = self._user_table(task.user.to(self.device))
+        items, _ = self._item_table(torch.arange(self.item_tower.n_rows, device=self.device))
+        return rank(users, items, task)
 
     def _log(self, split: str, figures: Mapping[str, Tensor | float]) -> None:
         self.log_dict({f"{split}/{name}": value for name, value in figures.items()})

@@ -16,6 +16,8 @@ from towerzoo.towers.dssm import DSSM
 from towerzoo.towers.measures import Measures
 from towerzoo.towers.process_settings import settle_process
 from towerzoo.towers.protocol import fingerprint, protocol
+from towerzoo.towers.ranking_baselines import ranking_baselines
+from towerzoo.towers.ranking_tasks import ranking_task
 from towerzoo.towers.run_folder import RunFolder
 from towerzoo.towers.run_tables import require_same_data
 from towerzoo.towers.trainer import make_trainer, quieten_lightning, torch_device
@@ -93,5 +95,11 @@ def measure(model: DSSM, data: TwoTowerData, experiment: Experiment, device: str
         "valid": {name: valid[f"valid/{name}"] for name in measures.names},
         "test": {name: test[f"test/{name}"] for name in measures.names},
         "test_seconds": round(seconds, 4),
-        "baselines": baselines(data, measures),
+        "baselines": _baselines(data, measures),
     }
+
+
+def _baselines(data: TwoTowerData, measures: Measures) -> dict[str, dict[str, float]]:
+    of_pairs = baselines(data) if measures.pairs else {}
+    of_lists = ranking_baselines(data, ranking_task(data, "test", measures.at)) if measures.at else {}
+    return {name: of_pairs.get(name, {}) | of_lists.get(name, {}) for name in (*of_pairs, *of_lists)}

@@ -1,191 +1,182 @@
-"""Ranking figures over the whole catalogue: what share of the right items is on top of each user's list."""
+"""Ranking the whole catalogue for each user: exact figures, in bounded memory."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from towerzoo.datasets import UNKNOWN, TwoTowerData
-from towerzoo.registry.errors import DataError
-from towerzoo.towers.best_items import best_items
+from towerzoo.datasets import UNKNOWN
+from towerzoo.registry.errors import ConfigError, DataError, Problem, TrainingError
+from towerzoo.towers.best_items import USERS_AT_ONCE, best_items
+from towerzoo.towers.ranking_metrics import coverage, list_metrics, list_popularity, overlap, popularity_percentiles
 from towerzoo.towers.seen_items import SeenItems
+
+BLOCK_BYTES = 32 << 20
+"""Memory for the figures of the users that are ranked at once, besides the scores, which retrieval bounds alike."""
+BYTES_A_PLACE = 64
+"""What a place in a list takes of it: its item, whether it is a hit, and the running sums of the metrics."""
 
 
 @dataclass(frozen=True)
 class RankingTask:
-    """Whose items are to be found, among which candidates.
+    """What users are to be recommended, whoever recommends: a model and its baselines get the same task.
 
-    Candidates are all items of the catalogue but the user's seen ones and the unknown item.
+    A relevant item is never left out, although its user may have met it before: it could not be found otherwise, and
+    the user would be punished twice. Relevant events of the unknown user or item stand for nobody and nothing in
+    particular and do not count.
 
     Attributes:
-        users: int64 rows of the users that have something to find, ascending (U,).
-        relevant: int64 `place * n_items + item` of what each is to find, by the user's place in `users`; distinct and
-            ascending (R,).
-        seen: What is removed from each user's list; nothing relevant is among it.
-        popularity: Training events of each item row, int64 (n_items,).
+        user: User rows of the relevant events (N,).
+        item: Item rows of the relevant events (N,); a pair that comes several times counts once.
+        seen: Items to leave out of each user's candidates; None leaves none out.
+        counts: Training events of each item (I,), by which its popularity goes.
+        ks: Lengths of lists.
     """
 
-    users: Tensor
-    relevant: Tensor
-    seen: SeenItems
-    popularity: Tensor
-
-    @classmethod
-    def gather(
-        cls, wanted: tuple[Tensor, Tensor], seen: tuple[Tensor, Tensor], *, n_users: int, n_items: int
-    ) -> RankingTask:
-        """Makes a task of events.
-
-        Args:
-            wanted: User rows and item rows of the events that are to be found (N,).
-            seen: User rows and item rows of earlier events, which also tell the items' popularity (S,).
-            n_users: Rows of the users table.
-            n_items: Rows of the items table.
-
-        Example:
-            >>> wanted, seen = (torch.tensor([2]), torch.tensor([1])), (torch.tensor([2, 1]), torch.tensor([3, 3]))
-            >>> RankingTask.gather(wanted, seen, n_users=3, n_items=4).popularity
-            tensor([0, 0, 0, 2])
-        """
-        user, item = (column.long() for column in wanted)
-        seen_user, seen_item = (column.long() for column in seen)
-        popularity = torch.bincount(seen_item, minlength=n_items)
-        keys = torch.unique((user * n_items + item)[item != UNKNOWN])
-        others = ~torch.isin(seen_user * n_items + seen_item, keys)
-        users, places = torch.unique(keys // n_items, return_inverse=True)
-        return cls(
-            users=users,
-            relevant=places * n_items + keys % n_items,
-            seen=SeenItems(seen_user[others], seen_item[others], n_users),
-            popularity=popularity,
-        )
-
-    @classmethod
-    def of_split(cls, data: TwoTowerData, part: str) -> RankingTask:
-        """Makes the task of finding the positive events of a part of a split, `valid` or `test`.
-
-        Validation removes what users met in training, test what they met in training and validation.
-        """
-        events, split = data.schema.interactions, data.split
-        rows = getattr(split, part)
-        wanted = rows[data.labels.index_select(0, rows) > 0.5]
-        seen = split.train if part == "valid" else torch.cat([split.train, split.valid])
-        return cls.gather(
-            (events.user.index_select(0, wanted), events.item.index_select(0, wanted)),
-            (events.user.index_select(0, seen), events.item.index_select(0, seen)),
-            n_users=len(data.schema.users),
-            n_items=len(data.schema.items),
-        )
-
-    def to(self, device: torch.device) -> RankingTask:
-        """Returns the task on a device."""
-        columns = (self.users, self.relevant, self.popularity)
-        users, relevant, popularity = (column.to(device) for column in columns)
-        return RankingTask(users, relevant, self.seen.to(device), popularity)
-
-    @property
-    def n_items(self) -> int:
-        """Rows of the items table."""
-        return len(self.popularity)
+    user: Tensor
+    item: Tensor
+    seen: SeenItems | None
+    counts: Tensor
+    ks: Sequence[int]
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """The lists of some users, and how good each is.
+    """The lists of all users with a relevant item, and what they are worth.
 
     Attributes:
-        lists: int64 item rows of each user's best items, best first (U, K); 0 where she has fewer candidates.
-        by_user: Figures of each user by name, float64 (U,): recall, precision, ndcg, map, mrr and hit_rate `@k`.
-        overall: Figures of all lists together by name: coverage, popularity and overlap `@k`.
+        ks: Lengths of lists, ascending.
+        users: User rows (U,), ascending.
+        n_left_out: Users, without the unknown one, who have no relevant item and of whom nothing can be said.
+        top: int32 item rows (U, K), best first, of equal scores the lower row first; 0 where a user has fewer than K
+            candidates.
+        user_metrics: float64 (U,) by names such as `recall@10`: those of `list_metrics` and `list_popularity`.
+        list_figures: `coverage@k` and `overlap@k` of all lists together.
+        place: Place in `users` of each relevant pair (P,); pairs go by user and then by item.
+        item: Item row of each relevant pair (P,).
+        rank: Rank of each relevant pair in its user's list (P,), from 1; 0 where it is not among the K.
     """
 
-    lists: Tensor
-    by_user: Mapping[str, Tensor]
-    overall: Mapping[str, float]
+    ks: tuple[int, ...]
+    users: Tensor
+    n_left_out: int
+    top: Tensor
+    user_metrics: dict[str, Tensor]
+    list_figures: dict[str, float]
+    place: Tensor
+    item: Tensor
+    rank: Tensor
 
     def figures(self) -> dict[str, float]:
-        """Returns the mean over users of each of their figures, and those of all lists together."""
-        return {**{name: values.mean().item() for name, values in self.by_user.items()}, **self.overall}
+        """Returns the mean over users of every metric, and the figures of all lists together."""
+        return {name: value.mean().item() for name, value in self.user_metrics.items()} | self.list_figures
 
 
-def rank(user_factors: Tensor, item_factors: Tensor, task: RankingTask, at: Sequence[int]) -> Ranking:
-    """Ranks the whole catalogue for each user of a task; equal scores in the order of the item rows.
+@torch.no_grad()
+def rank(user_factors: Tensor, item_factors: Tensor, task: RankingTask) -> Ranking:
+    """Ranks all items by their dot product with each user who has a relevant one.
 
-    With h(r) = 1 where the item of rank r is relevant, else 0, and n relevant items, each at k:
-
-    - `recall`: sum of h(r) over r <= k, divided by n; `precision`: divided by k; `hit_rate`: 1 where it is not 0.
-    - `ndcg`: sum of h(r) / log2(r + 1), divided by what the best order gives (Jarvelin and Kekalainen, 2002).
-    - `map`: sum of h(r) x precision at r, divided by the smaller of n and k.
-    - `mrr`: 1 / rank of the first relevant item, 0 where none is among the k.
-    - `coverage`: share of the catalogue that is in any list.
-    - `popularity`: mean percentile of the listed items by training events, ties halfway; 0.5 is that of chance.
-    - `overlap`: mean over pairs of users of the share of their lists that is the same.
+    Nothing is sampled: sampled figures can order models differently (Krichene and Rendle, On sampled metrics for item
+    recommendation, 2020). The unknown item is no candidate.
 
     Args:
-        user_factors: Of the task's users (U, F).
-        item_factors: Of all items (n_items, F).
-        task: Whose items are to be found.
-        at: The list lengths k, each >= 1.
+        user_factors: One a row of the users table (n_users, F).
+        item_factors: One a row of the items table (I, F).
+        task: What to rank for whom.
 
     Raises:
-        DataError: A list would be longer than the catalogue, or no user has anything to find.
+        ConfigError: A k is below 1 or beyond the catalogue.
+        DataError: No known user has a relevant known item.
+        TrainingError: A factor is not finite.
 
     Example:
-        >>> wanted, seen = (torch.tensor([1]), torch.tensor([2])), (torch.tensor([1]), torch.tensor([3]))
-        >>> task = RankingTask.gather(wanted, seen, n_users=2, n_items=4)
-        >>> rank(torch.ones(1, 1), torch.tensor([[9.0], [2.0], [1.0], [5.0]]), task, [2]).figures()["mrr@2"]
-        0.5
+        >>> users, items = torch.ones(3, 1), torch.tensor([[9.0], [1.0], [3.0], [2.0]])
+        >>> seen, counts = SeenItems(torch.tensor([1]), torch.tensor([2]), n_users=3), torch.tensor([0, 5, 2, 1])
+        >>> task = RankingTask(torch.tensor([1, 2]), torch.tensor([1, 2]), seen, counts, ks=[1, 2])
+        >>> ranking = rank(users, items, task)
+        >>> ranking.top.tolist(), ranking.rank.tolist(), ranking.figures()["mrr@2"]
+        ([[3, 1], [2, 3]], [2, 1], 0.75)
     """
-    candidates = task.n_items - 1
-    if max(at) > candidates:
-        raise DataError(
-            f"evaluation.ranking.at must be at most {candidates:,}, the items of the catalogue, got {max(at):,}. "
-            "Take shorter lists."
+    ks = _checked(task.ks, len(item_factors) - 1)
+    if not (user_factors.isfinite().all() and item_factors.isfinite().all()):
+        raise TrainingError(
+            "the vectors to rank by must be finite, got NaN or infinity. "
+            "Lower the learning rate, or test an earlier checkpoint."
         )
-    if not len(task.users):
-        raise DataError("the split to rank must hold a positive event, got none. Look at data.label and data.split.")
-    lists = best_items(user_factors, item_factors, max(at), seen=(task.seen, task.users)).items
-    keys = torch.arange(len(lists), device=lists.device).unsqueeze(1) * task.n_items + lists
-    places = torch.searchsorted(task.relevant, keys).clamp_max(len(task.relevant) - 1)
-    hits = (task.relevant[places] == keys).double()
-    n_relevant = torch.bincount(task.relevant // task.n_items, minlength=len(lists)).double()
-    by_user: dict[str, Tensor] = {}
-    overall: dict[str, float] = {}
-    for k in at:
-        by_user |= {f"{name}@{k}": values for name, values in _by_user(hits[:, :k], n_relevant).items()}
-        overall |= {f"{name}@{k}": value for name, value in _overall(lists[:, :k], task.popularity).items()}
-    return Ranking(lists, by_user, overall)
+    known = (task.user != UNKNOWN) & (task.item != UNKNOWN)
+    pairs = torch.unique(task.user[known].long() * len(item_factors) + task.item[known].long())
+    if len(pairs) == 0:
+        raise DataError(
+            "the events to rank must be at least one of a known user and item, got none. "
+            "Change the split or what counts as relevant."
+        )
+    item = pairs % len(item_factors)
+    users, place, n_relevant = torch.unique_consecutive(
+        pairs // len(item_factors), return_inverse=True, return_counts=True
+    )
+    ends = n_relevant.cumsum(0)
+    percentiles = popularity_percentiles(task.counts)
+    lists_with = torch.zeros(len(ks), len(item_factors), dtype=torch.int64)
+    tops, ranks, metrics = [], [], []
+    at_once = min(USERS_AT_ONCE, max(1, BLOCK_BYTES // (BYTES_A_PLACE * ks[-1])))
+    for start in range(0, len(users), at_once):
+        rows, counts = users[start : start + at_once], n_relevant[start : start + at_once]
+        some = slice(int(ends[start] - counts[0]), int(ends[start + len(rows) - 1]))
+        relevant = (place[some] - start) * len(item_factors) + item[some]
+        seen = None if task.seen is None else _without(relevant, task.seen.of(rows), len(rows), len(item_factors))
+        top = best_items(user_factors[rows.to(user_factors.device)], item_factors, ks[-1], seen=seen).items.cpu()
+        tops.append(top.int())
+        hits, found = _find(top, relevant, len(item_factors))
+        ranks.append(found)
+        metrics.append(list_metrics(hits, counts, ks) | list_popularity(top, percentiles, ks))
+        for lists, k in zip(lists_with, ks, strict=True):
+            lists += torch.bincount(top[:, :k].flatten(), minlength=len(item_factors))
+    return Ranking(
+        ks=ks,
+        users=users,
+        n_left_out=len(user_factors) - 1 - len(users),
+        top=torch.cat(tops),
+        user_metrics={name: torch.cat([block[name] for block in metrics]) for name in metrics[0]},
+        list_figures={f"coverage@{k}": coverage(lists) for lists, k in zip(lists_with, ks, strict=True)}
+        | {f"overlap@{k}": overlap(lists, len(users), k) for lists, k in zip(lists_with, ks, strict=True)},
+        place=place,
+        item=item,
+        rank=torch.cat(ranks),
+    )
 
 
-def _by_user(hits: Tensor, n_relevant: Tensor) -> dict[str, Tensor]:
-    k = hits.shape[1]
-    ranks = torch.arange(1, k + 1, dtype=torch.float64, device=hits.device)
-    found = hits.sum(dim=1)
-    ideal = (1 / (ranks + 1).log2()).cumsum(0)
-    reachable = n_relevant.clamp_max(k)
-    return {
-        "recall": found / n_relevant,
-        "precision": found / k,
-        "ndcg": (hits / (ranks + 1).log2()).sum(dim=1) / ideal[reachable.long() - 1],
-        "map": (hits * hits.cumsum(dim=1) / ranks).sum(dim=1) / reachable,
-        "mrr": (hits / ranks).amax(dim=1),
-        "hit_rate": (found > 0).double(),
-    }
+def _checked(ks: Sequence[int], n_items: int) -> tuple[int, ...]:
+    problems = [Problem("K", "a whole number >= 1", k, "Recommend at least one item.") for k in ks if k < 1]
+    expected = f"at most the {n_items} items of the catalogue"
+    problems += [Problem("K", expected, k, "Ask for shorter lists.") for k in ks if k > n_items]
+    if not ks:
+        problems = [Problem("the lengths of lists", "at least one", list(ks), "Ask for one, such as 10.")]
+    if problems:
+        raise ConfigError(problems)
+    return tuple(sorted(set(ks)))
 
 
-def _overall(lists: Tensor, popularity: Tensor) -> dict[str, float]:
-    k, n_users = lists.shape[1], len(lists)
-    listed = lists[lists != UNKNOWN]
-    counts = torch.bincount(listed, minlength=len(popularity)).double()
-    ordered = popularity[1:].sort().values
-    below, upto = (torch.searchsorted(ordered, popularity, side=side) for side in ("left", "right"))
-    percentile = (below + upto).double() / (2 * len(ordered))
-    pairs = n_users * (n_users - 1)
-    return {
-        "coverage": (counts > 0).sum().item() / (len(popularity) - 1),
-        "popularity": percentile[listed].mean().item(),
-        "overlap": (counts * (counts - 1)).sum().item() / (pairs * k) if pairs else 1.0,
-    }
+def _without(relevant: Tensor, seen: tuple[Tensor, Tensor], n_users: int, n_items: int) -> tuple[SeenItems, Tensor]:
+    """Returns what was seen by some users, by their place, without the relevant pairs."""
+    place, item = seen
+    kept = ~torch.isin(place * n_items + item, relevant)
+    return SeenItems(place[kept], item[kept], n_users), torch.arange(n_users)
+
+
+def _find(top: Tensor, relevant: Tensor, n_items: int) -> tuple[Tensor, Tensor]:
+    """Returns which places (U, K) of lists hold relevant items, and the rank of each of these (P,), 0 without one.
+
+    Args:
+        top: Item rows (U, K).
+        relevant: `place * n_items + item` of the relevant pairs (P,), ascending.
+        n_items: Rows of the items table.
+    """
+    pairs = torch.arange(len(top)).unsqueeze(1) * n_items + top
+    nearest = torch.searchsorted(relevant, pairs).clamp_max(len(relevant) - 1)
+    hits = relevant[nearest] == pairs
+    ranks = torch.zeros_like(relevant)
+    ranks[nearest[hits]] = hits.nonzero()[:, 1] + 1
+    return hits, ranks

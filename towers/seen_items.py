@@ -25,11 +25,6 @@ class SeenItems:
         self._items = item.index_select(0, order).long()
         self._ends = torch.bincount(user, minlength=n_users).cumsum(0)
 
-    def to(self, device: torch.device) -> SeenItems:
-        """Moves the items to a device, and returns itself."""
-        self._items, self._ends = self._items.to(device), self._ends.to(device)
-        return self
-
     def of(self, users: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the events of user rows (U,): each one's place among these users, and its item row."""
         ends = self._ends.index_select(0, users.long())

@@ -1,4 +1,4 @@
-"""The area under the ROC curve within each user."""
+"""The area under the ROC curve within users or other groups of events."""
 
 from __future__ import annotations
 
@@ -7,45 +7,67 @@ from torch import Tensor
 
 
 def user_auc(user: Tensor, logits: Tensor, positive: Tensor) -> float:
-    """Returns the mean of the users' AUCs, each weighted by her events: how well a model ranks what one person sees.
+    """Returns the mean AUC of users who have both classes, weighted by their events (GAUC).
 
-    Users with events of one class alone have no AUC and are left out. Ties count half. A model that knows items only
-    by their popularity gains less here than in the AUC over all pairs, which rewards telling generous users from strict
-    ones as well (GAUC: Zhu et al., KDD 2017).
+    The AUC of all events also rewards a model for knowing which users like more; this one only for the order of each
+    user's own items, which is what a user sees. Items of equal logits count half.
+
+    Source: Zhu et al., Optimized cost per click in Taobao display advertising (2017), section 4.1.
 
     Args:
         user: User rows (N,).
-        logits: Floats (N,), the larger the more likely positive.
-        positive: Bools (N,).
+        logits: The larger, the more likely positive (N,).
+        positive: Bools, whether each event is positive (N,).
 
     Returns:
         A number in [0, 1]; NaN where no user has both classes or a logit is NaN.
 
     Example:
-        >>> user, positive = torch.tensor([1, 1, 2, 2, 3]), torch.tensor([True, False, True, False, True])
-        >>> user_auc(user, torch.tensor([0.9, 0.1, 0.2, 0.3, 0.0]), positive)
-        0.5
+        >>> user, logits = torch.tensor([1, 1, 2, 2, 2, 3]), torch.tensor([0.1, 0.2, 5.0, 5.0, 6.0, 9.0])
+        >>> user_auc(user, logits, torch.tensor([False, True, True, False, False, True]))
+        0.55
     """
-    if bool(logits.isnan().any()):
+    if len(user) == 0 or bool(logits.isnan().any()):
         return float("nan")
-    order = logits.argsort()
-    order = order[user.index_select(0, order).argsort(stable=True)]
-    _, owner, sizes = torch.unique_consecutive(user[order], return_inverse=True, return_counts=True)
-    starts = sizes.cumsum(0) - sizes
-    # Ties are runs of equal user and logit; all of a run have the mean of its ranks.
-    values = logits[order]
-    new = torch.ones(len(order), dtype=torch.bool, device=order.device)
-    new[1:] = (values[1:] != values[:-1]) | (owner[1:] != owner[:-1])
-    run = new.cumsum(0) - 1
-    counts = torch.bincount(run)
-    first = counts.cumsum(0) - counts
-    rank = (first + (counts + 1) / 2)[run] - starts[owner]
-    above = positive[order].double()
-    n_above = above.new_zeros(len(sizes)).index_add_(0, owner, above)
-    pairs = n_above * (sizes - n_above)
-    wins = rank.new_zeros(len(sizes), dtype=torch.float64).index_add_(0, owner, rank * above)
-    both = pairs > 0
-    if not bool(both.any()):
-        return float("nan")
-    auc = (wins - n_above * (n_above + 1) / 2)[both] / pairs[both]
-    return float((auc * sizes[both]).sum() / sizes[both].sum())
+    groups, group = torch.unique(user, return_inverse=True)
+    aucs = group_auc(group, logits, positive, len(groups))
+    weights = torch.bincount(group, minlength=len(groups)).double()
+    both = ~aucs.isnan()
+    return float((aucs[both] * weights[both]).sum() / weights[both].sum())
+
+
+def group_auc(group: Tensor, logits: Tensor, positive: Tensor, n_groups: int) -> Tensor:
+    """Returns the AUC of each group's events, exact, ties counted half, in one ranking without a loop.
+
+    Args:
+        group: int64 group of each event (N,), in [0, n_groups).
+        logits: The larger, the more likely positive (N,).
+        positive: Bools, whether each event is positive (N,).
+        n_groups: Number of groups G.
+
+    Returns:
+        float64 in [0, 1] (G,); NaN for a group that lacks a class or has a NaN logit.
+
+    Example:
+        >>> group, logits = torch.tensor([0, 0, 1, 1, 2]), torch.tensor([1.0, 2.0, 3.0, 3.0, 9.0])
+        >>> group_auc(group, logits, torch.tensor([False, True, False, True, True]), 3)
+        tensor([1.0000, 0.5000,    nan], dtype=torch.float64)
+    """
+    order = logits.argsort(stable=True)
+    order = order[group[order].argsort(stable=True)]
+    group, logits, positive = group[order], logits[order], positive[order]
+    events = torch.bincount(group, minlength=n_groups)
+    positives = torch.bincount(group[positive], minlength=n_groups)
+    new = torch.ones(len(group), dtype=torch.bool, device=group.device)
+    new[1:] = (group[1:] != group[:-1]) | (logits[1:] != logits[:-1])
+    tie = new.cumsum(0) - 1
+    ends = torch.bincount(tie).cumsum(0)
+    starts = torch.cat([ends.new_zeros(1), ends[:-1]])
+    # Twice the mean rank of tied events is a whole number, so that the sums are exact.
+    twice_rank = (starts + ends + 1)[tie] - 2 * (events.cumsum(0) - events)[group]
+    won = events.new_zeros(n_groups).index_add_(0, group[positive], twice_rank[positive])
+    wins = won - positives * (positives + 1)
+    pairs = positives * (events - positives)
+    aucs = wins.double() / (2 * pairs)
+    aucs[group[logits.isnan()]] = float("nan")
+    return aucs

@@ -45,7 +45,7 @@ class VectorTable:
 
     @torch.no_grad()
     def __call__(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns all vectors (n_rows, D), and the places (B,) in them of rows (B,); other places hold anything."""
+        """Returns all vectors (n_rows, D), zero for rows never asked for, and the places (B,) in them of rows (B,)."""
         distinct = torch.unique(rows)
         if self.known is None:
             self.known = torch.zeros(self.n_rows, dtype=torch.bool, device=rows.device)
@@ -54,7 +54,7 @@ class VectorTable:
         for chunk in new.split(ROWS_AT_ONCE) if len(new) or self.vectors is None else ():
             encoded = self.encode(chunk)
             if self.vectors is None:
-                self.vectors = encoded.new_empty((self.n_rows, encoded.shape[1]))
+                self.vectors = encoded.new_zeros((self.n_rows, encoded.shape[1]))
             self.vectors.index_copy_(0, chunk.long(), encoded)
             self.known[chunk.long()] = True
         assert self.vectors is not None

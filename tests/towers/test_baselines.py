@@ -7,7 +7,7 @@ import torch
 
 from towerzoo.datasets import Column, Interactions, Split, StarSchema, Table, TwoTowerData, Vocabulary
 from towerzoo.towers.baselines import PRIOR_EVENTS, baselines, fit_biases
-from towerzoo.towers.measures import PAIR_METRICS, USER_METRICS, Measures
+from towerzoo.towers.measures import PAIR_METRICS, USER_METRICS
 
 USERS = Table("user_id", {"user_id": Column("user_id", torch.arange(3, dtype=torch.int32), Vocabulary([1, 2]))})
 ITEMS = Table("item_id", {"item_id": Column("item_id", torch.arange(4, dtype=torch.int32), Vocabulary([1, 2, 3]))})
@@ -40,7 +40,7 @@ def pairs_of(figures: dict[str, float]) -> dict[str, float]:
 
 
 def test_the_constant_is_the_share_of_positives_in_training():
-    assert pairs_of(baselines(make_data(), Measures())["constant"]) == {
+    assert pairs_of(baselines(make_data())["constant"]) == {
         "loss": pytest.approx(loss_of([0.75] * 3)),
         "auc": 0.5,
         "accuracy": pytest.approx(2 / 3),
@@ -50,7 +50,7 @@ def test_the_constant_is_the_share_of_positives_in_training():
 def test_the_item_mean_is_smoothed_towards_the_share():
     assert PRIOR_EVENTS == 5
     means = [(3 + 5 * 0.75) / (3 + 5), (0 + 5 * 0.75) / (1 + 5), 0.75]
-    assert pairs_of(baselines(make_data(), Measures())["item mean"]) == {
+    assert pairs_of(baselines(make_data())["item mean"]) == {
         "loss": pytest.approx(loss_of(means)),
         "auc": 0.5,  # 0.84 and 0.625 are liked, 0.75 is not: one pair of two in order
         "accuracy": pytest.approx(2 / 3),
@@ -82,7 +82,7 @@ def test_users_and_items_without_events_have_no_bias():
 
 def test_the_best_reachable_are_the_true_probabilities():
     chances = torch.tensor([0.5] * 6 + [0.9, 0.6, 0.2])
-    assert pairs_of(baselines(make_data(probability=chances), Measures())["best reachable"]) == {
+    assert pairs_of(baselines(make_data(probability=chances))["best reachable"]) == {
         "loss": pytest.approx(loss_of([0.9, 0.6, 0.2])),
         "auc": 1.0,
         "accuracy": 1.0,
@@ -91,27 +91,16 @@ def test_the_best_reachable_are_the_true_probabilities():
 
 def test_certain_probabilities_give_finite_losses():
     certain = torch.tensor([0.5] * 6 + [1.0, 1.0, 0.0])
-    assert baselines(make_data(probability=certain), Measures())["best reachable"]["loss"] == pytest.approx(0, abs=1e-6)
+    assert baselines(make_data(probability=certain))["best reachable"]["loss"] == pytest.approx(0, abs=1e-6)
 
 
 def test_the_best_reachable_is_known_of_generated_data_only(world):
-    assert list(baselines(make_data(), Measures())) == ["constant", "item mean", "user + item bias"]
+    assert list(baselines(make_data())) == ["constant", "item mean", "user + item bias"]
     parts = torch.arange(1500).split(500)
     generated = TwoTowerData(
         world, (world.interactions.measures["rating"] >= 4).float(), Split(*parts), batch_size=2, seed=0
     )
-    found = baselines(generated, Measures())
+    found = baselines(generated)
     assert list(found) == ["constant", "item mean", "user + item bias", "best reachable"]
     losses = {name: figures["loss"] for name, figures in found.items()}
     assert min(losses, key=losses.get) == "best reachable"
-
-
-def test_rankings_are_measured_where_they_are_asked_for():
-    data = make_data()
-    found = baselines(data, Measures(pairs=False, at=(1, 2)))
-    assert list(found) == ["popularity", "item mean"]
-    assert set(found["popularity"]) == set(Measures(pairs=False, at=(1, 2)).names)
-    both = baselines(data, Measures(at=(1,)))
-    assert list(both) == ["constant", "item mean", "user + item bias", "popularity"]
-    assert {"auc", "ndcg@1"} <= set(both["item mean"])
-    assert "ndcg@1" not in both["constant"], "one number for all ranks nothing"

@@ -1,0 +1,103 @@
+"""Rankings that cost nothing, which a model must beat, and by how much it does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from towerzoo.datasets import TwoTowerData
+from towerzoo.towers.baselines import PRIOR_EVENTS, fit_biases
+from towerzoo.towers.ranking import RankingTask, rank
+from towerzoo.towers.ranking_metrics import LIST_METRICS
+
+RANDOM_FACTORS, RANDOM_SEED = 16, 0
+"""Length and seed of random vectors; long enough for two users' lists to have no more in common than by chance."""
+
+
+def ranking_baselines(data: TwoTowerData, task: RankingTask) -> dict[str, dict[str, float]]:
+    """Returns the figures of `Ranking` for rankings that need no towers, by the code and on the task of the model.
+
+    `random` gives each user an order of its own, by vectors that mean nothing. All others give everybody the order of
+    `item_scores`, less what the task leaves out for each user.
+    """
+    n_users, n_items = len(data.schema.users), len(data.schema.items)
+    generator = torch.Generator().manual_seed(RANDOM_SEED)
+    users, items = (torch.randn(n, RANDOM_FACTORS, generator=generator) for n in (n_users, n_items))
+    figures = {"random": rank(users, items, task).figures()}
+    # A number's own precision: in float32 two item means could tie that are not equal.
+    everybody = torch.ones(n_users, 1, dtype=torch.float64)
+    return figures | {
+        name: rank(everybody, scores.unsqueeze(1), task).figures() for name, scores in item_scores(data).items()
+    }
+
+
+def item_scores(data: TwoTowerData) -> dict[str, Tensor]:
+    """Returns scores of items, from the training split alone, that are the same for every user.
+
+    | name | score |
+    |---|---|
+    | popularity | events |
+    | positive popularity | positive events |
+    | item mean | share of positives, smoothed by `PRIOR_EVENTS` events of the overall share |
+    | user + item bias | the item's fitted bias; a user's own bias does not change the order |
+
+    Returns:
+        float64 (n_items,) by name; where all labels are the same, popularity alone.
+    """
+    events, train = data.schema.interactions, data.split.train
+    user, item = (side.index_select(0, train).long() for side in (events.user, events.item))
+    labels = data.labels.index_select(0, train).double()
+    n_users, n_items = len(data.schema.users), len(data.schema.items)
+    counts = torch.bincount(item, minlength=n_items).double()
+    if bool((labels == labels[0]).all()):
+        return {"popularity": counts}
+    positives = torch.bincount(item, weights=labels, minlength=n_items)
+    return {
+        "popularity": counts,
+        "positive popularity": positives,
+        "item mean": (positives + PRIOR_EVENTS * labels.mean()) / (counts + PRIOR_EVENTS),
+        "user + item bias": fit_biases(user, item, labels, n_users, n_items)[1],
+    }
+
+
+class Lift(NamedTuple):
+    """How much better a figure is than the best baseline's.
+
+    Attributes:
+        baseline: Name of the best baseline.
+        value: Its figure.
+        difference: The figure less `value`.
+        ratio: `difference / value`; None where `value` is 0.
+    """
+
+    baseline: str
+    value: float
+    difference: float
+    ratio: float | None
+
+
+def lift(figures: Mapping[str, float], baselines: Mapping[str, Mapping[str, float]]) -> dict[str, Lift]:
+    """Returns how much each figure is better than the best baseline of that figure; of equal ones the first.
+
+    Only of figures for which larger is better, those of `LIST_METRICS`: coverage, popularity and overlap describe lists
+    and have no best.
+
+    Args:
+        figures: A model's, by names such as `recall@10`.
+        baselines: At least one baseline's, by its name; each has all figures.
+
+    Example:
+        >>> lift({"recall@10": 0.3, "coverage@10": 0.5}, {"popularity": {"recall@10": 0.25, "coverage@10": 0.1}})
+        {'recall@10': Lift(baseline='popularity', value=0.25, difference=0.04999..., ratio=0.19999...)}
+    """
+    lifts = {}
+    for name, figure in figures.items():
+        if name.partition("@")[0] in LIST_METRICS:
+            best = max(baselines, key=lambda baseline: baselines[baseline][name])
+            value = baselines[best][name]
+            difference = figure - value
+            lifts[name] = Lift(best, value, difference, difference / value if value else None)
+    return lifts

@@ -1,0 +1,138 @@
+"""What top-k lists are worth: to each user, and as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from towerzoo.datasets import UNKNOWN
+
+LIST_METRICS = ("recall", "precision", "ndcg", "map", "mrr", "hit_rate")
+"""What a user's list is worth, all in [0, 1], the larger the better."""
+
+
+def list_metrics(hits: Tensor, n_relevant: Tensor, ks: Sequence[int]) -> dict[str, Tensor]:
+    """Returns what each user's list is worth, cut after k items, as trec_eval defines it.
+
+    | metric | value of one user with R relevant items |
+    |---|---|
+    | recall | share of the R that are in the list |
+    | precision | share of the k places that hold one; a place that a short list leaves empty holds none |
+    | ndcg | sum of `1 / log2(1 + rank)` over those in the list, relative to a list with min(R, k) of them first |
+    | map | sum of the precision at the rank of each one in the list, divided by R, also where R > k |
+    | mrr | `1 / rank` of the first one, 0 without one |
+    | hit_rate | 1 if there is one, else 0 |
+
+    Source: Järvelin and Kekäläinen, Cumulated gain-based evaluation of IR techniques (2002); Voorhees and Harman, TREC
+    (2005), chapter 3.
+
+    Args:
+        hits: Bools (U, K), best place first: whether it holds a relevant item; none twice.
+        n_relevant: Relevant items of each user (U,), >= 1.
+        ks: Lengths to cut lists to, 1 <= k <= K.
+
+    Returns:
+        float64 (U,) by names such as `recall@10`.
+
+    Example:
+        >>> hits, n_relevant = torch.tensor([[False, True]]), torch.tensor([2])
+        >>> {name: round(value.item(), 3) for name, value in list_metrics(hits, n_relevant, [2]).items()}
+        {'recall@2': 0.5, 'precision@2': 0.5, 'ndcg@2': 0.387, 'map@2': 0.25, 'mrr@2': 0.5, 'hit_rate@2': 1.0}
+    """
+    ranks = torch.arange(1, hits.shape[1] + 1, dtype=torch.float64)
+    gains = 1 / torch.log2(ranks + 1)
+    best_gains = gains.cumsum(0)
+    relevant = n_relevant.double()
+    found = hits.cumsum(1)
+    gained = (hits * gains).cumsum(1)
+    precisions = (hits * (found / ranks)).cumsum(1)
+    first = (found > 0) / (1.0 + (found == 0).sum(1, keepdim=True).double())
+    values = {}
+    for k in ks:
+        at = k - 1
+        values[f"recall@{k}"] = found[:, at] / relevant
+        values[f"precision@{k}"] = found[:, at].double() / k
+        values[f"ndcg@{k}"] = gained[:, at] / best_gains[n_relevant.clamp_max(k) - 1]
+        values[f"map@{k}"] = precisions[:, at] / relevant
+        values[f"mrr@{k}"] = first[:, at]
+        values[f"hit_rate@{k}"] = (found[:, at] > 0).double()
+    return values
+
+
+def popularity_percentiles(counts: Tensor) -> Tensor:
+    """Returns the share of items that are less popular than each, those of equal popularity and itself counted half.
+
+    The mean over all items is 0.5, whatever the counts, so that lists above it prefer popular items.
+
+    Args:
+        counts: Training events of each item (I,), the unknown item in row 0.
+
+    Returns:
+        float64 in (0, 1) (I,); 0 for the unknown item.
+
+    Example:
+        >>> popularity_percentiles(torch.tensor([0, 7, 1, 1, 30]))
+        tensor([0.0000, 0.6250, 0.2500, 0.2500, 0.8750], dtype=torch.float64)
+    """
+    known = counts[UNKNOWN + 1 :]
+    ranked = known.sort().values
+    below, up_to = (torch.searchsorted(ranked, known, side=side) for side in ("left", "right"))
+    return torch.cat([torch.zeros(UNKNOWN + 1, dtype=torch.float64), (below + up_to).double() / (2 * len(known))])
+
+
+def list_popularity(items: Tensor, percentiles: Tensor, ks: Sequence[int]) -> dict[str, Tensor]:
+    """Returns the mean popularity percentile of each user's list, cut after k items; empty places do not count.
+
+    Args:
+        items: Item rows (U, K), best first; 0 in the places that a short list leaves empty.
+        percentiles: Those of `popularity_percentiles` (I,).
+        ks: Lengths to cut lists to, 1 <= k <= K.
+
+    Returns:
+        float64 in (0, 1) (U,) by names such as `popularity@10`; NaN for an empty list.
+
+    Example:
+        >>> list_popularity(torch.tensor([[2, 1, 0]]), torch.tensor([0.0, 0.25, 0.75]).double(), [1, 3])
+        {'popularity@1': tensor([0.7500], dtype=torch.float64), 'popularity@3': tensor([0.5000], dtype=torch.float64)}
+    """
+    total = percentiles[items].cumsum(1)
+    length = (items != UNKNOWN).cumsum(1)
+    return {f"popularity@{k}": total[:, k - 1] / length[:, k - 1] for k in ks}
+
+
+def coverage(counts: Tensor) -> float:
+    """Returns the share of the catalogue that is in anyone's list.
+
+    Args:
+        counts: Lists that each item is in (I,), the unknown item in row 0.
+
+    Example:
+        >>> coverage(torch.tensor([0, 3, 0, 1, 0]))
+        0.5
+    """
+    return float((counts[UNKNOWN + 1 :] > 0).double().mean())
+
+
+def overlap(counts: Tensor, n_users: int, k: int) -> float:
+    """Returns the mean over all pairs of users of the items that their lists share, divided by k.
+
+    An item in c lists is shared by c (c - 1) / 2 pairs, so that no pair is looked at. 1 is one list for everyone.
+
+    Args:
+        counts: Lists that each item is in (I,), the unknown item in row 0.
+        n_users: Number of lists.
+        k: Length of a list.
+
+    Returns:
+        A number in [0, 1]; NaN with fewer than two users.
+
+    Example:
+        >>> overlap(torch.tensor([0, 2, 1, 1]), n_users=2, k=2)  # lists (1, 2) and (1, 3)
+        0.5
+    """
+    if n_users < 2:
+        return float("nan")
+    in_lists = counts[UNKNOWN + 1 :].double()
+    return float((in_lists * (in_lists - 1)).sum() / (n_users * (n_users - 1) * k))
