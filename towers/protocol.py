@@ -19,7 +19,7 @@ def protocol(experiment: Experiment, data: TwoTowerData) -> dict[str, Any]:
     """
     return {
         "dataset": experiment.data.name,
-        "label": f"{experiment.data.label.column} >= {experiment.data.label.positive_from:g}",
+        "label": experiment.data.label.text,
         "split": experiment.data.split,
         "events": event_digests(data),
         "candidates": "the labelled pairs of the split",
