@@ -54,7 +54,7 @@ class TwoTowerData(LightningDataModule):
 
         Args:
             dataset: The registered dataset and its parameters.
-            label: The rule of labels, as keyword arguments of `binary_labels`.
+            label: The rule of labels: keyword arguments of `binary_labels`, `column` among them.
             split: The registered split and its parameters.
             batch_size: Events a training batch.
             fit_on: `catalogue`, or `train` to give users, items and feature values without a training event the
@@ -70,11 +70,8 @@ class TwoTowerData(LightningDataModule):
         labels = binary_labels(schema.interactions, **label)
         # What has served its purpose goes before the split is drawn; of many millions of events it is half the memory.
         timestamp = schema.interactions.timestamp
-        measures, categories = (
-            {name: values for name, values in of_events.items() if name != label.get("column")}
-            for of_events in (schema.interactions.measures, schema.interactions.categories)
-        )
-        events = replace(schema.interactions, measures=measures, categories=categories, timestamp=None)
+        measures = {name: values for name, values in schema.interactions.measures.items() if name != label["column"]}
+        events = replace(schema.interactions, measures=measures, timestamp=None)
         schema = replace(schema, interactions=events)
         parts: Split = SPLITS.build(split, user=events.user, timestamp=timestamp)
         del timestamp

@@ -48,9 +48,7 @@ def binary_labels(
     if texts is not None:
         equals = _row_of(equals, texts, column)
     elif isinstance(equals, str):
-        raise DataError(
-            f"data.label.equals must be a number, as {column} is, got {equals!r}. Write a number, or name another column."
-        )
+        raise DataError(f"data.label.equals must be a number, as {column} is, got {equals!r}. Write a number.")
     # NaN and infinity show in the extremes, which take no memory; where they are is looked up only then.
     if len(values) and not torch.stack(values.aminmax()).isfinite().all():
         missing = int((~values.isfinite()).sum())
@@ -59,7 +57,10 @@ def binary_labels(
             f"data.label.column: every {column} must be a finite number, got {values[row].item()!r} in event {row}. "
             f"{missing:,} of {len(values):,} events are like that; remove or fill them."
         )
-    return (values >= positive_from).float() if equals is None else (values == equals).float()
+    if equals is not None:
+        return (values == equals).float()
+    assert positive_from is not None
+    return (values >= positive_from).float()
 
 
 def _row_of(equals: float | str | None, texts: Vocabulary, column: str) -> int:

@@ -54,8 +54,8 @@ def test_an_implicit_label_needs_no_measure():
         (
             "action",
             {"positive_from": 4},
-            r"data\.label\.positive_from must suit action, which holds texts, got a threshold\. Write `equals` and a text\. "
-            r"Texts: cart, purchase, view\.",
+            r"data\.label\.positive_from must suit action, which holds texts, got a threshold\. "
+            r"Write `equals` and a text\. Texts: cart, purchase, view\.",
         ),
         ("action", {"equals": 2}, r"data\.label\.equals must suit action, which holds texts, got 2\. Write `equals`"),
         (
@@ -63,7 +63,7 @@ def test_an_implicit_label_needs_no_measure():
             {"equals": "purchas"},
             r"data\.label\.equals must be a text of action, got 'purchas'\. Did you mean 'purchase'\? Texts: cart,",
         ),
-        ("stars", {"equals": "4"}, r"data\.label\.equals must be a number, as stars is, got '4'\. Write a number,"),
+        ("stars", {"equals": "4"}, r"data\.label\.equals must be a number, as stars is, got '4'\. Write a number\."),
         (
             "event",
             {"equals": "4"},
