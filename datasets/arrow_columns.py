@@ -27,7 +27,7 @@ def plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
         return values.cast(pa.int64())
     if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return values.cast(pa.float64())
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         texts = values.cast(pa.string())
         return pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
     if pa.types.is_timestamp(kind):

@@ -63,10 +63,6 @@ class RawTable:
             f"{like} like that, of {len(self):,}. {next_step}"
         )
 
-    def filter(self, keep: NDArray[np.bool_]) -> RawTable:
-        """Returns the rows to keep; their places in the files are no longer known."""
-        return RawTable(self.table.filter(pa.array(keep)), self.paths[:1], (int(keep.sum()),))
-
 
 def read_shards(
     shards: Shards,

@@ -299,3 +299,19 @@ def test_dates_are_no_numbers(load: Load) -> None:
     message = r"users\.csv: born must be a number, got datetime\.date\(2000, 1, 1\) in row 1\. 2 rows are"
     with pytest.raises(DataError, match=message):
         load(users="user_id,born\n1,2000-01-01\n2,2001-01-01\n", of_users={"kinds": {"born": "number"}})
+
+
+def test_ids_without_a_table_must_be_ids_too(load: Load) -> None:
+    load()
+    interactions = {"files": "events.csv", "user": "age"}
+    Path("events.csv").write_text("age,item_id\n1.5,a\n,b\n")
+    with pytest.raises(DataError, match=r"events\.csv: age must be whole numbers or text, got numbers\. Ids that"):
+        Tabular(interactions=interactions).load()  # type: ignore[arg-type]
+
+
+def test_a_column_of_no_ids_at_all_is_told(load: Load) -> None:
+    message = (
+        r"events\.csv: user_id must be one of the 2 ids of users\.csv, got nothing in row 1\. 3 rows are like that"
+    )
+    with pytest.raises(DataError, match=message):
+        load(events=EVENTS.replace("\n1,", "\n,").replace("\n2,", "\n,"))
