@@ -77,7 +77,14 @@ def kind_of(kind: pa.DataType) -> str:
 
 
 def as_text(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Returns a column of single values as text; times without fractions of seconds."""
+    """Returns a column as text: times without fractions of seconds, the values of a list with blanks between them.
+
+    Example:
+        >>> as_text(pa.chunked_array([[["Toy", "Story"], []]])).to_pylist()
+        ['Toy Story', '']
+    """
+    if pa.types.is_list(values.type):
+        return pc.binary_join(values.cast(pa.list_(pa.string())), " ")
     if pa.types.is_timestamp(values.type):
         values = values.cast(pa.timestamp("s"), safe=False)
     return values.cast(pa.string())
