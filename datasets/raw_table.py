@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,11 +30,13 @@ class RawTable:
         table: Columns of type int64, double, string, timestamp, date32, null, or lists of int64 or string.
         paths: The shards.
         lengths: Rows of each shard.
+        starts: Rows of each file before those of this table; none where not given.
     """
 
     table: pa.Table
     paths: tuple[Path, ...]
     lengths: tuple[int, ...]
+    starts: tuple[int, ...] = ()
 
     def __getitem__(self, column: str) -> pa.ChunkedArray:
         return self.table.column(column)
@@ -53,7 +55,7 @@ class RawTable:
         """
         first, count = int(np.argmax(bad)), int(bad.sum())
         shard = int(np.searchsorted(np.cumsum(self.lengths), first, side="right"))
-        row = first - sum(self.lengths[:shard]) + 1
+        row = first - sum(self.lengths[:shard]) + 1 + (self.starts[shard] if self.starts else 0)
         value = self[column][first].as_py()
         shown = "nothing" if value is None else repr(value)
         shown = shown if len(shown) <= _SHOWN else f"{shown[: _SHOWN - 3]}..."
@@ -103,13 +105,45 @@ def read_shards(
                 parts.append(_read(path, shards.form, header, columns, {*lists, *_texts(kinds)}))
         except DataError as error:
             problems.append(str(error))
-    for column in columns if len(problems) == before else ():
-        parts = _agree(column, parts, shards.paths, problems)
     if len(problems) > before:
         return None
-    raw = RawTable(pa.concat_tables(parts), shards.paths, tuple(part.num_rows for part in parts))
+    return join_parts(parts, shards.paths, columns, problems, kinds=kinds, lists=lists, form=shards.form)
+
+
+def join_parts(
+    parts: list[pa.Table],
+    paths: Sequence[Path],
+    columns: Sequence[str],
+    problems: list[str],
+    *,
+    kinds: Mapping[str, str],
+    lists: Mapping[str, str],
+    form: str = "Parquet",
+    starts: tuple[int, ...] = (),
+) -> RawTable | None:
+    """Joins tables of plain columns into one, with one type a column.
+
+    Args:
+        parts: The rows, some of each file or all.
+        paths: The file of each part.
+        columns: The columns that all parts have.
+        problems: Takes what is wrong with them, a message each.
+        kinds: Columns to read as `text` or as `number`.
+        lists: The separator of each text column of lists.
+        form: The form of the files.
+        starts: Rows of its file before each part; none where not given.
+
+    Returns:
+        The table; None where there was a problem.
+    """
+    before = len(problems)
     for column in columns:
-        raw = _settle(raw, column, shards.form, kinds.get(column), lists.get(column), problems)
+        parts = _agree(column, parts, paths, problems)
+    if len(problems) > before:
+        return None
+    raw = RawTable(pa.concat_tables(parts), tuple(paths), tuple(part.num_rows for part in parts), starts)
+    for column in columns:
+        raw = _settle(raw, column, form, kinds.get(column), lists.get(column), problems)
     return raw if len(problems) == before else None
 
 
@@ -200,7 +234,7 @@ def _settle(
     elif form == "RecBole":
         values = whole_numbers(values)
     table = raw.table.set_column(raw.table.schema.get_field_index(column), column, values)
-    return RawTable(table, raw.paths, raw.lengths)
+    return replace(raw, table=table)
 
 
 def are_numbers(values: pa.ChunkedArray) -> NDArray[np.bool_]:
