@@ -7,6 +7,7 @@ from towerzoo.datasets.movielens import MovieLens1M, MovieLens100K
 from towerzoo.datasets.splits import Split
 from towerzoo.datasets.star_schema import Column, ColumnNames, Dataset, Interactions, StarSchema, Table
 from towerzoo.datasets.synthetic import Synthetic
+from towerzoo.datasets.tabular import Tabular
 from towerzoo.datasets.vocabulary import UNKNOWN, Vocabulary
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "StarSchema",
     "Synthetic",
     "Table",
+    "Tabular",
     "TwoTowerData",
     "Vocabulary",
     "encode_column",

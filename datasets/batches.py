@@ -43,6 +43,19 @@ def epoch_seed(seed: int, epoch: int, stream: int = 0) -> int:
     return int(np.random.SeedSequence([seed, epoch, stream]).generate_state(1)[0])
 
 
+def batch_ends(n: int, batch_size: int, *, shuffled: bool) -> list[int]:
+    """Returns where each batch of n events ends; when shuffling, a rest of one event joins the batch before it.
+
+    Example:
+        >>> batch_ends(5, 2, shuffled=False), batch_ends(5, 2, shuffled=True)
+        ([2, 4, 5], [2, 5])
+    """
+    ends = [*range(batch_size, n, batch_size), n]
+    if shuffled and len(ends) > 1 and batch_size > 1 and n - ends[-2] == 1:
+        del ends[-2]
+    return ends
+
+
 class BatchLoader:
     """Yields the given events as batches, in their own order or in one drawn anew each epoch.
 
@@ -112,11 +125,7 @@ class BatchLoader:
             start = end
 
     def _ends(self) -> list[int]:
-        n = len(self.rows)
-        ends = [*range(self.batch_size, n, self.batch_size), n]
-        if self.seed is not None and len(ends) > 1 and self.batch_size > 1 and n - ends[-2] == 1:
-            del ends[-2]
-        return ends
+        return batch_ends(len(self.rows), self.batch_size, shuffled=self.seed is not None)
 
 
 def _take(events: Batch, rows: Tensor) -> Batch:

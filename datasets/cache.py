@@ -21,7 +21,7 @@ from towerzoo.datasets.star_schema import Column, Interactions, StarSchema, Tabl
 from towerzoo.datasets.vocabulary import Vocabulary
 
 FORMAT: Final = "towerzoo-star-schema"
-VERSION: Final = "1"
+VERSION: Final = "2"
 """Raised whenever the layout of the file changes; files of another version are built anew."""
 DESCRIPTION: Final = "description"
 """The tensor of UTF-8 JSON with what is not a tensor. Not in the header, which safetensors limits to 100 MB."""
@@ -104,10 +104,14 @@ def load_schema(path: Path, digest: str) -> StarSchema | None:
 def _tensors(schema: StarSchema) -> dict[str, Tensor]:
     events = schema.interactions
     tensors = {"interactions/user": events.user, "interactions/item": events.item}
-    if events.timestamp is not None:
-        tensors["interactions/timestamp"] = events.timestamp
+    optional = {"timestamp": events.timestamp, "weight": events.weight, "negatives": events.negatives}
+    tensors |= {f"interactions/{name}": values for name, values in optional.items() if values is not None}
     tensors |= {f"measures/{name}": values for name, values in events.measures.items()}
-    description: dict[str, Any] = {"measures": list(events.measures)}
+    description: dict[str, Any] = {
+        "measures": list(events.measures),
+        "categories": {name: vocabulary.values for name, vocabulary in events.categories.items()},
+        "notes": schema.notes,
+    }
     for side, table in (("users", schema.users), ("items", schema.items)):
         tensors |= {f"{side}/{name}": column.values for name, column in table.columns.items()}
         description[side] = {
@@ -133,9 +137,12 @@ def _schema(tensors: Mapping[str, Tensor], digest: str) -> StarSchema:
         item=tensors["interactions/item"],
         measures={name: tensors[f"measures/{name}"] for name in description["measures"]},
         timestamp=tensors.get("interactions/timestamp"),
+        weight=tensors.get("interactions/weight"),
+        negatives=tensors.get("interactions/negatives"),
+        categories={name: Vocabulary(values) for name, values in description["categories"].items()},
     )
     users, items = (_table(side, description[side], tensors) for side in ("users", "items"))
-    return StarSchema(users=users, items=items, interactions=interactions, digest=digest)
+    return StarSchema(users, items, interactions, digest, tuple(description["notes"]))
 
 
 def _table(side: str, description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Table:

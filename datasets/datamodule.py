@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from pytorch_lightning import LightningDataModule
@@ -60,8 +62,7 @@ class TwoTowerData(LightningDataModule):
         cls,
         dataset: Spec,
         *,
-        column: str,
-        positive_from: float,
+        label: Mapping[str, Any],
         split: Spec,
         batch_size: int,
         fit_on: str,
@@ -73,8 +74,7 @@ class TwoTowerData(LightningDataModule):
 
         Args:
             dataset: The registered dataset and its parameters.
-            column: The measure that labels are made from.
-            positive_from: Smallest value of it that is positive.
+            label: The rule of labels: keyword arguments of `binary_labels`, `column` among them.
             split: The registered split and its parameters.
             batch_size: Events a training batch.
             fit_on: `catalogue`, or `train` to give users, items and feature values without a training event the
@@ -84,20 +84,21 @@ class TwoTowerData(LightningDataModule):
             positives_only: Whether only positive events train, as losses with negatives want.
 
         Raises:
-            DataError: The data is missing or malformed, lacks the column, or a part of the split is empty or one-class.
+            DataError: The data is missing or malformed or does not suit the label rule, or a part of the split is empty
+                or, unless labels are implicit, of one class.
         """
         source: Dataset = DATASETS.build(dataset)
         schema = source.load()
-        labels = binary_labels(schema.interactions, column, positive_from)
+        labels = binary_labels(schema.interactions, **label)
         # What has served its purpose goes before the split is drawn; of many millions of events it is half the memory.
         timestamp = schema.interactions.timestamp
-        measure = schema.interactions.measures[column] if history else None
-        measures = {name: values for name, values in schema.interactions.measures.items() if name != column}
+        measure = schema.interactions.measures.get(label["column"]) if history else None
+        measures = {name: values for name, values in schema.interactions.measures.items() if name != label["column"]}
         events = replace(schema.interactions, measures=measures, timestamp=None)
         schema = replace(schema, interactions=events)
         parts: Split = SPLITS.build(split, user=events.user, timestamp=timestamp)
-        if measure is not None:
-            observed = {"label": labels, "measure": measure}
+        if history:
+            observed = {"label": labels} | ({} if measure is None else {"measure": measure})
             gathered = History.gather(
                 events.user,
                 events.item,

@@ -7,24 +7,48 @@ from torch import Tensor
 
 from towerzoo.datasets.splits import Split
 from towerzoo.datasets.star_schema import Interactions
-from towerzoo.registry.errors import DataError
+from towerzoo.datasets.vocabulary import Vocabulary
+from towerzoo.registry.errors import DataError, name_hint
 
 
-def binary_labels(interactions: Interactions, column: str, positive_from: float) -> Tensor:
-    """Returns float32 labels (N,): 1 where the measure is at least `positive_from`, else 0.
+def binary_labels(
+    interactions: Interactions,
+    column: str = "rating",
+    positive_from: float | None = None,
+    *,
+    equals: float | str | None = None,
+    implicit: bool = False,
+) -> Tensor:
+    """Returns float32 labels (N,) by exactly one of three rules: 1 for a positive event, else 0.
+
+    Args:
+        interactions: The events.
+        column: The measure that labels are made from.
+        positive_from: Smallest value of it that is positive.
+        equals: The one value of it that is positive, a text where the measure holds texts.
+        implicit: Whether every event is positive; no measure is read.
 
     Raises:
-        DataError: There is no such measure, or it holds values that are not numbers.
+        DataError: There is no such measure, it holds values that are not numbers, or texts where the rule is of
+            numbers, or the other way round, or no event at all has the text.
 
     Example:
         >>> rows = torch.ones(3, dtype=torch.int32)
-        >>> binary_labels(Interactions(rows, rows, {"rating": torch.tensor([3.0, 4.0, 5.0])}), "rating", 4)
-        tensor([0., 1., 1.])
+        >>> events = Interactions(rows, rows, {"rating": torch.tensor([3.0, 4.0, 5.0])})
+        >>> binary_labels(events, "rating", 4), binary_labels(events, equals=4), binary_labels(events, implicit=True)
+        (tensor([0., 1., 1.]), tensor([0., 1., 0.]), tensor([1., 1., 1.]))
     """
+    if implicit:
+        return torch.ones(len(interactions))
     if column not in interactions.measures:
-        known = ", ".join(sorted(interactions.measures))
+        known = ", ".join(sorted(interactions.measures)) or "none"
         raise DataError(f"data.label.column must be a measure of the dataset, got {column!r}. Measures: {known}.")
     values = interactions.measures[column]
+    texts = interactions.categories.get(column)
+    if texts is not None:
+        equals = _row_of(equals, texts, column)
+    elif isinstance(equals, str):
+        raise DataError(f"data.label.equals must be a number, as {column} is, got {equals!r}. Write a number.")
     # NaN and infinity show in the extremes, which take no memory; where they are is looked up only then.
     if len(values) and not torch.stack(values.aminmax()).isfinite().all():
         missing = int((~values.isfinite()).sum())
@@ -33,7 +57,24 @@ def binary_labels(interactions: Interactions, column: str, positive_from: float)
             f"data.label.column: every {column} must be a finite number, got {values[row].item()!r} in event {row}. "
             f"{missing:,} of {len(values):,} events are like that; remove or fill them."
         )
+    if equals is not None:
+        return (values == equals).float()
+    assert positive_from is not None
     return (values >= positive_from).float()
+
+
+def _row_of(equals: float | str | None, texts: Vocabulary, column: str) -> int:
+    """Returns the row of a text among those of a measure."""
+    if not isinstance(equals, str):
+        rule, value = ("positive_from", "a threshold") if equals is None else ("equals", repr(equals))
+        raise DataError(
+            f"data.label.{rule} must suit {column}, which holds texts, got {value}. "
+            f"Write `equals` and a text. {name_hint(value, map(str, texts.values), 'Texts')}"
+        )
+    if equals not in texts.values:
+        hint = name_hint(equals, map(str, texts.values), "Texts")
+        raise DataError(f"data.label.equals must be a text of {column}, got {equals!r}. {hint}")
+    return texts.values.index(equals) + 1
 
 
 def require_two_classes(labels: Tensor, split: Split) -> None:
@@ -45,5 +86,5 @@ def require_two_classes(labels: Tensor, split: Split) -> None:
         if least == most:
             raise DataError(
                 f"the labels of the {name} split must be of both classes, got only {least} in {len(part):,} events. "
-                f"Look at data.label.positive_from, or change the split."
+                "Look at data.label, or change the split."
             )

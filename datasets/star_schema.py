@@ -75,9 +75,12 @@ class Interactions:
         user: int32 rows of the users table (N,).
         item: int32 rows of the items table (N,).
         measures: What was observed with each event, float32 (N,): `rating`; in generated data also `probability`,
-            the true chance of a positive label.
+            the true chance of a positive label. Texts are rows of their vocabulary.
         timestamp: int64 seconds since 1970 (N,), where known.
         weight: float32 importance of each event for the loss, > 0 (N,), where known.
+        negatives: int32 rows of items that were shown with an event's item and not taken, padded with 0 (N, L), where
+            known.
+        categories: The vocabulary of each measure that holds texts.
     """
 
     user: Tensor
@@ -85,6 +88,8 @@ class Interactions:
     measures: Mapping[str, Tensor]
     timestamp: Tensor | None = None
     weight: Tensor | None = None
+    negatives: Tensor | None = None
+    categories: Mapping[str, Vocabulary] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.user)
@@ -99,12 +104,14 @@ class StarSchema:
         items: The items table.
         interactions: The events.
         digest: Hex digest of what the data was made from; equal digests mean equal data.
+        notes: What a person should know about how the data was read, such as events that were dropped; sentences.
     """
 
     users: Table
     items: Table
     interactions: Interactions
     digest: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

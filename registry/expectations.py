@@ -43,6 +43,8 @@ def expectation(annotation: Any) -> str:
     if choices := _choices(annotation):
         return " or ".join(part for part in (", ".join(choices[:-1]), choices[-1]) if part)
     if is_model(annotation):
+        if told := getattr(annotation, "expected", None):
+            return str(told)
         required = [name for name, info in annotation.model_fields.items() if info.is_required()]
         return f"a mapping with {', '.join(required)}" if required else "a mapping"
     plain = collection(annotation) or annotation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from towerzoo.registry.catalogue import BLOCKS, DATASETS, ENCODERS, INITIALIZERS, LOSSES, OPTIMIZERS, SCORES, SPLITS
 from towerzoo.registry.ranges import Count, Finite, Seed, WholeNumber
@@ -18,15 +18,49 @@ class Section(BaseModel):
 
 
 class LabelRule(Section):
-    """How a measure becomes a label of 0 or 1.
+    """How an event gets its label of 0 or 1: exactly one of three rules.
+
+    `label: implicit` is short for `label: {implicit: true}`.
 
     Attributes:
-        column: The measure, such as `rating`.
+        column: The measure, such as `rating`; an implicit label needs none.
         positive_from: Smallest value that counts as positive, in the measure's own unit.
+        equals: The one value that counts as positive: a number, or a text such as `purchase`.
+        implicit: Whether every event is positive, because that it happened is all that is known.
+
+    Example:
+        >>> LabelRule.model_validate("implicit").text, LabelRule(column="event", equals="purchase").text
+        ('every event is positive', "event == 'purchase'")
     """
 
+    expected: ClassVar[str] = "'implicit', or a mapping with exactly one of positive_from, equals and implicit: true"
+
     column: str = "rating"
-    positive_from: Finite
+    positive_from: Finite | None = None
+    equals: Finite | str | None = None
+    implicit: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spell_out(cls, value: Any) -> Any:
+        return {"implicit": True} if value == "implicit" else value
+
+    @model_validator(mode="after")
+    def _require_one_rule(self) -> LabelRule:
+        if (self.positive_from is not None) + (self.equals is not None) + self.implicit != 1:
+            raise ValueError(f"{self.expected} (null removes one that a base gives)")
+        return self
+
+    @property
+    def text(self) -> str:
+        """The rule in words, by which results of different rules are told apart."""
+        if self.implicit:
+            return "every event is positive"
+        if self.positive_from is not None:
+            return f"{self.column} >= {self.positive_from:g}"
+        return (
+            f"{self.column} == {self.equals!r}" if isinstance(self.equals, str) else f"{self.column} == {self.equals:g}"
+        )
 
 
 class Data(Section):

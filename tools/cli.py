@@ -14,6 +14,7 @@ import click
 COMMANDS = {
     "benchmark": "Run benchmark suites, compare their results, and report them.",
     "compare": "Print one table of several runs and draw their curves in one picture.",
+    "inspect_data": "Look at your own tables, and write a config that trains on them.",
     "results": "Record finished runs of shipped configs, and make README's table of them.",
     "show_config": "Print a config as it is resolved, with the place that each value came from.",
     "test": "Test a finished run, or a checkpoint of a config.",

@@ -25,7 +25,7 @@ def main(kinds: tuple[str, ...]) -> None:
     from towerzoo.registry import CATALOGUE
     from towerzoo.registry.config import shipped_configs
     from towerzoo.registry.errors import RegistryError, name_hint
-    from towerzoo.registry.expectations import expectation
+    from towerzoo.registry.expectations import expectation, is_model, model_hints, without_null
 
     unknown = [kind for kind in kinds if kind not in (*CATALOGUE, "configs")]
     if unknown:
@@ -41,12 +41,21 @@ def main(kinds: tuple[str, ...]) -> None:
             for parameter in registry.parameters(name):
                 default = _default_text(parameter.default)
                 click.echo(f"      {parameter.name} ({expectation(parameter.annotation)}; {default})")
+                section = without_null(parameter.annotation)
+                for key, field in section.model_fields.items() if is_model(section) else ():
+                    hint = expectation(model_hints(section)[key])
+                    default = _default_text(inspect.Parameter.empty if field.is_required() else _value(field))
+                    click.echo(f"          {key} ({hint}; {default})")
         if not registry.names():
             click.echo("  none yet")
     if not kinds or "configs" in kinds:
         click.secho("configs", bold=True)
         for file in shipped_configs():
             click.echo(f"  {file.stem}: {file.read_text().splitlines()[0].removeprefix('# ')}")
+
+
+def _value(field: Any) -> Any:
+    return field.get_default(call_default_factory=True)
 
 
 def _default_text(default: Any) -> str:

@@ -75,8 +75,7 @@ def load_data(experiment: Experiment) -> TwoTowerData:
     data = experiment.data
     return TwoTowerData.load(
         data.dataset,
-        column=data.label.column,
-        positive_from=data.label.positive_from,
+        label=data.label.model_dump(),
         split=data.split,
         batch_size=data.batch_size,
         fit_on=data.fit_on,
@@ -137,7 +136,7 @@ def _column_problems(document: Document) -> list[Problem]:
                 expected = f"a feature of the {data['name']} dataset's {tower.split('_')[0]}s"
                 problems.append(Problem(where, expected, feature, name_hint(feature, names, "Features")))
     label = data.get("label")
-    column = label.get("column", "rating") if isinstance(label, Mapping) else None
+    column = label.get("column", "rating") if isinstance(label, Mapping) and not label.get("implicit") else None
     if isinstance(column, str) and column not in columns.measures:
         where = document.where(("data", "label", "column"))
         problems.append(

@@ -41,7 +41,7 @@ def protocol(experiment: Experiment, data: TwoTowerData) -> dict[str, Any]:
     }
     return {
         "dataset": experiment.data.name,
-        "label": f"{experiment.data.label.column} >= {experiment.data.label.positive_from:g}",
+        "label": experiment.data.label.text,
         "split": experiment.data.split,
         "events": event_digests(data),
         **(paired if measures.pairs else ranked),

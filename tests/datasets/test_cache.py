@@ -39,12 +39,15 @@ def make_schema(digest: str = "abc", *, timestamp: bool = True) -> StarSchema:
         item=torch.tensor([2, 2, 1, 1], dtype=torch.int32),
         measures={"rating": torch.tensor([1.0, 2.0, 3.0, 4.0])},
         timestamp=torch.tensor([1, 2, 3, 1 << 40]) if timestamp else None,
+        weight=torch.tensor([0.5, 1.0, 2.0, 1.0]) if timestamp else None,
+        negatives=torch.tensor([[1, 0], [0, 0], [2, 1], [2, 0]], dtype=torch.int32) if timestamp else None,
+        categories={"rating": Vocabulary(["bad", "fair", "good", "übel"])} if timestamp else {},
     )
-    return StarSchema(users, items, events, digest)
+    return StarSchema(users, items, events, digest, ("One event was dropped.",) if timestamp else ())
 
 
 def assert_equal(left: StarSchema, right: StarSchema) -> None:
-    assert left.digest == right.digest
+    assert (left.digest, left.notes) == (right.digest, right.notes)
     for a, b in ((left.users, right.users), (left.items, right.items)):
         assert (a.key, dict(a.texts), list(a.columns)) == (b.key, dict(b.texts), list(b.columns))
         for name, column in a.columns.items():
@@ -55,9 +58,11 @@ def assert_equal(left: StarSchema, right: StarSchema) -> None:
     a, b = left.interactions, right.interactions
     assert list(a.measures) == list(b.measures)
     pairs = [(a.user, b.user), (a.item, b.item), *((a.measures[name], b.measures[name]) for name in a.measures)]
-    assert (a.timestamp is None) == (b.timestamp is None)
-    if a.timestamp is not None and b.timestamp is not None:
-        pairs.append((a.timestamp, b.timestamp))
+    assert a.categories == b.categories
+    for one, other in ((a.timestamp, b.timestamp), (a.weight, b.weight), (a.negatives, b.negatives)):
+        assert (one is None) == (other is None)
+        if one is not None and other is not None:
+            pairs.append((one, other))
     for values, other in pairs:
         assert values.dtype == other.dtype
         assert torch.equal(values, other)

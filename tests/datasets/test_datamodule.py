@@ -60,8 +60,7 @@ def parts_for_this_test_only(monkeypatch):
 
 def load(**changes: Any) -> TwoTowerData:
     arguments: dict[str, Any] = {
-        "column": "rating",
-        "positive_from": 4,
+        "label": {"column": "rating", "positive_from": 4},
         "split": "as-given",
         "batch_size": 3,
         "fit_on": "catalogue",
@@ -131,8 +130,14 @@ def test_evaluation_scores_many_pairs_at_once_whatever_the_training_batch(monkey
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"column": "stars"}, r"data\.label\.column must be a measure of the dataset, got 'stars'"),
-        ({"positive_from": 0}, r"the labels of the train split must be of both classes, got only 1"),
+        (
+            {"label": {"column": "stars", "positive_from": 4}},
+            r"data\.label\.column must be a measure of the dataset, got 'stars'",
+        ),
+        (
+            {"label": {"column": "rating", "positive_from": 0}},
+            r"the labels of the train split must be of both classes, got only 1",
+        ),
         ({"split": "temporal"}, r"a temporal split must be given timestamps, got none"),
     ],
     ids=["measure", "classes", "times"],
@@ -151,9 +156,28 @@ def test_what_has_served_its_purpose_is_let_go():
 def test_other_measures_stay():
     world = {"name": "synthetic", "users": 30, "items": 20, "interactions": 200}
     data = TwoTowerData.load(
-        world, column="rating", positive_from=4, split="random", batch_size=8, fit_on="catalogue", seed=0
+        world, label={"column": "rating", "positive_from": 4}, split="random", batch_size=8, fit_on="catalogue", seed=0
     )
     assert set(data.schema.interactions.measures) == {"probability"}
+
+
+def test_implicit_labels_are_of_one_class_and_need_no_measure():
+    data = load(label={"column": "stars", "implicit": True}, positives_only=True)
+    assert data.labels.tolist() == [1.0] * len(USER)
+    assert set(data.schema.interactions.measures) == {"rating"}
+
+
+def test_one_class_is_refused_where_pairs_are_learned_from():
+    with pytest.raises(DataError, match="the labels of the train split must be of both classes, got only 1 in"):
+        load(label={"implicit": True, "column": "rating"})
+
+
+def test_positive_events_alone_train_losses_with_negatives():
+    data = load(positives_only=True)
+    rows = torch.cat([batch.event for batch in data.train_dataloader()])
+    assert sorted(rows.tolist()) == [row for row in PARTS.train.tolist() if RATING[row] >= 4]
+    assert len(rows) < len(PARTS.train)
+    assert sum(len(batch.user) for batch in data.test_dataloader()) == len(PARTS.test)
 
 
 def test_loaders_share_the_events_and_copy_none():

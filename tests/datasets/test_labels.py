@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from towerzoo.datasets import Interactions, Split
+from towerzoo.datasets import Interactions, Split, Vocabulary
 from towerzoo.datasets.labels import binary_labels, require_two_classes
 from towerzoo.registry.errors import DataError
 
@@ -28,6 +28,52 @@ def test_labels_are_one_from_the_threshold_on(column, positive_from, expected):
     labels = binary_labels(rated(1, 3.5, 4, 5), column, positive_from)
     assert labels.dtype == torch.float32
     assert labels.tolist() == expected
+
+
+def acted(*rows: float) -> Interactions:
+    some = torch.ones(len(rows), dtype=torch.int32)
+    actions = {"action": Vocabulary(["cart", "purchase", "view"])}
+    return Interactions(some, some, {"action": torch.tensor(rows), "stars": torch.tensor(rows)}, categories=actions)
+
+
+def test_a_value_may_be_what_is_positive():
+    assert binary_labels(acted(1.0, 2.0, 3.0, 2.0), "action", equals="purchase").tolist() == [0, 1, 0, 1]
+    assert binary_labels(acted(1.0, 2.0, 3.0, 2.0), "stars", equals=3).tolist() == [0, 0, 1, 0]
+
+
+def test_an_implicit_label_needs_no_measure():
+    rows = torch.ones(3, dtype=torch.int32)
+    labels = binary_labels(Interactions(rows, rows, {}), implicit=True)
+    assert labels.dtype == torch.float32
+    assert labels.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("column", "rule", "message"),
+    [
+        (
+            "action",
+            {"positive_from": 4},
+            r"data\.label\.positive_from must suit action, which holds texts, got a threshold\. "
+            r"Write `equals` and a text\. Texts: cart, purchase, view\.",
+        ),
+        ("action", {"equals": 2}, r"data\.label\.equals must suit action, which holds texts, got 2\. Write `equals`"),
+        (
+            "action",
+            {"equals": "purchas"},
+            r"data\.label\.equals must be a text of action, got 'purchas'\. Did you mean 'purchase'\? Texts: cart,",
+        ),
+        ("stars", {"equals": "4"}, r"data\.label\.equals must be a number, as stars is, got '4'\. Write a number\."),
+        (
+            "event",
+            {"equals": "4"},
+            r"data\.label\.column must be a measure of the dataset, got 'event'\. Measures: act",
+        ),
+    ],
+)
+def test_a_rule_that_does_not_suit_the_measure_is_an_error(column, rule, message):
+    with pytest.raises(DataError, match=message):
+        binary_labels(acted(1.0, 2.0), column, **rule)
 
 
 def test_an_unknown_measure_is_an_error():

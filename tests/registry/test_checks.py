@@ -38,6 +38,7 @@ BLOCK = "{name: linear-act-dropout, act: relu}"
 FEATURE = "{encoder: embedding, dim: 8}"
 BAG = "{encoder: embedding-bag, dim: 8, pooling: mean}"
 SEED_RANGE = "a whole number >= 0 and < 4294967296"
+RULE = "'implicit', or a mapping with exactly one of positive_from, equals and implicit: true"
 ENCODER = "the name of a registered encoder, or a mapping with 'encoder'"
 
 
@@ -48,7 +49,7 @@ ENCODER = "the name of a registered encoder, or a mapping with 'encoder'"
         ("score:", "optimiser: adam\nscore:", "m.yaml:15: optimiser must be a known key, got 'optimiser'.\n    Did you mean "
          "'optimizer'? Known: data, evaluation, imports, item_tower, loss, optimizer, score, seed, trainer, training, user_tower."),
         ("{positive_from: 4}", "{positive_form: 1, positive_from: 4}", "m.yaml:3: data.label.positive_form must be a known key, "
-         "got 'positive_form'.\n    Did you mean 'positive_from'? Known: column, positive_from."),
+         "got 'positive_form'.\n    Did you mean 'positive_from'? Known: column, equals, implicit, positive_from."),
         ("  widths: [16, 8]", "  widths: [16, 8]\n  width: 1", "m.yaml:10: user_tower.width must be a known key, got 'width'.\n"
          "    Did you mean 'widths'? Known: block, combine, features, init, widths."),
         ("score:", "training: {max_epoch: 1}\nscore:", "m.yaml:15: training.max_epoch must be a known key, got 'max_epoch'.\n"
@@ -106,9 +107,15 @@ ENCODER = "the name of a registered encoder, or a mapping with 'encoder'"
          "    Write true."),
         ("score: cosine", "score: {name: cosine, learn_scale: 'False'}", "m.yaml:15: score.learn_scale must be true or false, got "
          "'False'.\n    Write false."),
-        ("{positive_from: 4}", "{positive_from: '4'}", "m.yaml:3: data.label.positive_from must be a number, got '4'.\n    Write it "),
+        ("{positive_from: 4}", "{positive_from: '4'}", "m.yaml:3: data.label.positive_from must be a number or null, got '4'.\n    Write it "),
+        ("{positive_from: 4}", "implict", f"m.yaml:3: data.label must be {RULE}, got 'implict'.\n    Did you mean 'implicit'?"),
+        ("{positive_from: 4}", "{positive_from: 4, equals: 5}", f"m.yaml:3: data.label must be {RULE} (null removes one that a base "
+         "gives), got {'positive_from': 4, 'equals': 5}."),
+        ("{positive_from: 4}", "{equals: [5]}", "m.yaml:3: data.label.equals must be a number, text or null, got [5]."),
+        ("{positive_from: 4}", "{implicit: false}", f"m.yaml:3: data.label must be {RULE} (null removes one that a base gives), got "
+         "{'implicit': False}."),
         ("{positive_from: 4}", "{positive_from: 4, column: 3}", "m.yaml:3: data.label.column must be text, got 3."),
-        ("{positive_from: 4}", "4", "m.yaml:3: data.label must be a mapping with positive_from, got 4."),
+        ("{positive_from: 4}", "4", f"m.yaml:3: data.label must be {RULE}, got 4."),
         ("score:", "seed: 1.5\nscore:", f"m.yaml:15: seed must be {SEED_RANGE}, got 1.5."),
         ("score:", "imports: blocks.py\nscore:", "m.yaml:15: imports must be a list, got 'blocks.py'."),
         ("score:", "imports: [1]\nscore:", "m.yaml:15: imports[0] must be text, got 1."),
@@ -125,7 +132,7 @@ ENCODER = "the name of a registered encoder, or a mapping with 'encoder'"
         *[("lr: 1e-3", f"lr: {lr}", f"m.yaml:17: optimizer.lr must be {expected}, got {told}.")
           for lr, expected, told in (("0", "a number > 0", "0"), ("-1e-3", "a number > 0", "-0.001"),
                                      (".nan", "a finite number > 0", "nan"), (".inf", "a finite number > 0", "inf"))],
-        ("positive_from: 4", "positive_from: .inf", "m.yaml:3: data.label.positive_from must be a finite number, got inf."),
+        ("positive_from: 4", "positive_from: .inf", "m.yaml:3: data.label.positive_from must be a finite number or null, got inf."),
         ("split: random", "split: {name: random, fractions: [0.9, 0.1, 0.1]}", "m.yaml:4: data.split.fractions must be three shares "
          "(training, validation, test) that sum to 1, got [0.9, 0.1, 0.1]."),
         ("split: random", "split: {name: random, fractions: [0.9, 0.1]}", "m.yaml:4: data.split.fractions must be a list of length 3, "
@@ -136,8 +143,8 @@ ENCODER = "the name of a registered encoder, or a mapping with 'encoder'"
          "number >= 0, got -1."),
         ("split: random", "split: random\n  fit_on: test", "m.yaml:5: data.fit_on must be 'catalogue' or 'train', got 'test'."),
         # What is missing.
-        ("{positive_from: 4}", "{column: rating}", "m.yaml:3: data.label.positive_from must be a number, got nothing.\n    Add the key "
-         "'positive_from'."),
+        ("{positive_from: 4}", "{column: rating}", f"m.yaml:3: data.label must be {RULE} (null removes one that a base gives), got "
+         "{'column': 'rating'}."),
         ("  name: synthetic\n", "", "m.yaml:1: data.name must be a registered dataset, got nothing.\n    Add the key 'name'. Registered: "),
         ("  split: random\n", "", "m.yaml:1: data.split must be the name of a registered split, or a mapping with 'name', got nothing.\n"
          "    Add the key 'split'. Registered: "),

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from towerzoo.registry.checks import check_experiment
-from towerzoo.registry.experiment import Experiment
+from towerzoo.registry.experiment import Experiment, LabelRule
 from towerzoo.registry.yaml_file import read_yaml
 
 
@@ -41,3 +41,24 @@ def test_defaults_are_not_shared(good: str) -> None:
     assert two.trainer == {}
     again = check_experiment(read_yaml(good, "m.yaml"))
     assert again.data.split["fractions"] == [0.8, 0.1, 0.1]  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("rule", "text"),
+    [
+        ({"positive_from": 4}, "rating >= 4"),
+        ({"column": "minutes", "positive_from": 0.5}, "minutes >= 0.5"),
+        ({"equals": 4}, "rating == 4"),
+        ({"column": "event", "equals": "4"}, "event == '4'"),
+        ({"implicit": True}, "every event is positive"),
+        ("implicit", "every event is positive"),
+    ],
+)
+def test_a_label_rule_is_told_as_people_write_it(rule: object, text: str) -> None:
+    assert LabelRule.model_validate(rule).text == text
+
+
+def test_a_label_rule_may_be_the_bare_word(good: str) -> None:
+    experiment = check_experiment(read_yaml(good.replace("{positive_from: 4}", "implicit"), "m.yaml"))
+    assert experiment.data.label == LabelRule(implicit=True)
+    assert Experiment.model_validate(experiment.model_dump()) == experiment

@@ -36,9 +36,10 @@ def test_every_part_is_listed_with_its_description_and_parameters(everything, ki
     registry = CATALOGUE[kind]
     start = lines.index(f"  {name}: {registry.describe(name)}")
     own = [parameter.name for parameter in registry.parameters(name)]
-    listed = lines[start + 1 : start + 1 + len(own)]
-    assert [line.split()[0] for line in listed] == own
-    assert all(line.startswith("      ") and line.endswith(")") for line in listed)
+    end = next((i for i in range(start + 1, len(lines)) if not lines[i].startswith("      ")), len(lines))
+    listed = lines[start + 1 : end]
+    assert [line.split()[0] for line in listed if line[6] != " "] == own, "deeper ones are keys of a parameter"
+    assert all(line.endswith(")") for line in listed)
 
 
 @pytest.mark.parametrize(("kind", "registry"), CATALOGUE.items())
@@ -50,6 +51,15 @@ def test_every_kind_tells_its_contract(everything, kind, registry):
 def test_every_shipped_config_is_listed_with_its_first_comment(everything, file):
     (line,) = (line for line in section(everything, "configs") if line.startswith(f"  {file.stem}: "))
     assert f"# {line.partition(': ')[2]}" == file.read_text().splitlines()[0]
+
+
+def test_the_keys_of_a_parameter_are_listed_below_it(everything):
+    lines = section(everything, "datasets")
+    start = lines.index("      interactions (a mapping with files; required)")
+    assert lines[start + 1 : start + 3] == [
+        "          files (text; required)",
+        "          user (text; default 'user_id')",
+    ]
 
 
 def test_only_the_kinds_asked_for(invoke):

@@ -41,7 +41,8 @@ def test_shipped_configs_have_no_problem(file: Path) -> None:
         ("trainer.self=3", "--set: trainer.self must be an argument of pytorch_lightning.Trainer, got 'self'."),
         ("trainer=3", "--set: trainer must be a mapping, got 3."),
         ("data.users=x", "--set: data.users must be a whole number >= 1, got 'x'."),
-        ("data.label=3", "--set: data.label must be a mapping with positive_from, got 3."),
+        ("data.label=3", "--set: data.label must be 'implicit', or a mapping with exactly one of positive_from, equals and "
+         "implicit: true, got 3."),
         ("user_tower=3", "--set: user_tower must be a mapping with features, got 3."),
         ("user_tower.features=3", "--set: user_tower.features must be a mapping, got 3."),
         ("data=3", "--set: data must be a mapping with name, label, split, got 3."),

@@ -1,0 +1,198 @@
+"""A person's own tables as a dataset, from YAML alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from dataclasses import dataclass
+from typing import Any, Final
+
+from towerzoo.datasets.arrow_encoding import encode_key
+from towerzoo.datasets.cache import cached
+from towerzoo.datasets.raw_table import RawTable, read_shards
+from towerzoo.datasets.star_schema import ColumnNames, StarSchema, Table
+from towerzoo.datasets.tabular_entities import encode_entities, feature_names, read_key
+from towerzoo.datasets.tabular_events import Ids, Unknown, encode_events, ids_of_events
+from towerzoo.datasets.tabular_files import Shards, find_shards
+from towerzoo.datasets.tabular_sections import InteractionFiles, TableFiles
+from towerzoo.registry import DATASETS
+from towerzoo.registry.errors import DataError
+
+ENCODING_VERSION: Final = 1
+"""Raised whenever equal files come to give another star schema, so that caches are built anew."""
+
+
+@DATASETS.register("tabular")
+class Tabular:
+    """Your own tables of interactions, users and items: CSV, TSV, Parquet or RecBole's atomic files.
+
+    Every file begins with the names of its columns. Raw ids keep their type. Without a table of users or of items, the
+    ids that events name are all that is known. What was read is kept in the cache until a file or a parameter changes.
+
+    Args:
+        interactions: The events: `files`, the columns `user` and `item`, and where there are any `timestamp`, `weight`,
+            `measures` and `negatives`.
+        users: The users: `files`, the column `id`, and what the other columns mean.
+        items: The items, likewise.
+        root: The folder that relative paths start at; that in which TowerZoo runs where not given.
+        unknown: What becomes of an event whose user or item is missing or has no row in its table: `error`; `row`, it
+            counts for the unknown one; or `drop`.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "plays.csv").write_text("user,song,stars\\nann,7,5\\nbob,9,1\\n")
+        ...     plays = {"files": "plays.csv", "user": "user", "item": "song", "measures": ["stars"]}
+        ...     Tabular(interactions=plays, root=folder).columns()
+        ColumnNames(users=('user',), items=('song',), measures=('stars',))
+    """
+
+    def __init__(
+        self,
+        *,
+        interactions: InteractionFiles,
+        users: TableFiles | None = None,
+        items: TableFiles | None = None,
+        root: str | None = None,
+        unknown: Unknown = "error",
+    ) -> None:
+        # As YAML gives them they are mappings, whose keys and values have been checked.
+        self._events = InteractionFiles.model_validate(interactions)
+        self._users, self._items = (
+            _Side(name, key, None if section is None else TableFiles.model_validate(section))
+            for name, key, section in (("users", self._events.user, users), ("items", self._events.item, items))
+        )
+        self._root = root
+        self._unknown: Unknown = unknown
+
+    def columns(self) -> ColumnNames:
+        """Returns the names of all features and measures, for which no more than headers is read.
+
+        Raises:
+            DataError: A file is missing, or its header cannot be read.
+        """
+        users, items = (side.features(self._root) for side in (self._users, self._items))
+        return ColumnNames(users=users, items=items, measures=tuple(self._events.measures))
+
+    def load(self) -> StarSchema:
+        """Reads, checks and encodes the data, and warns of events that were dropped or belong to nobody known.
+
+        Raises:
+            DataError: Files are missing or cannot be read, or what they hold cannot be right; all of it in one message.
+        """
+        problems: list[str] = []
+        shards: dict[str, Shards] = {}
+        for name, section in (("interactions", self._events), *((s.name, s.section) for s in self._sides)):
+            if section is not None:
+                try:
+                    shards[name] = find_shards(section.files, self._root)
+                except DataError as error:
+                    problems.append(f"data.{name}.files: {error}")
+        _raise(problems)
+        made_from = {name: files.digest() for name, files in shards.items()} | self._parameters()
+        places = {name: [str(path.absolute()) for path in files.paths] for name, files in shards.items()}
+        schema = cached(
+            f"tabular-{_digest(places)[:16]}", digest := _digest(made_from), lambda: self._read(shards, digest)
+        )
+        for note in schema.notes:
+            warnings.warn(note, stacklevel=2)
+        return schema
+
+    @property
+    def _sides(self) -> tuple[_Side, _Side]:
+        return self._users, self._items
+
+    def _parameters(self) -> dict[str, Any]:
+        sections = {side.name + " ": side.section for side in self._sides} | {"interactions ": self._events}
+        return {"version": ENCODING_VERSION, "unknown": self._unknown} | {
+            name: None if section is None else section.model_dump(exclude={"files"})
+            for name, section in sections.items()
+        }
+
+    def _read(self, shards: dict[str, Shards], digest: str) -> StarSchema:
+        problems: list[str] = []
+        section = self._events
+        strange = sorted({*section.kinds, *section.lists} - set(section.columns))
+        problems += [
+            f"data.interactions.{'kinds' if name in section.kinds else 'lists'} must name columns that are used, "
+            f"got {name!r}. Columns: {', '.join(section.columns)}."
+            for name in strange
+        ]
+        raw = read_shards(shards["interactions"], section.columns, problems, kinds=section.kinds, lists=section.lists)
+        users, items = (side.read(shards.get(side.name), raw, problems) for side in self._sides)
+        events = None
+        if raw is not None:
+            events = encode_events(raw, section, users.ids, items.ids, self._unknown, problems)
+        _raise(problems)
+        assert users.table is not None
+        assert items.table is not None
+        assert events is not None
+        return StarSchema(users.table, items.table, events[0], digest, events[1])
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What could be read of users or items; what is missing has been told as a problem."""
+
+    table: Table | None = None
+    ids: Ids | None = None
+
+
+@dataclass(frozen=True)
+class _Side:
+    """Users or items: a table of files, or the ids that events name.
+
+    Attributes:
+        name: `users` or `items`.
+        events_key: The column of the events that names them.
+        section: What YAML says about the table; None where there is none.
+    """
+
+    name: str
+    events_key: str
+    section: TableFiles | None
+
+    @property
+    def key(self) -> str:
+        return self.events_key if self.section is None or self.section.id is None else self.section.id
+
+    def features(self, root: str | None) -> tuple[str, ...]:
+        if self.section is None:
+            return (self.key,)
+        return feature_names(self.section, self.key, find_shards(self.section.files, root))
+
+    def read(self, shards: Shards | None, events: RawTable | None, problems: list[str]) -> _Read:
+        if self.section is None or shards is None:
+            ids = None if events is None else ids_of_events(events, self.key, problems)
+            return _Read(None if ids is None else Table(self.key, {self.key: encode_key(self.key, ids.values)}), ids)
+        where = f"data.{self.name}"
+        try:
+            features = feature_names(self.section, self.key, shards)
+        except DataError as error:
+            problems.append(str(error))
+            return _Read()
+        columns = list(dict.fromkeys([*features, *([self.section.title] if self.section.title else [])]))
+        for option, names in (("kinds", self.section.kinds), ("lists", self.section.lists)):
+            problems += [
+                f"{where}.{option} must name columns that are used, got {name!r}. Columns: {', '.join(columns)}."
+                for name in names
+                if name not in columns
+            ]
+        raw = read_shards(shards, columns, problems, kinds=self.section.kinds, lists=self.section.lists)
+        ids = None if raw is None else read_key(raw, self.key, problems)
+        if raw is None or ids is None:
+            return _Read()
+        table = encode_entities(raw, self.section, ids, features, where, problems)
+        return _Read(table, Ids(ids, str(shards.paths[0])))
+
+
+def _raise(problems: list[str]) -> None:
+    if problems:
+        lines = [f"The data has {len(problems)} problems."] if len(problems) > 1 else []
+        raise DataError("\n".join([*lines, *problems]))
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

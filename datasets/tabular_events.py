@@ -1,0 +1,188 @@
+"""Encodes a table of interactions: ids become rows of the users and items tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from towerzoo.datasets.arrow_columns import kind_of
+from towerzoo.datasets.arrow_encoding import distinct, encode_list_rows, rows_of
+from towerzoo.datasets.raw_table import RawTable, are_numbers
+from towerzoo.datasets.star_schema import Interactions
+from towerzoo.datasets.tabular_measures import read_measure, read_numbers
+from towerzoo.datasets.tabular_sections import InteractionFiles
+from towerzoo.datasets.timestamps import seconds
+from towerzoo.datasets.vocabulary import Vocabulary
+
+Unknown = Literal["row", "drop", "error"]
+"""What becomes of an event whose user or item has no row."""
+
+
+@dataclass(frozen=True)
+class Ids:
+    """The raw ids of users or of items.
+
+    Attributes:
+        values: The ids in the order of rows, from 1.
+        source: What gives them, for messages.
+    """
+
+    values: pa.Array
+    source: str
+
+
+def ids_of_events(raw: RawTable, column: str, problems: list[str]) -> Ids:
+    """Returns the ids that events name, in ascending order, where no table gives them."""
+    values = raw[column]
+    if not _can_be_ids(values.type):
+        problems.append(_wrong_ids(raw, column))
+        return Ids(pa.array([], pa.int64()), str(raw.paths[0]))
+    return Ids(distinct(values), str(raw.paths[0]))
+
+
+def encode_events(
+    raw: RawTable,
+    section: InteractionFiles,
+    users: Ids | None,
+    items: Ids | None,
+    unknown: Unknown,
+    problems: list[str],
+) -> tuple[Interactions, tuple[str, ...]] | None:
+    """Encodes the events.
+
+    Args:
+        raw: The columns that the section names.
+        section: What the columns mean.
+        users: The users' ids; None where they could not be read.
+        items: The items' ids; None where they could not be read.
+        unknown: What becomes of an event whose user or item has no row, or is missing.
+        problems: Takes what is wrong with the events, a message each.
+
+    Returns:
+        The events and what a person should know about them; None where there was a problem.
+    """
+    before = len(problems)
+    notes: list[str] = []
+    if not len(raw):
+        problems.append(f"{raw.paths[0]} must hold at least one event, got none. Look at the file.")
+        return None
+    rows: dict[str, NDArray[np.int32]] = {}
+    bad = np.zeros(len(raw), dtype=bool)
+    for side, column, ids in (("user", section.user, users), ("item", section.item, items)):
+        found = None if ids is None else _rows(raw, column, ids, problems)
+        if found is None or ids is None:
+            continue
+        rows[side], strange = found, found == 0
+        if strange.any() and unknown == "error":
+            next_step = f"Add the {side}s, or set `unknown` to `row` or `drop`."
+            problems.append(
+                raw.fault(column, f"one of the {len(ids.values):,} ids of {ids.source}", strange, next_step)
+            )
+        elif strange.any():
+            bad |= strange
+            fate = "were dropped" if unknown == "drop" else f"count for the unknown {side}"
+            notes.append(
+                f"{int(strange.sum()):,} of {len(raw):,} events {fate}: their {column} is not in {ids.source}."
+            )
+    negatives = None
+    if section.negatives is not None and items is not None:
+        negatives = _negatives(raw, section.negatives, items, unknown, notes, problems)
+    timestamp = None if section.timestamp is None else seconds(raw, section.timestamp, problems)
+    weight = None if section.weight is None else read_numbers(raw, section.weight, problems, above=0)
+    measures: dict[str, NDArray[np.float32]] = {}
+    categories: dict[str, Vocabulary] = {}
+    for column in section.measures:
+        values, texts = read_measure(raw, column, problems)
+        if values is not None:
+            measures[column] = values
+        if texts is not None:
+            categories[column] = texts
+    keep = ~bad if unknown == "drop" and bad.any() else None
+    if keep is not None and not keep.any():
+        problems.append(
+            f"{raw.paths[0]} must hold an event of a known user and item, got none of {len(raw):,}. "
+            "Look at the columns of ids, or set `unknown: row`."
+        )
+    if len(problems) > before or len(rows) < 2:
+        return None
+
+    def kept(values: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values if keep is None else values[keep]))
+
+    events = Interactions(
+        user=kept(rows["user"]),
+        item=kept(rows["item"]),
+        measures={name: kept(values) for name, values in measures.items()},
+        timestamp=None if timestamp is None else kept(timestamp),
+        weight=None if weight is None else kept(weight),
+        negatives=None if negatives is None else kept(negatives),
+        categories=categories,
+    )
+    return events, tuple(notes)
+
+
+def _rows(raw: RawTable, column: str, ids: Ids, problems: list[str]) -> NDArray[np.int32] | None:
+    values = raw[column]
+    if pa.types.is_null(values.type) or values.type == ids.values.type:
+        return rows_of(values, ids.values)
+    if not _can_be_ids(values.type):
+        problems.append(_wrong_ids(raw, column))
+        return None
+    other = np.ones(len(raw), dtype=bool)
+    if pa.types.is_string(values.type):
+        other = ~are_numbers(values)
+        other = other if other.any() else ~other
+    problems.append(
+        raw.fault(
+            column,
+            f"{kind_of(ids.values.type)}, as the ids of {ids.source} are",
+            other,
+            "Repair these rows, or read both columns of ids as text with `kinds`.",
+        )
+    )
+    return None
+
+
+def _negatives(
+    raw: RawTable, column: str, items: Ids, unknown: Unknown, notes: list[str], problems: list[str]
+) -> NDArray[np.int32] | None:
+    values = raw[column]
+    if not pa.types.is_list(values.type):
+        problems.append(
+            f"{raw.paths[0]}: {column} must be lists of ids, got {kind_of(values.type)}. "
+            f"Give the separator of its values, such as `lists: {{{column}: ' '}}`."
+        )
+        return None
+    empty = not len(values.combine_chunks().flatten())
+    if values.type.value_type != items.values.type and not empty:
+        problems.append(
+            f"{raw.paths[0]}: {column} must be lists of {kind_of(items.values.type)}, as the ids of {items.source} "
+            f"are, got {kind_of(values.type)}. Write the ids of both alike."
+        )
+        return None
+    rows, strange = encode_list_rows(values, items.values)
+    if strange.any() and unknown == "error":
+        next_step = "Add the items, or set `unknown` to `row` or `drop`."
+        problems.append(raw.fault(column, f"lists of ids of {items.source}", strange, next_step))
+    elif strange.any():
+        notes.append(
+            f"{int(strange.sum()):,} of {len(raw):,} lists of {column} lost ids that are not in {items.source}."
+        )
+    return rows
+
+
+def _can_be_ids(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_string(kind))
+
+
+def _wrong_ids(raw: RawTable, column: str) -> str:
+    return (
+        f"{raw.paths[0]}: {column} must be whole numbers or text, got {kind_of(raw[column].type)}. "
+        "Ids that a missing value has made fractional are whole again once it is removed."
+    )

@@ -1,0 +1,160 @@
+"""Finds the files of a table: one file, a pattern, or a folder of shards, all of one form and with the same columns."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import hashlib
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from towerzoo.datasets import recbole_files
+from towerzoo.registry.errors import DataError, nearest
+
+FORMS: Final[Mapping[str, str]] = {
+    ".csv": "CSV",
+    ".tsv": "TSV",
+    ".parquet": "Parquet",
+    ".pq": "Parquet",
+    **dict.fromkeys(recbole_files.SUFFIXES, "RecBole"),
+}
+"""The form of a file by its ending."""
+SEPARATORS: Final = {"CSV": ",", "TSV": "\t", "RecBole": "\t"}
+_COMPRESSIONS: Final = (".gz", ".bz2", ".zst")
+_HEADER_BYTES: Final = 1 << 20
+_BLOCK: Final = 1 << 22
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The files that together are one table.
+
+    Attributes:
+        form: `CSV`, `TSV`, `Parquet` or `RecBole`.
+        paths: The files in the order of their names; at least one.
+    """
+
+    form: str
+    paths: tuple[Path, ...]
+
+    def columns(self) -> dict[str, pa.DataType | None]:
+        """Returns the columns of the first file, with their types where the file says so, without reading its rows."""
+        return read_header(self.paths[0], self.form)
+
+    def digest(self) -> str:
+        """Returns the hex digest of what the files hold, but not of where they lie."""
+        digest = hashlib.sha256(self.form.encode())
+        for path in self.paths:
+            content = hashlib.sha256()
+            with _readable(path), path.open("rb") as file:
+                while block := file.read(_BLOCK):
+                    content.update(block)
+            digest.update(content.digest())
+        return digest.hexdigest()
+
+
+def find_shards(files: str, root: str | None = None) -> Shards:
+    """Finds the files that `files` names.
+
+    Args:
+        files: A file, a pattern with `*`, `?` or `[...]`, or a folder, whose files that begin with `.` or `_` are left.
+        root: The folder that a relative path starts at; that of the process where not given.
+
+    Raises:
+        DataError: There is no such file, or the files are of different or of unknown forms.
+    """
+    named = Path(root or ".").expanduser() / Path(files).expanduser()
+    if named.is_dir():
+        paths = [path for path in named.iterdir() if path.is_file() and not path.name.startswith((".", "_"))]
+    elif named.exists():
+        paths = [named]
+    else:
+        matches = glob.glob(str(named), recursive=True)  # noqa: PTH207  (Path.glob takes no absolute pattern)
+        paths = [Path(path) for path in matches if Path(path).is_file()]
+    if not paths:
+        raise DataError(
+            f"{files!r} must name a file, a folder of files or a pattern such as 'clicks/*.parquet', "
+            f"got none at {named.absolute()}. {_near(named)}Give `root`, the folder that relative paths start at, "
+            "or the whole path."
+        )
+    paths.sort(key=str)
+    forms = [FORMS.get(_ending(path)) for path in paths]
+    faults = [
+        f"{path}: the name must end in {', '.join(FORMS)}, got {path.name!r}. Rename the file, or move it elsewhere."
+        for path, form in zip(paths, forms, strict=True)
+        if form is None
+    ]
+    faults += [
+        f"{path}: all files of {files!r} must be of one form, got {form} here and {forms[0]} in {paths[0]}. "
+        "Name those of one form by a pattern, such as '*.parquet'."
+        for path, form in zip(paths, forms, strict=True)
+        if form is not None and forms[0] is not None and form != forms[0]
+    ]
+    if faults:
+        raise DataError("\n".join(faults))
+    return Shards(str(forms[0]), tuple(paths))
+
+
+def read_header(path: Path, form: str) -> dict[str, pa.DataType | None]:
+    """Returns the columns of a file, with their types where the file says so, without reading its rows.
+
+    Raises:
+        DataError: The file cannot be read, has no header, or names a column twice.
+    """
+    with _readable(path):
+        if form == "Parquet":
+            schema = pq.read_schema(path)
+            names: list[str] = schema.names
+            types: dict[str, pa.DataType | None] = dict(zip(names, schema.types, strict=True))
+        else:
+            with pa.input_stream(str(path), compression="detect") as stream:
+                text = stream.read(_HEADER_BYTES).decode("utf-8-sig", errors="replace")
+            names = next(csv.reader(io.StringIO(text, newline=""), delimiter=SEPARATORS[form]), [])
+            if form == "RecBole" and names:
+                return recbole_files.typed_header(names, str(path))
+            types = dict.fromkeys(names)
+    if not names:
+        raise DataError(f"{path} must begin with the names of its columns, got an empty file. Write it anew.")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(f"{path} must name each column once, got {', '.join(map(repr, twice))} again. Rename one.")
+    return types
+
+
+def unreadable(path: Path, reason: object) -> DataError:
+    """Returns the error of a file that cannot be read."""
+    told = " ".join(str(reason).split()).removesuffix(".")
+    return DataError(f"{path} must be a whole file that can be read, got {told!r}. Repair it, or write it anew.")
+
+
+class _readable:  # noqa: N801  (reads as a statement)
+    """Tells of a file that cannot be read as a DataError."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, OSError | pa.ArrowException):
+            raise unreadable(self.path, getattr(error, "strerror", None) or error) from None
+
+
+def _ending(path: Path) -> str:
+    name = path.name.lower()
+    for compression in _COMPRESSIONS:
+        name = name.removesuffix(compression)
+    return Path(name).suffix
+
+
+def _near(named: Path) -> str:
+    beside = [path.name for path in named.parent.iterdir()] if named.parent.is_dir() else []
+    near = nearest(named.name, beside)
+    return f"Did you mean {str(named.with_name(near))!r}? " if near else ""

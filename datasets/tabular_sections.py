@@ -1,0 +1,77 @@
+"""What YAML says about a person's own tables."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from towerzoo.registry.experiment import Section
+
+Kind = Literal["text", "number"]
+"""What a column is read as where its looks deceive."""
+
+Missing = Literal["error", "mean", "zero"]
+"""What a missing number becomes."""
+
+
+class TableFiles(Section):
+    """Where a table of users or items lies, and which of its columns are features.
+
+    A column of texts, whole numbers, truth values or dates is a feature of single ids; one of floating-point numbers is
+    a feature of numbers; one of Parquet lists, of RecBole's `token_seq` or named in `lists` is a feature of id lists.
+
+    Attributes:
+        files: A file, a pattern such as `items/*.parquet`, or a folder of files that are read in the order of names.
+        id: The column of raw ids, all different; that of the interactions where not given. It is a feature, too.
+        features: The columns that are features; all others where not given.
+        title: The column that people read.
+        lists: The separator of each column of several values a row, such as `genres: "|"`.
+        kinds: Columns to read as `text`, such as zip codes with leading zeros, or as `number`, such as whole prices.
+        missing: What a missing number becomes: `error`, none may be missing; `mean`, that of the known ones; or `zero`.
+            For all numbers, or by column.
+    """
+
+    files: str
+    id: str | None = None
+    features: list[str] | None = None
+    title: str | None = None
+    lists: dict[str, str] = Field(default_factory=dict)
+    kinds: dict[str, Kind] = Field(default_factory=dict)
+    missing: Missing | dict[str, Missing] = "error"
+
+    def missing_policy(self, column: str) -> Missing:
+        """Returns what a missing number of a column becomes."""
+        return self.missing.get(column, "error") if isinstance(self.missing, dict) else self.missing
+
+
+class InteractionFiles(Section):
+    """Where the events lie, and what their columns mean.
+
+    Attributes:
+        files: A file, a pattern such as `clicks/*.parquet`, or a folder of files that are read in the order of names.
+        user: The column of users' raw ids.
+        item: The column of items' raw ids.
+        timestamp: The column of times: dates, ISO 8601 texts, or numbers since 1970 whose unit their size tells.
+        weight: The column of numbers > 0 that say how much an event counts in the loss.
+        measures: Columns that labels can be made from: numbers or texts.
+        negatives: The column of lists of items' raw ids that were shown with the event's item and not taken.
+        lists: The separator of the `negatives` column where the files hold it as text.
+        kinds: Columns to read as `text`, such as ids with leading zeros, or as `number`.
+    """
+
+    files: str
+    user: str = "user_id"
+    item: str = "item_id"
+    timestamp: str | None = None
+    weight: str | None = None
+    measures: list[str] = Field(default_factory=list)
+    negatives: str | None = None
+    lists: dict[str, str] = Field(default_factory=dict)
+    kinds: dict[str, Kind] = Field(default_factory=dict)
+
+    @property
+    def columns(self) -> list[str]:
+        """Every column that is read, each once."""
+        optional = (self.timestamp, self.weight, *self.measures, self.negatives)
+        return list(dict.fromkeys([self.user, self.item, *(name for name in optional if name is not None)]))

@@ -1,0 +1,79 @@
+"""Times of any writer as seconds since 1970."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from towerzoo.datasets.arrow_columns import kind_of
+from towerzoo.datasets.raw_table import RawTable
+
+UNITS: Final = ("seconds", "milliseconds", "microseconds", "nanoseconds")
+"""Units of numbers since 1970; each is a thousand times smaller than the one before."""
+_LAST_SECOND: Final = 1e11
+"""In the year 5138: from here on, numbers are of a smaller unit, in which they are from 1973 on."""
+
+
+def seconds(raw: RawTable, column: str, problems: list[str]) -> NDArray[np.int64] | None:
+    """Returns the times (N,) of a column of dates, ISO 8601 texts or numbers, as whole seconds since 1970 in UTC.
+
+    The unit of numbers is told by their size: below 10^11 they are seconds, below 10^14 milliseconds, below 10^17
+    microseconds. Texts without a zone are UTC.
+
+    Args:
+        raw: The events.
+        column: The column of times.
+        problems: Takes what is wrong with it, a message each.
+
+    Returns:
+        The times; None where there was a problem.
+    """
+    values = raw[column]
+    missing = values.is_null().to_numpy()
+    if pa.types.is_list(values.type):
+        problems.append(f"{raw.paths[0]}: {column} must be times, got {kind_of(values.type)}. Name another column.")
+        return None
+    if pa.types.is_date32(values.type):
+        values = values.cast(pa.timestamp("s"))
+    if pa.types.is_timestamp(values.type):
+        per_second = {"s": 1, "us": 1_000_000}[values.type.unit]
+        times = values.cast(pa.int64()).fill_null(0).to_numpy() // per_second
+    elif pa.types.is_string(values.type):
+        parsed = pd.Series(pd.to_datetime(values.to_pandas(), format="ISO8601", utc=True, errors="coerce"))
+        missing = parsed.isna().to_numpy()
+        times = parsed.fillna(pd.Timestamp(0, tz="UTC")).dt.as_unit("s").astype("int64").to_numpy()
+    else:
+        numbers = values.cast(pa.float64()) if pa.types.is_null(values.type) else values
+        known = numbers.fill_null(0).to_numpy()
+        missing = missing | ~np.isfinite(known)
+        unit = _unit(raw, column, np.where(missing, 0, known), missing, problems)
+        if unit is None:
+            return None
+        times = np.floor_divide(np.where(missing, 0, known), 1_000**unit).astype(np.int64)
+    if missing.any():
+        expected = "a date, an ISO 8601 time such as '2026-11-24T12:00:00Z', or a number since 1970"
+        problems.append(raw.fault(column, expected, missing, "Repair or remove these rows, or leave `timestamp` out."))
+        return None
+    result: NDArray[np.int64] = times.astype(np.int64)
+    return result
+
+
+def _unit(
+    raw: RawTable, column: str, numbers: NDArray[np.generic], missing: NDArray[np.bool_], problems: list[str]
+) -> int | None:
+    sizes = np.abs(numbers.astype(np.float64))
+    units = np.searchsorted(_LAST_SECOND * 1_000.0 ** np.arange(len(UNITS) - 1), sizes, side="right")
+    counts = np.bincount(units[~missing], minlength=len(UNITS))
+    usual = int(counts.argmax())
+    if (counts > 0).sum() > 1:
+        found = " and ".join(f"{count:,} in {unit}" for unit, count in zip(UNITS, counts, strict=True) if count)
+        expected = f"times of one unit ({found})"
+        problems.append(
+            raw.fault(column, expected, (units != usual) & ~missing, f"Write all of them in {UNITS[usual]}.")
+        )
+        return None
+    return usual

@@ -1,0 +1,199 @@
+# ruff: noqa: E501  (messages are told as they stand, in tables)
+"""Events are read from Parquet files some row groups at a time, each once an epoch, in an order of seed and epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from pytorch_lightning import Trainer
+
+from towerzoo.datasets import BatchLoader, Column, Table, Vocabulary
+from towerzoo.datasets.batches import Batch
+from towerzoo.datasets.streaming import ParquetLoader
+from towerzoo.datasets.tabular_files import find_shards
+from towerzoo.datasets.tabular_sections import InteractionFiles
+from towerzoo.registry import LOSSES, OPTIMIZERS, SCORES
+from towerzoo.registry.errors import DataError
+from towerzoo.towers.dssm import DSSM
+from towerzoo.towers.tower import Tower
+
+USERS, ITEMS = Vocabulary(range(100, 140)), Vocabulary([f"i{number}" for number in range(25)])
+EVENTS, GROUP = 1_000, 50
+
+
+def rows() -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    return {
+        "user_id": rng.integers(100, 140, EVENTS),
+        "item_id": [f"i{number}" for number in rng.integers(0, 25, EVENTS)],
+        "rating": rng.integers(1, 6, EVENTS),
+        "w": rng.random(EVENTS) + 0.5,
+        "event": [*(["view"] * 999), "buy"],
+    }
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """1,000 events in two files, the first of 12 row groups and the second of 8."""
+    table = pa.table(rows())
+    for number, part in enumerate((table[:600], table[600:])):
+        pq.write_table(part, tmp_path / f"{number}.parquet", row_group_size=GROUP)
+    return tmp_path
+
+
+def make_loader(folder: Path, *, columns: dict[str, Any] | None = None, **changes: Any) -> ParquetLoader:
+    arguments: dict[str, Any] = {
+        "users": USERS, "items": ITEMS, "label": {"column": "rating", "positive_from": 4}, "batch_size": 64, "groups": 3
+    }  # fmt: skip
+    section = InteractionFiles(files=str(folder), **(columns or {}))
+    return ParquetLoader(find_shards(str(folder)), section, **{**arguments, **changes})
+
+
+def joined(batches: list[Batch]) -> Batch:
+    return Batch(*(None if part[0] is None else torch.cat(part) for part in zip(*batches, strict=True)))  # type: ignore[arg-type]
+
+
+def test_without_a_seed_batches_are_those_of_the_events_in_memory(folder: Path) -> None:
+    whole = rows()
+    events = Batch(
+        torch.from_numpy(USERS.encode(whole["user_id"])),
+        torch.from_numpy(ITEMS.encode(whole["item_id"])),
+        torch.from_numpy((whole["rating"] >= 4).astype(np.float32)),
+        torch.from_numpy(whole["w"].astype(np.float32)),
+    )
+    in_memory = BatchLoader(events, torch.arange(EVENTS, dtype=torch.int32), batch_size=64)
+    streamed = make_loader(folder, columns={"weight": "w"})
+    assert len(streamed) == len(in_memory) == 16
+    for found, expected in zip(streamed, in_memory, strict=True):
+        for values, other in zip(found, expected, strict=True):
+            assert values is not None
+            assert other is not None
+            assert values.dtype == other.dtype
+            assert torch.equal(values, other)
+
+
+def test_each_event_comes_once_an_epoch_in_another_order_each_time(folder: Path) -> None:
+    loader = make_loader(folder, seed=5)
+    epochs = []
+    for epoch in (0, 1):
+        loader.sampler.set_epoch(epoch)
+        batches = list(loader)
+        assert [len(batch.user) for batch in batches] == [64] * 15 + [40]
+        assert len(loader) == 16
+        epochs.append(joined(batches))
+    users = torch.from_numpy(USERS.encode(rows()["user_id"]))
+    for found in epochs:
+        assert found.event is not None
+        assert found.event.dtype == torch.int32
+        assert found.event.sort().values.tolist() == list(range(EVENTS))
+        assert torch.equal(found.user, users[found.event.long()]), "an event keeps its user"
+        assert found.weight is None
+    assert not torch.equal(epochs[0].user, epochs[1].user)
+    again = make_loader(folder, seed=5)
+    again.set_epoch(1)
+    assert torch.equal(joined(list(again)).user, epochs[1].user)
+    assert not torch.equal(joined(list(make_loader(folder, seed=6))).user, epochs[0].user)
+
+
+def test_events_of_several_groups_are_mixed(folder: Path) -> None:
+    for batch in make_loader(folder, seed=1, batch_size=50):
+        assert batch.event is not None
+        assert len(torch.unique(batch.event // GROUP)) > 1
+
+
+def test_a_rest_of_one_event_joins_the_batch_before_it(folder: Path) -> None:
+    assert [len(batch.user) for batch in make_loader(folder, seed=0, batch_size=333)] == [333, 333, 334]
+    assert [len(batch.user) for batch in make_loader(folder, batch_size=333)] == [333, 333, 333, 1]
+
+
+def test_no_more_than_some_groups_are_in_memory(tmp_path: Path) -> None:
+    n = 2_000_000
+    rng = np.random.default_rng(0)
+    table = pa.table({"user_id": rng.integers(100, 140, n), "item_id": rng.integers(0, 25, n)})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=20_000)
+    size = table.nbytes
+    del table
+    items = Vocabulary(range(25))
+    loader = make_loader(tmp_path, items=items, label={"implicit": True}, groups=2, seed=0, batch_size=8_192)
+    pool = pa.total_allocated_bytes()
+    most = max(pa.total_allocated_bytes() - pool for _ in loader)
+    assert most < size / 20
+
+
+@pytest.mark.parametrize(
+    ("label", "positive"),
+    [
+        ({"implicit": True}, EVENTS),
+        ({"column": "event", "equals": "buy"}, 1),
+        ({"column": "rating", "equals": 3}, int((rows()["rating"] == 3).sum())),
+    ],
+)
+def test_labels_follow_the_rule_in_every_group(folder: Path, label: dict[str, Any], positive: int) -> None:
+    assert joined(list(make_loader(folder, label=label, seed=0))).label.sum() == positive
+
+
+def test_unknown_users_are_an_error_with_their_row_or_get_row_0(folder: Path) -> None:
+    table = pa.table(rows())
+    users = table.column("user_id").to_pylist()
+    users[977] = 7
+    pq.write_table(table.set_column(0, "user_id", [users])[600:], folder / "1.parquet", row_group_size=GROUP)
+    message = r"1\.parquet: user_id must be one of the 40 ids of the users, got 7 in row 378\. 1 row is"
+    with pytest.raises(DataError, match=message):
+        list(make_loader(folder))
+    found = joined(list(make_loader(folder, unknown="row")))
+    assert (found.user == 0).nonzero().flatten().tolist() == [977]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: (folder / "1.parquet").write_text("no"), r"1\.parquet must be a whole file that can be read, got"),
+        (lambda folder: (folder / "1.parquet").unlink() or (folder / "0.parquet").rename(folder / "0.csv"), r"must be a "
+         r"Parquet file to be streamed, got CSV\. Write it as Parquet\."),
+        (lambda folder: [pq.write_table(pa.table(rows())[:0], folder / f"{n}.parquet") for n in range(2)],
+         r"0\.parquet and its neighbours must hold 1 to 2,147,483,647 events, got 0\. Name other files\."),
+    ],
+)  # fmt: skip
+def test_files_that_cannot_be_streamed_are_told(folder: Path, spoil: Callable[[Path], Any], message: str) -> None:
+    spoil(folder)
+    with pytest.raises(DataError, match=message):
+        make_loader(folder)
+
+
+def test_what_is_wrong_with_the_rows_is_told_when_they_are_read(folder: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"0\.parquet must have a column 'stars', got none of that name\. Columns: user_id"
+    ):
+        list(make_loader(folder, label={"column": "stars", "positive_from": 4}))
+    path = folder / "1.parquet"
+    loader = make_loader(folder)
+    path.write_bytes(path.read_bytes()[:-500])
+    with pytest.raises(DataError, match=r"1\.parquet must be a whole file that can be read, got"):
+        list(loader)
+
+
+def test_a_model_trains_on_the_stream(folder: Path, make_trainer: Callable[..., Trainer]) -> None:
+    torch.manual_seed(0)
+    towers = []
+    for name, ids in (("user_id", USERS), ("item_id", ITEMS)):
+        key = Column(name, torch.arange(len(ids), dtype=torch.int32), ids)
+        towers.append(Tower(Table(name, {name: key}), {name: {"encoder": "embedding", "dim": 4}}))
+    model = DSSM(
+        *towers,
+        score=SCORES.build("cosine", n_users=len(USERS), n_items=len(ITEMS)),
+        loss=LOSSES.build("bce-with-logits"),
+        optimizer=lambda parameters: OPTIMIZERS.build({"name": "adam", "lr": 0.05}, parameters=parameters),
+    )
+    trainer = make_trainer(max_epochs=3)
+    loader = make_loader(folder, seed=0)
+    trainer.fit(model, loader, make_loader(folder, batch_size=EVENTS))
+    assert trainer.global_step == 3 * 16
+    assert loader.epoch == 2
+    assert trainer.callback_metrics["valid/auc"] > 0.6

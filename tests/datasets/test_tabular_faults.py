@@ -1,0 +1,317 @@
+# ruff: noqa: E501  (messages are told as they stand, in tables)
+"""What is wrong with a person's tables is told with file, column, row and count, all of it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from towerzoo.datasets import Tabular
+from towerzoo.registry.errors import DataError
+
+EVENTS = "user_id,item_id,rating,ts,w,event\n1,a,5,1700000000,1,view\n2,b,3,1700000001,2,buy\n1,b,4,1700000002,1,view\n"
+USERS = "user_id,age,town\n1,20.5,Rom\n2,30.5,Ulm\n"
+ITEMS = "item_id,title,genres\na,Ant,War|Drama\nb,Bee,\n"
+INTERACTIONS: dict[str, Any] = {
+    "files": "events.csv",
+    "timestamp": "ts",
+    "weight": "w",
+    "measures": ["rating", "event"],
+}
+
+Load = Callable[..., Any]
+
+
+@pytest.fixture
+def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
+    """Writes the three tables, with any of them replaced, and loads them."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TOWERZOO_CACHE", str(tmp_path / "cache"))
+
+    def make(
+        events: str = EVENTS,
+        users: str = USERS,
+        items: str = ITEMS,
+        *,
+        interactions: dict[str, Any] | None = None,
+        of_users: dict[str, Any] | None = None,
+        of_items: dict[str, Any] | None = None,
+        **settings: Any,
+    ) -> Any:
+        for name, text in (("events", events), ("users", users), ("items", items)):
+            Path(f"{name}.csv").write_text(text)
+        return Tabular(
+            interactions={**INTERACTIONS, **(interactions or {})},  # type: ignore[arg-type]
+            users={"files": "users.csv", **(of_users or {})},  # type: ignore[arg-type]
+            items={"files": "items.csv", "lists": {"genres": "|"}, **(of_items or {})},  # type: ignore[arg-type]
+            **settings,
+        ).load()
+
+    return make
+
+
+def test_the_tables_of_this_file_are_sound(load: Load) -> None:
+    schema = load()
+    assert schema.interactions.user.tolist() == [1, 2, 1]
+    assert schema.interactions.item.tolist() == [1, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"interactions": {"user": "user"}},
+            "events.csv must have a column 'user', got none of that name. Did you mean 'user_id'? Columns: event, item_id,",
+        ),
+        (
+            {"of_users": {"features": ["twon"]}},
+            "users.csv must have a column 'twon', got none of that name. Did you mean 'town'? Columns: age, town, user_id.",
+        ),
+        (
+            {"users": USERS + "1,3.5,Bonn\n2,3.5,Bonn\n"},
+            "users.csv: user_id must be given once, each a row, got 1 in row 3. 2 rows are like that, of 4. Keep one row",
+        ),
+        (
+            {"items": ITEMS + ",Cat,\n"},
+            "items.csv: item_id must be given, got nothing in row 3. 1 row is like that, of 3. Fill in or remove these rows.",
+        ),
+        (
+            {"users": "user_id,age,town\n"},
+            "users.csv must hold at least one row, got none. Look at the file.",
+        ),
+        (
+            {"events": EVENTS.splitlines()[0] + "\n"},
+            "events.csv must hold at least one event, got none. Look at the file.",
+        ),
+        (
+            {"users": "user_id,age\n1.5,2\n2,3\n"},
+            "users.csv: user_id must be whole numbers or text, got numbers. Ids that a missing value has made fractional",
+        ),
+        (
+            {"events": EVENTS + "9,a,1,1700000000,1,buy\n8,z,1,1700000000,1,buy\n"},
+            "events.csv: user_id must be one of the 2 ids of users.csv, got 9 in row 4. 2 rows are like that, of 5. "
+            "Add the users, or set `unknown` to `row` or `drop`.\n"
+            "events.csv: item_id must be one of the 2 ids of items.csv, got 'z' in row 5. 1 row is like that, of 5.",
+        ),
+        (
+            {"events": EVENTS.replace("\n1,", "\n7,").replace("\n2,", "\n8,"), "unknown": "drop"},
+            "events.csv must hold an event of a known user and item, got none of 3. Look at the columns of ids,",
+        ),
+        (
+            {"events": EVENTS + "x1,a,1,1700000000,1,buy\n"},
+            "events.csv: user_id must be whole numbers, as the ids of users.csv are, got 'x1' in row 4. 1 row is like that, "
+            "of 4. Repair these rows, or read both columns of ids as text with `kinds`.",
+        ),
+        (
+            {"events": EVENTS.replace(",a,", ",7,").replace(",b,", ",8,")},
+            "events.csv: item_id must be text, as the ids of items.csv are, got 7 in row 1. 3 rows are like that, of 3.",
+        ),
+        (
+            {"events": EVENTS.replace("\n1,", "\n1.5,")},
+            "events.csv: user_id must be whole numbers or text, got numbers. Ids that",
+        ),
+        (
+            {"events": EVENTS.replace(",5,", ",,").replace(",4,", ",inf,")},
+            "events.csv: rating must be a finite float32 number, got nothing in row 1. 2 rows are like that, of 3. Repair or",
+        ),
+        (
+            {"events": EVENTS.replace(",5,", ",1e99,")},
+            "events.csv: rating must be a finite float32 number, got 1e+99 in row 1. 1 row is like that, of 3.",
+        ),
+        (
+            {"events": EVENTS.replace(",3,", ",good,")},
+            "events.csv: rating must be a number, as others are, got 'good' in row 2. 1 row is like that, of 3. Repair these",
+        ),
+        (
+            {"events": EVENTS.replace(",view", ",")},
+            "events.csv: event must be given, got nothing in row 1. 2 rows are like that, of 3.",
+        ),
+        (
+            {"interactions": {"measures": ["rating"], "kinds": {"rating": "text"}}},
+            "events.csv: rating must be a number and no text, got '5' in row 1. 3 rows are like that, of 3. Repair these",
+        ),
+        (
+            {"events": EVENTS.replace("view", "2024-01-01").replace("buy", "2024-01-01")},
+            "events.csv: event must be numbers, got dates. Name another column.",
+        ),
+        (
+            {"events": EVENTS.replace(",2,buy", ",0,buy")},
+            "events.csv: w must be a finite float32 number > 0, got 0 in row 2. 1 row is like that, of 3.",
+        ),
+        (
+            {"events": EVENTS.replace("1700000001", "1700000001000")},
+            "events.csv: ts must be times of one unit (2 in seconds and 1 in milliseconds), got 1700000001000 in row 2. "
+            "1 row is like that, of 3. Write all of them in seconds.",
+        ),
+        (
+            {"events": EVENTS.replace("1700000001", "yesterday")},
+            "events.csv: ts must be a date, an ISO 8601 time such as '2026-11-24T12:00:00Z', or a number since 1970, got ",
+        ),
+        (
+            {"events": EVENTS.replace("1700000001", "")},
+            "events.csv: ts must be a date, an ISO 8601 time such as '2026-11-24T12:00:00Z', or a number since 1970, got "
+            "nothing in row 2. 1 row is like that, of 3. Repair or remove these rows, or leave `timestamp` out.",
+        ),
+        (
+            {"interactions": {"timestamp": "event", "lists": {"event": "|"}, "measures": []}},
+            "events.csv: event must be times, got lists of text. Name another column.",
+        ),
+        (
+            {"interactions": {"negatives": "event"}},
+            "events.csv: event must be lists of ids, got text. Give the separator of its values, such as `lists: {event: ",
+        ),
+        (
+            {
+                "events": EVENTS.replace("view", "5|6"),
+                "interactions": {"negatives": "event", "lists": {"event": "|"}, "measures": []},
+            },
+            "events.csv: event must be lists of ids of items.csv, got ['5', '6'] in row 1. 3 rows are like that, of 3. Add the",
+        ),
+        (
+            {
+                "events": EVENTS.replace("view", "5|6").replace("buy", ""),
+                "interactions": {"negatives": "event", "lists": {"event": "|"}, "measures": []},
+            },
+            "events.csv: event must be lists of text, as the ids of items.csv are, got lists of whole numbers. Write the ids",
+        ),
+        (
+            {"interactions": {"lists": {"w": "|"}}, "events": EVENTS.replace(",2,buy", ",2|3,buy")},
+            "events.csv: w must be numbers, got lists of whole numbers. Name another column.",
+        ),
+        (
+            {"users": USERS.replace("20.5", "").replace("30.5", "nan")},
+            None,  # a column of nothing is one of ids that are all unknown
+        ),
+        (
+            {"users": USERS.replace("20.5", "")},
+            "users.csv: age must be a number, got nothing in row 1. 1 row is like that, of 2. Set data.users.missing to "
+            "`mean` or `zero`, or leave the column out with data.users.features.",
+        ),
+        (
+            {"users": USERS.replace("20.5", "-inf"), "of_users": {"missing": "mean"}},
+            "users.csv: age must be a finite float32 number, got -inf in row 1. 1 row is like that, of 2. Repair these rows.",
+        ),
+        (
+            {"of_users": {"missing": {"town": "mean"}}},
+            "data.users.missing must name features of numbers, got 'town'. Numbers: age.",
+        ),
+        (
+            {"of_users": {"kinds": {"town": "number"}}},
+            "users.csv: town must be a number, got 'Rom' in row 1. 2 rows are like that, of 2. Repair the file, or remove "
+            "'town' from `kinds`.",
+        ),
+        (
+            {"of_users": {"kinds": {"born": "number"}}},
+            "data.users.kinds must name columns that are used, got 'born'. Columns: user_id, age, town.",
+        ),
+        (
+            {"of_items": {"lists": {"genre": "|"}}},
+            "data.items.lists must name columns that are used, got 'genre'. Columns: item_id, title, genres.",
+        ),
+        (
+            {"interactions": {"kinds": {"born": "number"}, "lists": {"shown": "|"}}},
+            "data.interactions.kinds must name columns that are used, got 'born'. Columns: user_id, item_id, ts, w, rating, "
+            "event.\ndata.interactions.lists must name columns that are used, got 'shown'.",
+        ),
+        (
+            {"users": USERS.replace("town", "age")},
+            "users.csv must name each column once, got 'age' again. Rename one.",
+        ),
+        (
+            {"users": ""},
+            "users.csv must begin with the names of its columns, got an empty file. Write it anew.",
+        ),
+        (
+            {"users": USERS + "3\n"},
+            "users.csv must be a whole file that can be read, got 'CSV parse error: Expected 3 columns, got 1: 3'. Repair",
+        ),
+    ],
+)
+def test_a_fault_is_told(load: Load, changes: dict[str, Any], message: str | None) -> None:
+    if message is None:
+        assert load(**changes).users.columns["age"].values.tolist() == [0, 0, 0]
+        return
+    with pytest.raises(DataError) as told:
+        load(**changes)
+    assert message in str(told.value)
+
+
+def test_all_problems_are_told_at_once(load: Load) -> None:
+    with pytest.raises(DataError) as told:
+        load(
+            events=EVENTS.replace("1700000001", "soon").replace(",5,", ",,").replace("\n2,", "\n9,"),
+            users=USERS.replace("20.5", ""),
+            items=ITEMS + "b,Bee,\n",
+        )
+    count, *problems = str(told.value).splitlines()
+    assert count == "The data has 5 problems."
+    assert [problem.partition(" must")[0] for problem in problems] == [
+        "users.csv: age",
+        "items.csv: item_id",
+        "events.csv: user_id",
+        "events.csv: ts",
+        "events.csv: rating",
+    ]
+
+
+def test_a_measure_of_too_many_texts_is_no_kind_of_event(load: Load) -> None:
+    rows = "".join(f"1,a,5,1700000000,1,text {number}\n" for number in range(1_001))
+    message = (
+        r"events\.csv: event must be numbers or at most 1,000 different texts, got 1,001\. Remove it from `measures`"
+    )
+    with pytest.raises(DataError, match=message):
+        load(events=EVENTS.splitlines()[0] + "\n" + rows)
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (
+            pa.array([[1.5], [2.5]]),
+            r"users\.parquet: x must be text in UTF-8, numbers, dates or lists of them, got list<",
+        ),
+        (pa.array([{"a": 1}, {"a": 2}]), r"users\.parquet: x must be text in UTF-8, .*, got struct<a: int64>\. Leave"),
+        (
+            pa.array([2**63, 1], pa.uint64()),
+            r"users\.parquet must be a whole file that can be read, got 'Integer value",
+        ),
+    ],
+)
+def test_types_without_a_plain_form_are_told_where_they_are_named(load: Load, column: pa.Array, message: str) -> None:
+    pq.write_table(pa.table({"user_id": [1, 2], "x": column}), "users.parquet")
+    with pytest.raises(DataError, match=message):
+        load(of_users={"files": "users.parquet", "features": ["x"]})
+
+
+def test_numbers_and_dates_cannot_be_split(load: Load) -> None:
+    pq.write_table(pa.table({"user_id": [1, 2], "x": [1, 2]}), "users.parquet")
+    message = r"users\.parquet: x must be text with the separator '\|', or lists, got whole numbers\. Remove it from"
+    with pytest.raises(DataError, match=message):
+        load(of_users={"files": "users.parquet", "lists": {"x": "|"}})
+
+
+def test_dates_are_no_numbers(load: Load) -> None:
+    message = r"users\.csv: born must be a number, got datetime\.date\(2000, 1, 1\) in row 1\. 2 rows are"
+    with pytest.raises(DataError, match=message):
+        load(users="user_id,born\n1,2000-01-01\n2,2001-01-01\n", of_users={"kinds": {"born": "number"}})
+
+
+def test_ids_without_a_table_must_be_ids_too(load: Load) -> None:
+    load()
+    interactions = {"files": "events.csv", "user": "age"}
+    Path("events.csv").write_text("age,item_id\n1.5,a\n,b\n")
+    with pytest.raises(DataError, match=r"events\.csv: age must be whole numbers or text, got numbers\. Ids that"):
+        Tabular(interactions=interactions).load()  # type: ignore[arg-type]
+
+
+def test_a_column_of_no_ids_at_all_is_told(load: Load) -> None:
+    message = (
+        r"events\.csv: user_id must be one of the 2 ids of users\.csv, got nothing in row 1\. 3 rows are like that"
+    )
+    with pytest.raises(DataError, match=message):
+        load(events=EVENTS.replace("\n1,", "\n,").replace("\n2,", "\n,"))

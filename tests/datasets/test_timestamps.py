@@ -1,0 +1,65 @@
+# ruff: noqa: E501  (messages are told as they stand, in tables)
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from towerzoo.datasets.arrow_columns import plain
+from towerzoo.datasets.raw_table import RawTable
+from towerzoo.datasets.timestamps import seconds
+
+NOON = 1_700_000_000
+
+
+def told(values: pa.Array) -> tuple[Any, list[str]]:
+    problems: list[str] = []
+    table = pa.table({"ts": plain(pa.chunked_array([values]))})
+    return seconds(RawTable(table, (Path("a.csv"),), (len(values),)), "ts", problems), problems
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        pytest.param(pa.array([NOON, 0]), [NOON, 0], id="seconds"),
+        pytest.param(pa.array([NOON + 0.75, 3.0]), [NOON, 3], id="fractions of seconds are cut off"),
+        pytest.param(pa.array([NOON * 1_000 + 999]), [NOON], id="milliseconds"),
+        pytest.param(pa.array([float(NOON * 1_000)]), [NOON], id="milliseconds as floats"),
+        pytest.param(pa.array([NOON * 1_000_000]), [NOON], id="microseconds"),
+        pytest.param(pa.array([NOON * 1_000_000_000 + 1]), [NOON], id="nanoseconds"),
+        pytest.param(pa.array([-5, 5]), [-5, 5], id="before 1970"),
+        pytest.param(pa.array([NOON * 10**9], pa.timestamp("ns")), [NOON], id="parquet, nanoseconds"),
+        pytest.param(pa.array([NOON], pa.timestamp("s", "Asia/Tokyo")), [NOON], id="parquet, with a zone"),
+        pytest.param(pa.array([1], pa.date32()), [86_400], id="dates"),
+        pytest.param(pa.array(["1970-01-02", "1970-01-01T00:00:07Z"]), [86_400, 7], id="texts"),
+        pytest.param(pa.array(["1970-01-01 01:00:00+01:00", "1970-01-01T00:00:01.75"]), [0, 1], id="texts with zones"),
+    ],
+)
+def test_times_of_any_writer_become_seconds(values: pa.Array, expected: list[int]) -> None:
+    found, problems = told(values)
+    assert not problems
+    assert found.dtype == "int64"
+    assert found.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (pa.array([NOON, NOON * 1_000, NOON * 1_000]), r"\(1 in seconds and 2 in milliseconds\), got 1700000000 in row 1\. 1 row"),
+        (pa.array([NOON * 1_000_000, NOON * 1_000]), r"\(1 in milliseconds and 1 in microseconds\)"),
+        (pa.array([float("nan"), 1.0, float("inf")]), r"or a number since 1970, got nan in row 1\. 2 rows are like that, of 3\."),
+        (pa.array([None, 5]), r"or a number since 1970, got nothing in row 1"),
+        (pa.nulls(2), r"got nothing in row 1\. 2 rows are like that"),
+        (pa.array(["1970-01-01", "soon"]), r"got 'soon' in row 2\. 1 row is like that"),
+        (pa.array([None, 5], pa.timestamp("s")), r"got nothing in row 1"),
+        (pa.array([[1]]), r"a\.csv: ts must be times, got lists of whole numbers"),
+    ],
+)  # fmt: skip
+def test_times_that_cannot_be_right_are_told(values: pa.Array, message: str) -> None:
+    found, problems = told(values)
+    assert found is None
+    assert len(problems) == 1
+    with pytest.raises(AssertionError, match=message):
+        raise AssertionError(problems[0])
