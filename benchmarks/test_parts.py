@@ -20,7 +20,7 @@ from towerzoo.registry.registry import REQUIRED, Registry
 
 IDS, DIM, SLOTS = 6_040, 64, 6
 SIZES = pytest.mark.parametrize("batch_size", [1_024, thorough(8_192)])
-REQUIRED_VALUES = {"dim": DIM}
+REQUIRED_VALUES = {"dim": DIM, "buckets": 1_000}
 """Values for parameters that have no default, by name."""
 
 
