@@ -13,14 +13,16 @@ from towerzoo.benchmarks.flops import training_flops
 from towerzoo.benchmarks.measuring import Measure
 from towerzoo.benchmarks.roofline import WIDTH
 from towerzoo.benchmarks.thorough import thorough
-from towerzoo.datasets import Column, Vocabulary
+from towerzoo.datasets import Column, Split, Vocabulary
+from towerzoo.datasets.history import History
 from towerzoo.registry import BLOCKS, ENCODERS, POOLINGS
 from towerzoo.registry.errors import ConfigError
 from towerzoo.registry.registry import REQUIRED, Registry
+from towerzoo.towers.history_encoder import takes_history
 
-IDS, DIM, SLOTS = 6_040, 64, 6
+IDS, DIM, SLOTS, EVENTS = 6_040, 64, 6, 100_000
 SIZES = pytest.mark.parametrize("batch_size", [1_024, thorough(8_192)])
-REQUIRED_VALUES = {"dim": DIM}
+REQUIRED_VALUES = {"dim": DIM, "buckets": 1_000}
 """Values for parameters that have no default, by name."""
 
 
@@ -64,15 +66,21 @@ def test_pooling(measure: Measure, device: str, part: str, batch_size: int) -> N
 @SIZES
 @pytest.mark.parametrize("part", ENCODERS.names())
 def test_encoder(measure: Measure, device: str, part: str, batch_size: int) -> None:
-    module, column = encoder_and_column(part)
+    module, values = encoder_and_values(part)
     if not any(True for _ in module.parameters()):
         pytest.skip("it has nothing to train")
-    rows = torch.randint(len(column.values), (batch_size,))
-    measure_module(measure, module, column.values[rows], batch_size=batch_size)
+    rows = torch.randint(len(values), (batch_size,))
+    measure_module(measure, module, values[rows], batch_size=batch_size)
 
 
-def encoder_and_column(name: str) -> tuple[nn.Module, Column]:
-    """Builds an encoder for the first kind of column that it takes: single ids, id lists, numbers."""
+def encoder_and_values(name: str) -> tuple[nn.Module, Tensor]:
+    """Builds an encoder for the first kind of column that it takes: histories, single ids, id lists, numbers."""
+    if takes_history({ENCODERS.key: name}):
+        owners = torch.randint(1, IDS, (EVENTS,))
+        one = torch.arange(1)
+        split = Split(torch.arange(EVENTS), one, one)
+        history = History.gather(owners, owners, {}, None, split, n_owners=IDS + 1, n_partners=IDS + 1)
+        return build(ENCODERS, name, column=history), torch.arange(IDS + 1)
     vocabulary = Vocabulary(range(1, IDS + 1))
     columns = (
         Column("id", torch.arange(IDS + 1, dtype=torch.int32), vocabulary),
@@ -81,7 +89,7 @@ def encoder_and_column(name: str) -> tuple[nn.Module, Column]:
     )
     for column in columns:
         try:
-            return build(ENCODERS, name, column=column), column
+            return build(ENCODERS, name, column=column), column.values
         except ConfigError:
             continue
     pytest.skip("it takes neither ids, nor id lists, nor numbers")

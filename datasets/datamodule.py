@@ -14,7 +14,7 @@ from towerzoo.datasets.batches import Batch, BatchLoader
 from towerzoo.datasets.history import History
 from towerzoo.datasets.labels import binary_labels, require_two_classes
 from towerzoo.datasets.splits import Split
-from towerzoo.datasets.star_schema import Dataset, StarSchema, Table
+from towerzoo.datasets.star_schema import Dataset, Interactions, StarSchema, Table
 from towerzoo.registry import DATASETS, SPLITS, Spec
 
 EVALUATION_BATCH_SIZE = 65_536
@@ -92,13 +92,13 @@ class TwoTowerData(LightningDataModule):
         labels = binary_labels(schema.interactions, **label)
         # What has served its purpose goes before the split is drawn; of many millions of events it is half the memory.
         timestamp = schema.interactions.timestamp
-        measure = schema.interactions.measures.get(label["column"]) if history else None
+        measure = _observed(schema.interactions, label["column"], labels) if history else None
         measures = {name: values for name, values in schema.interactions.measures.items() if name != label["column"]}
         events = replace(schema.interactions, measures=measures, timestamp=None)
         schema = replace(schema, interactions=events)
         parts: Split = SPLITS.build(split, user=events.user, timestamp=timestamp)
-        if history:
-            observed = {"label": labels} | ({} if measure is None else {"measure": measure})
+        if measure is not None:
+            observed = {"label": labels, "measure": measure}
             gathered = History.gather(
                 events.user,
                 events.item,
@@ -137,6 +137,11 @@ class TwoTowerData(LightningDataModule):
         events = Batch(interactions.user, interactions.item, self.labels, interactions.weight)
         device = None if self.trainer is None else self.trainer.strategy.root_device
         return BatchLoader(events, rows, batch_size=batch_size, seed=seed, device=device)
+
+
+def _observed(events: Interactions, column: str, labels: Tensor) -> Tensor:
+    """Returns the measure of the label; the labels themselves where there is none or it holds texts."""
+    return labels if column in events.categories else events.measures.get(column, labels)
 
 
 def _forget_unseen(table: Table, rows: Tensor) -> Table:

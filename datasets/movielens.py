@@ -86,6 +86,7 @@ class MovieLens1M:
             users=("user_id", "gender", "age", "occupation", "zip_code"),
             items=("movie_id", "genres", "year"),
             measures=("rating",),
+            item_texts=("title",),
         )
 
     def load(self) -> StarSchema:
@@ -122,6 +123,7 @@ class MovieLens100K:
             users=("user_id", "age", "gender", "occupation", "zip_code"),
             items=("movie_id", "genres", "year"),
             measures=("rating",),
+            item_texts=("title",),
         )
 
     def load(self) -> StarSchema:

@@ -205,7 +205,7 @@ def _agree(column: str, parts: list[pa.Table], paths: Sequence[Path], problems: 
     if not types:
         return parts
     return [
-        part.set_column(part.schema.get_field_index(column), column, part.column(column).cast(types[0]))
+        part.set_column(part.schema.get_field_index(column), column, plain(part.column(column).cast(types[0])))
         for part in parts
     ]
 

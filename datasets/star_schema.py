@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from towerzoo.datasets.history import History
@@ -21,7 +22,7 @@ class Column:
 
     Attributes:
         name: The feature's name in YAML.
-        values: int32 ids (n,), int32 padded id lists (n, L), or float32 numbers (n,).
+        values: int32 ids (n,), int32 padded id lists (n, L), or float32 numbers (n,), NaN where one is unknown.
         vocabulary: The raw value of each id; None for numbers.
     """
 
@@ -47,7 +48,7 @@ class Table:
     Attributes:
         key: Name of the column of raw ids; its value in row r is r.
         columns: Every feature by name, the key among them.
-        texts: What people read but no tower does, such as titles: one string a row, "" in row 0.
+        texts: What people read, such as titles: one string a row, "" in row 0 and where there is none.
         history: The training events of each row, where a tower asks for them.
     """
 
@@ -62,6 +63,19 @@ class Table:
         vocabulary = self.columns[self.key].vocabulary
         assert vocabulary is not None
         return vocabulary
+
+    def column(self, name: str) -> Column:
+        """Returns a feature; a text is one of single ids, those of its distinct strings.
+
+        Example:
+            >>> films = Table("film", {}, {"title": ("", "Ran", "Alien", "Ran")})
+            >>> films.column("title").values
+            tensor([0, 2, 1, 2], dtype=torch.int32)
+        """
+        if name in self.columns or name not in self.texts:
+            return self.columns[name]
+        vocabulary = Vocabulary.fit(text for text in self.texts[name] if text)
+        return Column(name, torch.from_numpy(vocabulary.encode(self.texts[name])), vocabulary)
 
     def __len__(self) -> int:
         return len(self.columns[self.key].values)
@@ -122,11 +136,15 @@ class ColumnNames:
         users: Features of the users table.
         items: Features of the items table.
         measures: Measures of the interactions, from which labels are made.
+        user_texts: Texts of the users table, which towers may name as features too.
+        item_texts: Texts of the items table.
     """
 
     users: tuple[str, ...]
     items: tuple[str, ...]
     measures: tuple[str, ...]
+    user_texts: tuple[str, ...] = ()
+    item_texts: tuple[str, ...] = ()
 
 
 class Dataset(Protocol):

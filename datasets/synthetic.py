@@ -112,6 +112,7 @@ class Synthetic:
             users=("user_id", "gender", "age", "occupation"),
             items=("movie_id", "genres"),
             measures=("rating", "probability"),
+            item_texts=("title",),
         )
 
     def load(self) -> StarSchema:

@@ -46,7 +46,7 @@ class Tabular:
         ...     _ = Path(folder, "plays.csv").write_text("user,song,stars\\nann,7,5\\nbob,9,1\\n")
         ...     plays = {"files": "plays.csv", "user": "user", "item": "song", "measures": ["stars"]}
         ...     Tabular(interactions=plays, root=folder).columns()
-        ColumnNames(users=('user',), items=('song',), measures=('stars',))
+        ColumnNames(users=('user',), items=('song',), measures=('stars',), user_texts=(), item_texts=())
     """
 
     def __init__(
@@ -74,7 +74,8 @@ class Tabular:
             DataError: A file is missing, or its header cannot be read.
         """
         users, items = (side.features(self._root) for side in (self._users, self._items))
-        return ColumnNames(users=users, items=items, measures=tuple(self._events.measures))
+        user_texts, item_texts = (side.texts for side in (self._users, self._items))
+        return ColumnNames(users, items, tuple(self._events.measures), user_texts, item_texts)
 
     def load(self) -> StarSchema:
         """Reads, checks and encodes the data, and warns of events that were dropped or belong to nobody known.
@@ -157,6 +158,10 @@ class _Side:
     @property
     def key(self) -> str:
         return self.events_key if self.section is None or self.section.id is None else self.section.id
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        return () if self.section is None or self.section.title is None else ("title",)
 
     def features(self, root: str | None) -> tuple[str, ...]:
         if self.section is None:

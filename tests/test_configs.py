@@ -19,7 +19,12 @@ EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.yaml"))
 def test_all_configs_are_found():
     structures = {"relu", "tanh", "tanh_bn", "tanh_bn_dropout_first", "fast"}
     linear = {"biases", "biased_mf", "history"}
-    assert {file.stem for file in CONFIGS} == structures | linear | {"retrieval_bpr", "retrieval_softmax", "quickstart"}
+    assert {file.stem for file in CONFIGS} == structures | linear | {
+        "retrieval_bpr",
+        "retrieval_softmax",
+        "title_trigrams",
+        "quickstart",
+    }
     folder = Path(__file__).parents[1] / "configs"
     others = [file for file in folder.rglob("*.yaml") if file.parent.name == "_base_" or file.name == "results.yaml"]
     assert len(list(folder.rglob("*.yaml"))) == len(CONFIGS) + len(others)

@@ -127,7 +127,11 @@ def _column_problems(document: Document) -> list[Problem]:
         return []
     assert isinstance(data, Mapping)
     problems = []
-    for tower, names in (("user_tower", columns.users), ("item_tower", columns.items)):
+    offered = {
+        "user_tower": (*columns.users, *columns.user_texts),
+        "item_tower": (*columns.items, *columns.item_texts),
+    }
+    for tower, names in offered.items():
         section = document.value.get(tower)
         features = section.get("features") if isinstance(section, Mapping) else None
         for feature, encoder in features.items() if isinstance(features, Mapping) else ():

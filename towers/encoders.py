@@ -11,7 +11,8 @@ from torch.nn import functional
 from towerzoo.datasets import UNKNOWN, Column
 from towerzoo.registry import ENCODERS, INITIALIZERS, POOLINGS, Spec
 from towerzoo.registry.errors import ConfigError, Problem
-from towerzoo.registry.ranges import Count, NonNegative
+from towerzoo.registry.ranges import Count, NonNegative, Rate
+from towerzoo.towers.id_dropout import drop_ids
 
 
 @ENCODERS.register("embedding")
@@ -28,6 +29,8 @@ class EmbeddingEncoder(nn.Module):
             the batch holds: faster from some hundred thousand ids on. Adam then leaves the others' momentum alone.
         penalty: What the squared length of an event's vector adds to its loss, so that rare ids stay near the mean of
             all and frequent ones are free to leave it.
+        id_dropout: Share of the ids that training replaces by the unknown one, at random, so that its vector learns to
+            stand for ids that were never seen.
 
     Raises:
         ConfigError: The feature holds lists or numbers.
@@ -41,19 +44,21 @@ class EmbeddingEncoder(nn.Module):
         init: Annotated[Spec, INITIALIZERS] | None = None,
         sparse: bool = False,
         penalty: NonNegative = 0.0,
+        id_dropout: Rate = 0.0,
     ) -> None:
         super().__init__()
         self.penalty = penalty
+        self.id_dropout = id_dropout
         if column.vocabulary is None or column.is_list:
-            raise _wrong_column(
-                column, "a feature of single ids for encoder 'embedding'", "Lists take 'embedding-bag'."
-            )
+            raise wrong_column(column, "a feature of single ids for encoder 'embedding'", "Lists take 'embedding-bag'.")
         self.out_features = dim
         self.embedding = nn.Embedding(column.cardinality, dim, sparse=sparse)
         fill(self.embedding, init)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Maps ids (B,) to vectors (B, dim)."""
+        if self.id_dropout and self.training:
+            ids = drop_ids(ids, self.id_dropout)
         vectors: Tensor = self.embedding(ids)
         if self.penalty and self.training:
             self.cost = self.penalty * vectors.square().sum(dim=1).mean()
@@ -73,6 +78,7 @@ class EmbeddingBagEncoder(nn.Module):
         pooling: A registered pooling op.
         init: A registered initializer for the matrix of vectors; none takes that of the tower.
         sparse: As of `embedding`.
+        id_dropout: Share of the ids that training leaves out of their lists, at random.
 
     Raises:
         ConfigError: The feature holds single ids or numbers.
@@ -87,10 +93,12 @@ class EmbeddingBagEncoder(nn.Module):
         pooling: Annotated[Spec, POOLINGS] = "mean",
         init: Annotated[Spec, INITIALIZERS] | None = None,
         sparse: bool = False,
+        id_dropout: Rate = 0.0,
     ) -> None:
         super().__init__()
+        self.id_dropout = id_dropout
         if column.vocabulary is None or not column.is_list:
-            raise _wrong_column(column, "a feature of id lists for encoder 'embedding-bag'", "Ids take 'embedding'.")
+            raise wrong_column(column, "a feature of id lists for encoder 'embedding-bag'", "Ids take 'embedding'.")
         self.out_features = dim
         self.max_length = max_length
         self.embedding = nn.Embedding(column.cardinality, dim, padding_idx=UNKNOWN, sparse=sparse)
@@ -102,6 +110,8 @@ class EmbeddingBagEncoder(nn.Module):
         ids = ids[:, : self.max_length]
         if missing := self.max_length - ids.shape[1]:
             ids = functional.pad(ids, (0, missing), value=UNKNOWN)
+        if self.id_dropout and self.training:
+            ids = drop_ids(ids, self.id_dropout)
         pooled: Tensor = self.pooling(self.embedding(ids), ids != UNKNOWN)
         return pooled
 
@@ -113,6 +123,7 @@ def fill(embedding: nn.Embedding, init: Spec | None) -> None:
     embedding.weight[UNKNOWN] = 0.0
 
 
-def _wrong_column(column: Column, expected: str, next_step: str) -> ConfigError:
+def wrong_column(column: Column, expected: str, next_step: str) -> ConfigError:
+    """Returns what to raise for a feature whose values are not of the kind that an encoder takes."""
     found = "numbers" if column.vocabulary is None else "id lists" if column.is_list else "single ids"
     return ConfigError([Problem(f"feature {column.name!r}", expected, found, next_step)])

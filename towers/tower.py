@@ -59,7 +59,7 @@ class Tower(nn.Module):
         self.feature_names = tuple(features)
         self.encoders = nn.ModuleDict()
         for name, spec in features.items():
-            column = table.history if takes_history(spec) else table.columns[name]
+            column = table.history if takes_history(spec) else table.column(name)
             self.encoders[_attribute(name, "encoder")] = ENCODERS.build(_with_init(spec, init), column=column)
             if isinstance(column, Column):
                 self.register_buffer(_attribute(name, "column"), column.values, persistent=False)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -178,6 +179,24 @@ def test_positive_events_alone_train_losses_with_negatives():
     assert sorted(rows.tolist()) == [row for row in PARTS.train.tolist() if RATING[row] >= 4]
     assert len(rows) < len(PARTS.train)
     assert sum(len(batch.user) for batch in data.test_dataloader()) == len(PARTS.test)
+
+
+def test_a_history_knows_the_measure_or_the_label_where_there_is_no_measure_of_numbers(monkeypatch):
+    past = load(history=True).schema.users.history
+    assert past is not None
+    assert len(past.kinds["measure"].unique()) == len(RATING[PARTS.train].unique())
+
+    class Worded(Tiny):
+        def load(self) -> StarSchema:
+            schema = super().load()
+            texts = {"rating": Vocabulary(["a", "b", "c", "d", "e"])}
+            return replace(schema, interactions=replace(schema.interactions, categories=texts))
+
+    monkeypatch.setitem(DATASETS._parts, "tiny", Worded)
+    for label in ({"column": "rating", "equals": "e"}, {"column": "stars", "implicit": True}):
+        past = load(history=True, label=label, positives_only=True).schema.users.history
+        assert past is not None
+        assert torch.equal(past.kinds["measure"], past.kinds["label"])
 
 
 def test_loaders_share_the_events_and_copy_none():

@@ -124,6 +124,7 @@ def test_columns_are_those_of_the_data(tmp_path, name, files):
     columns, schema = dataset.columns(), dataset.load()
     assert columns.users == tuple(schema.users.columns)
     assert columns.items == tuple(schema.items.columns)
+    assert (columns.user_texts, columns.item_texts) == (tuple(schema.users.texts), tuple(schema.items.texts))
     assert columns.measures == tuple(schema.interactions.measures)
 
 

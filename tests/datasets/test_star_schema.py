@@ -26,6 +26,22 @@ def test_a_table_has_a_row_more_than_ids():
     assert table.ids == Vocabulary(["x", "y", "z"])
 
 
+def test_a_text_is_a_feature_of_its_distinct_strings():
+    table = Table("user_id", {"user_id": IDS}, {"motto": ("", "b", "a", ""), "user_id": ("", "1", "2", "3")})
+    motto = table.column("motto")
+    assert (motto.name, motto.vocabulary) == ("motto", Vocabulary(["a", "b"]))
+    assert motto.values.tolist() == [0, 2, 1, 0]
+    assert motto.values.dtype == torch.int32
+    assert table.column("user_id") is IDS, "features go before texts"
+
+
+def test_texts_that_are_all_empty_and_names_of_nothing():
+    table = Table("user_id", {"user_id": IDS}, {"motto": ("", "", "", "")})
+    assert table.column("motto").values.tolist() == [0, 0, 0, 0]
+    with pytest.raises(KeyError, match="moto"):
+        table.column("moto")
+
+
 def test_interactions_are_as_many_as_their_rows():
     rows = torch.ones(5, dtype=torch.int32)
     assert len(Interactions(rows, rows, {})) == 5

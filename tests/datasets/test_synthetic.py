@@ -68,6 +68,9 @@ def test_it_is_registered_and_names_its_columns_before_loading(world: StarSchema
     names = DATASETS.build("synthetic").columns()
     assert names.users == tuple(world.users.columns) == ("user_id", "gender", "age", "occupation")
     assert names.items == tuple(world.items.columns) == ("movie_id", "genres")
+    assert (
+        (names.user_texts, names.item_texts) == (tuple(world.users.texts), tuple(world.items.texts)) == ((), ("title",))
+    )
     assert names.measures == tuple(world.interactions.measures) == ("rating", "probability")
 
 

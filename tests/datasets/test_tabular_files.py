@@ -94,6 +94,15 @@ def test_shards_may_order_columns_otherwise_and_lack_values() -> None:
     assert raw["y"].to_pylist() == [2, 3, 4]
 
 
+def test_a_shard_may_lack_all_lists() -> None:
+    Path("b").mkdir()
+    pq.write_table(pa.table({"x": pa.nulls(1)}), "b/1.parquet")
+    pq.write_table(pa.table({"x": [["a", "b"], None]}), "b/2.parquet")
+    raw, _ = read("b", "x")
+    assert raw is not None
+    assert raw["x"].to_pylist() == [[], ["a", "b"], []]
+
+
 def test_a_fault_names_the_shard_and_its_own_row() -> None:
     write(b__1_dot_csv="x\n1\n2\n", b__2_dot_csv="x\n", b__3_dot_csv="x\n3\n4\n")
     raw, _ = read("b", "x")

@@ -83,9 +83,9 @@ ENCODER = "the name of a registered encoder, or a mapping with 'encoder'"
         ("score: cosine", "score: {scale: 1.0}", "m.yaml:15: score must be the name of a registered score, or a mapping with "
          "'name', got {'scale': 1.0}."),
         ("score: cosine", "score:", "m.yaml:15: score must be the name of a registered score, or a mapping with 'name', got None."),
-        (FEATURE, "{dim: 8}", f"m.yaml:7: user_tower.features.age must be {ENCODER}, got {{'dim': 8}}.\n    Registered: embedding, "),
+        (FEATURE, "{dim: 8}", f"m.yaml:7: user_tower.features.age must be {ENCODER}, got {{'dim': 8}}.\n    Registered: bucketized, "),
         (FEATURE, "{encoder: embeding, dim: 8}", "m.yaml:7: user_tower.features.age.encoder must be a registered encoder, got "
-         "'embeding'.\n    Did you mean 'embedding'? Registered: embedding, embedding-bag"),
+         "'embeding'.\n    Did you mean 'embedding'? Registered: bucketized, embedding, embedding-bag"),
         # Parts inside parts.
         ("pooling: mean", "pooling: maen", "m.yaml:12: item_tower.features.genres.pooling must be a registered pooling, got 'maen'.\n"
          "    Did you mean 'mean'? Registered: attention, max, mean, padded-mean, recency,"),
@@ -266,7 +266,7 @@ def test_defaults_are_filled_in(good: str) -> None:
     assert experiment.user_tower.init == {"name": "torch-default"}
     assert experiment.item_tower.features["genres"] == {
         "encoder": "embedding-bag", "dim": 8, "max_length": 6, "pooling": {"name": "mean"}, "init": None,
-        "sparse": False,
+        "sparse": False, "id_dropout": 0.0,
     }  # fmt: skip
     assert experiment.data.split == {"name": "random", "fractions": [0.8, 0.1, 0.1], "seed": 42}
     assert experiment.data.dataset["users"] == 2_000  # type: ignore[index]

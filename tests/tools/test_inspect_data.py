@@ -93,8 +93,11 @@ def test_the_config_trains_as_it_stands(
     assert "One batch each of training, validation and test passed" in trained.output
 
 
-def test_a_whole_run_on_own_tables_can_be_resumed(invoke: Callable[..., Result]) -> None:
-    invoke(inspect_data.main, *write_recbole(), "--out", "mine.yaml")
+@pytest.mark.parametrize("write", [write_recbole, write_positive_only])
+def test_a_whole_run_on_own_tables_can_be_resumed(
+    invoke: Callable[..., Result], write: Callable[[], list[str]]
+) -> None:
+    invoke(inspect_data.main, *write(), "--out", "mine.yaml")
     done = invoke(train.main, "mine.yaml", "--device", "cpu", "--set", "training={max_epochs: 1}")
     assert done.exit_code == 0, done.output
     (run,) = Path("runs/mine").iterdir()

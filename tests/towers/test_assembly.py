@@ -33,7 +33,7 @@ def test_shipped_configs_have_no_problem(file: Path) -> None:
         ("user_tower.features.gendr={encoder: embedding, dim: 2}", "--set: user_tower.features.gendr must be a feature of the "
          f"synthetic dataset's users, got 'gendr'.\n    Did you mean 'gender'? Features: {USER_FEATURES}."),
         ("item_tower.features.age={encoder: embedding, dim: 2}", "--set: item_tower.features.age must be a feature of the synthetic "
-         "dataset's items, got 'age'.\n    Features: genres, movie_id."),
+         "dataset's items, got 'age'.\n    Features: genres, movie_id, title."),
         ("data.label.column=ratng", "--set: data.label.column must be a measure of the dataset, got 'ratng'.\n    Did you mean "
          "'rating'? Measures: probability, rating."),
         ("trainer.precison=3", "--set: trainer.precison must be an argument of pytorch_lightning.Trainer, got 'precison'.\n"
@@ -50,6 +50,30 @@ def test_shipped_configs_have_no_problem(file: Path) -> None:
 )  # fmt: skip
 def test_one_mistake_gives_one_message(override: str, message: str) -> None:
     assert [told[: len(message)] for told in complaints(override)] == [message]
+
+
+def test_a_text_may_be_a_feature_of_its_own_side_alone() -> None:
+    title = "title={encoder: letter-trigrams, dim: 2}"
+    experiment, _ = read_experiment("quickstart", [f"item_tower.features.{title}"])
+    assert experiment.item_tower.features["title"]["pooling"] == "sum"  # type: ignore[index]
+    (complaint,) = complaints(f"user_tower.features.{title}")
+    assert "must be a feature of the synthetic dataset's users, got 'title'" in complaint
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("{encoder: bucketized, dim: 2, boundaries: []}", "boundaries must be a list"),
+        ("{encoder: bucketized, dim: 2, boundaries: [.inf]}", "boundaries[0] must be a finite number, got inf."),
+        ("{encoder: hashed-embedding, dim: 2, buckets: 9, hashes: 9}", "hashes must be a whole number >= 1 and <= 8, got 9."),
+        ("{encoder: numeric, transform: cube}", "transform must be 'standard', 'log' or 'quantile', got 'cube'."),
+        ("{encoder: embedding, dim: 2, id_dropout: 1.0}", "id_dropout must be a number >= 0 and < 1, got 1.0."),
+        ("{encoder: pretrained, dim: 2}", "path must be text, got nothing."),
+    ],
+)  # fmt: skip
+def test_parameters_of_encoders_are_checked(override: str, message: str) -> None:
+    (complaint,) = complaints(f"user_tower.features.gender={override}")
+    assert complaint.startswith(f"--set: user_tower.features.gender.{message}")
 
 
 @pytest.mark.parametrize("key", TRAINER_KEYS_SET_ELSEWHERE)

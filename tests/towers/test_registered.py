@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from towerzoo.datasets import Column, ColumnNames, Split, Vocabulary
+from towerzoo.datasets import Column, ColumnNames, Split, Vocabulary, encode_column
 from towerzoo.datasets.history import History
 from towerzoo.registry import (
     ACTIVATIONS,
@@ -30,8 +31,20 @@ from towerzoo.registry.registry import REQUIRED, Registry
 from towerzoo.towers.candidate_losses import CandidateLoss
 from towerzoo.towers.candidates import Candidates
 
-REQUIRED_VALUES = {"dim": 4, "lr": 0.1, "sampler": "in-batch", "n": 5, "parts": ["in-batch", "catalogue"]}
+REQUIRED_VALUES = {
+    "dim": 4,
+    "lr": 0.1,
+    "sampler": "in-batch",
+    "n": 5,
+    "parts": ["in-batch", "catalogue"],
+    "buckets": 3,
+    "path": "written by the fixture `vectors`",
+    "interactions": {"files": "nowhere.csv", "measures": ["rating"]},
+}
 """Values for parameters that have no default, by name; a part with another one adds a line here."""
+
+LEARNING = {"trainable": True}
+"""Values for parameters by whose defaults a part learns nothing."""
 
 PARTS = [pytest.param(registry, name, id=f"{kind}-{name}") for kind, registry in CATALOGUE.items() for name in registry]
 B = 6
@@ -51,14 +64,36 @@ PAST = History.gather(
     n_owners=5,
     n_partners=5,
 )
-COLUMNS = {"embedding": IDS, "embedding-bag": LISTS, "history": PAST}
+COLUMNS = {
+    "embedding": IDS,
+    "embedding-bag": LISTS,
+    "history": PAST,
+    "hashed-embedding": IDS,
+    "letter-trigrams": encode_column("title", ["Alien", "Aliens", "Ran", None, "Ran"]),
+    "numeric": Column("price", torch.tensor([float("nan"), 1.5, 2.0, 3.0, float("nan"), 3.0])),
+    "bucketized": encode_column("year", [1977, 1995, None, 1995, 2001]),
+    "pretrained": IDS,
+}
 """The column that an encoder takes, by the encoder's name."""
 
 
+@pytest.fixture(scope="module", autouse=True)
+def vectors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    path = tmp_path_factory.mktemp("vectors") / "cities.npz"
+    np.savez(path, ids=["c", "a"], vectors=np.arange(8.0).reshape(2, 4))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(REQUIRED_VALUES, "path", str(path))
+        yield
+
+
 def build(registry: Registry, name: str, **context: Any) -> Any:
-    required = {p.name: REQUIRED_VALUES[p.name] for p in registry.parameters(name) if p.default is REQUIRED}
+    values = {
+        p.name: REQUIRED_VALUES[p.name] if p.default is REQUIRED else LEARNING[p.name]
+        for p in registry.parameters(name)
+        if p.default is REQUIRED or p.name in LEARNING
+    }
     torch.manual_seed(0)
-    return registry.build({registry.key: name, **required}, **context)
+    return registry.build({registry.key: name, **values}, **context)
 
 
 def block(name: str) -> tuple[nn.Module, tuple[Tensor, ...], tuple[int, ...]]:
@@ -78,7 +113,9 @@ def pooling(name: str) -> tuple[nn.Module, tuple[Tensor, ...], tuple[int, ...]]:
 def encoder(name: str) -> tuple[nn.Module, tuple[Tensor, ...], tuple[int, ...]]:
     column = COLUMNS[name]
     built = build(ENCODERS, name, column=column)
-    values = column.values if isinstance(column, Column) else torch.tensor([0, 1, 2, 3, 3, 4], dtype=torch.int32)
+    values = (
+        column.values.clone() if isinstance(column, Column) else torch.tensor([0, 1, 2, 3, 3, 4], dtype=torch.int32)
+    )
     return built, (values,), (B, built.out_features)
 
 

@@ -39,6 +39,15 @@ def test_features_are_encoded_and_concatenated_in_the_order_of_the_config(world)
     assert torch.equal(tower(rows), expected)
 
 
+def test_a_text_is_a_feature_like_any_other(world):
+    tower = Tower(world.items, {"title": {"encoder": "letter-trigrams", "dim": 4}})
+    rows = torch.tensor([3, 0], dtype=torch.int32)
+    (encoder,) = tower.encoders.values()
+    assert torch.equal(tower(rows), encoder(world.items.column("title").values[rows]))
+    assert bool(tower(rows)[0].all())
+    assert not tower(rows)[1].any()
+
+
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
 def test_rows_may_be_of_either_width(world, dtype):
     tower = Tower(world.users, {"gender": EMBEDDING})
