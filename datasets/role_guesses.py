@@ -136,7 +136,8 @@ def _guess_meaning(guess: Guess, column: ColumnProfile) -> None:
     raw = guess.events.raw
     if column.name in (guess.user, guess.item):
         return
-    if guess.timestamp is None and (column.type == "dates" or matches(TIME, column.name)):
+    called_time = matches(TIME, column.name) or column.name.endswith(("_at", "At"))
+    if guess.timestamp is None and (column.type == "dates" or called_time):
         problems: list[str] = []
         if seconds(raw, column.name, problems) is not None:
             guess.timestamp = column.name

@@ -51,3 +51,14 @@ def test_the_yaml_of_the_walk_through_is_valid(tmp_path):
     experiment, _ = read_experiment(config)
     assert experiment.user_tower.widths == experiment.item_tower.widths == [256, 256, 256]
     assert list(experiment.item_tower.features) == ["movie_id", "genres"]
+
+
+def test_the_yaml_of_the_own_data_walk_through_is_valid(tmp_path):
+    from towerzoo.towers.assembly import read_experiment
+
+    text = (TOP / "docs" / "own_data.md").read_text()
+    config = tmp_path / "mine.yaml"
+    config.write_text(text.partition("```yaml\n")[2].partition("```")[0])
+    experiment, _ = read_experiment(config)
+    assert experiment.data.label.implicit
+    assert list(experiment.user_tower.features) == ["user", "recent"]

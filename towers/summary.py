@@ -150,7 +150,8 @@ def runs_table(runs: dict[str, dict[str, Any]]) -> Table:
 
 
 def _table(first: str, *others: str) -> Table:
-    table = Table(first, box=None, header_style="bold", pad_edge=False)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column(first, no_wrap=True)
     for name in others:
         table.add_column(name, justify="right")
     return table

@@ -221,3 +221,10 @@ def test_a_measure_that_makes_no_label_is_told() -> None:
     assert label.measures == []
     assert "rating has one value only, of which no label of two classes can be made." in label.notes
     assert any("score must be a finite float32 number, got nothing in row 2" in note for note in label.notes)
+
+
+@pytest.mark.parametrize("name", ["played_at", "playedAt", "ts"])
+def test_times_are_known_by_what_they_are_called(name: str) -> None:
+    found, _, config = guess(clicks(**{name: np.arange(ROWS) + 1_600_000_000}))
+    assert found.timestamp == name
+    assert config["data"]["interactions"]["timestamp"] == name
