@@ -105,6 +105,11 @@ class Interactions:
     negatives: Tensor | None = None
     categories: Mapping[str, Vocabulary] = field(default_factory=dict)
 
+    @property
+    def pairs(self) -> tuple[Tensor, Tensor]:
+        """User rows and item rows."""
+        return self.user, self.item
+
     def __len__(self) -> int:
         return len(self.user)
 

@@ -13,11 +13,26 @@ from towerzoo.tools.cli import config_options, device_option, tells_errors
 @click.command("test")
 @click.argument("run_or_config")
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="Test this checkpoint of the CONFIG that is given.")
+@click.option("--mask", multiple=True, metavar="FEATURE", help="Make a feature unknown to the model; may be repeated.")
+@click.option(
+    "--by",
+    multiple=True,
+    metavar="COLUMN",
+    help="Show the figures of slices: by a column of users or items, user-warmth, item-warmth or popularity.",
+)
 @click.option("--check", is_flag=True, help="Exit with status 1 where a figure misses the config's record.")
 @device_option
 @config_options
 @tells_errors
-def main(run_or_config: str, checkpoint: Path | None, check: bool, device: str, overrides: tuple[str, ...]) -> None:
+def main(
+    run_or_config: str,
+    checkpoint: Path | None,
+    mask: tuple[str, ...],
+    by: tuple[str, ...],
+    check: bool,
+    device: str,
+    overrides: tuple[str, ...],
+) -> None:
     """Test RUN, the folder of a finished run, or a CONFIG with --checkpoint.
 
     Prints loss, AUC and accuracy of the test split beside those of the baselines and of the config's record, and stores
@@ -25,21 +40,28 @@ def main(run_or_config: str, checkpoint: Path | None, check: bool, device: str, 
 
     \b
     python tools/test.py runs/tanh_bn/2026-11-24T03-45-10 --check
+    python tools/test.py runs/tanh_bn/2026-11-24T03-45-10 --by gender --by popularity
+    python tools/test.py runs/tanh_bn/2026-11-24T03-45-10 --mask movie_id
     python tools/test.py configs/tanh_bn.yaml --checkpoint best.ckpt
     """
+    if checkpoint is not None and (mask or by):
+        raise click.UsageError("--mask and --by take a RUN, and cannot be given with --checkpoint.")
+    if mask and check:
+        raise click.UsageError("--check compares a run as it is; it cannot be given with --mask.")
     from rich.console import Console
 
     from towerzoo.registry.errors import RunError
     from towerzoo.towers.evaluation import evaluate_checkpoint, evaluate_run
     from towerzoo.towers.records import compare, read_records
     from towerzoo.towers.run_folder import RunFolder
+    from towerzoo.towers.slice_figures import slice_table
     from towerzoo.towers.summary import record_table, result_table
 
     console = Console(highlight=False)
     if checkpoint is None:
         run = RunFolder.open(run_or_config)
         name = run.name
-        metrics = evaluate_run(run, overrides, device=device)
+        metrics = evaluate_run(run, overrides, device=device, mask=mask, by=by)
     else:
         if Path(run_or_config).is_dir():
             raise RunError(
@@ -48,10 +70,15 @@ def main(run_or_config: str, checkpoint: Path | None, check: bool, device: str, 
         name = Path(run_or_config).stem
         metrics = evaluate_checkpoint(run_or_config, checkpoint, overrides, device=device)
     console.print(result_table(metrics))
+    for slices, figures in metrics.get("slices", {}).items():
+        console.print(slice_table(slices, figures))
     console.print(
         f"scored {metrics['protocol']['events']['test'].partition(':')[0]} pairs in {metrics['test_seconds']:.3f} s"
     )
 
+    if mask:
+        console.print(f"unknown to the model: {', '.join(mask)}; nothing was stored.")
+        return
     record = read_records().get(name)
     if record is None:
         console.print(f"configs/results.yaml has no record of {name}.")

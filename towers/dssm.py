@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -194,6 +195,15 @@ class DSSM(LightningModule):
         """Logs the test figures."""
         self._finish_evaluation("test")
         self._let_histories_hold_validation(False)
+
+    @contextlib.contextmanager
+    def finished(self) -> Iterator[None]:
+        """Lets histories hold the validation events, as they do once a model is finished."""
+        self._let_histories_hold_validation(True)
+        try:
+            yield
+        finally:
+            self._let_histories_hold_validation(False)
 
     def _let_histories_hold_validation(self, on: bool) -> None:
         for encoder in self.user_tower.histories:

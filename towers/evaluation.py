@@ -20,19 +20,24 @@ from towerzoo.towers.ranking_baselines import ranking_baselines
 from towerzoo.towers.ranking_tasks import ranking_task
 from towerzoo.towers.run_folder import RunFolder
 from towerzoo.towers.run_tables import require_same_data
+from towerzoo.towers.sliced_evaluation import mask_columns, sliced
 from towerzoo.towers.trainer import make_trainer, quieten_lightning, torch_device
 
 
-def evaluate_run(run: RunFolder, overrides: Sequence[str] = (), *, device: str) -> dict[str, Any]:
-    """Tests the weights of a finished run and stores the figures in its metrics.json.
+def evaluate_run(
+    run: RunFolder, overrides: Sequence[str] = (), *, device: str, mask: Sequence[str] = (), by: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Tests the weights of a finished run and stores the figures in its metrics.json, unless features are masked.
 
     Args:
         run: The run.
         overrides: `KEY.PATH=VALUE` texts, such as `data.root=...` on another machine.
         device: `cpu`, `cuda` or `auto`.
+        mask: Features of users or items whose values are made unknown.
+        by: What to slice users or items by, see `sliced`.
 
     Returns:
-        The run's metrics.json.
+        The run's metrics.json; with `by`, also the figures of each slice as `slices`.
 
     Raises:
         TowerZooError: A file of the run is missing or damaged, or the data is not that of the run.
@@ -42,10 +47,14 @@ def evaluate_run(run: RunFolder, overrides: Sequence[str] = (), *, device: str) 
     settle_process(torch_device(device))
     data = load_data(experiment)
     require_same_data(run, data)
+    mask_columns(data, mask)
     model = build_model(experiment, data.schema)
     run.load_weights(model)
     metrics |= measure(model, data, experiment, device)
-    run.write_json("metrics.json", metrics)
+    if by:
+        metrics["slices"] = sliced(model, data, Measures.of(experiment), by)
+    if not mask:
+        run.write_json("metrics.json", metrics)
     return metrics
 
 

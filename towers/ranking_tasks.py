@@ -35,5 +35,5 @@ def ranking_task(data: TwoTowerData, part: str, at: Sequence[int]) -> RankingTas
 
 
 def _pairs(data: TwoTowerData, rows: Tensor) -> tuple[Tensor, Tensor]:
-    events = data.schema.interactions
-    return events.user.index_select(0, rows), events.item.index_select(0, rows)
+    user, item = (column.index_select(0, rows) for column in data.schema.interactions.pairs)
+    return user, item

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from towerzoo.towers.assembly import build_model, load_data, read_experiment
+from towerzoo.towers.measures import Measures
+from towerzoo.towers.sliced_evaluation import mask_columns, sliced
+
+
+@pytest.fixture
+def data(make_experiment):
+    return load_data(make_experiment())
+
+
+def test_masked_features_are_unknown_and_all_others_stay(data):
+    before = data.schema
+    mask_columns(data, ["gender", "movie_id"])
+    assert not data.schema.users.columns["gender"].values.any()
+    assert not data.schema.items.columns["movie_id"].values.any()
+    assert len(data.schema.items) == len(before.items), "rows are kept"
+    for name in ("user_id", "age"):
+        assert data.schema.users.columns[name] is before.users.columns[name]
+
+
+def test_slices_of_pairs_are_those_of_scoring_them_apart(make_experiment, data):
+    model = build_model(make_experiment(), data.schema)
+    found = sliced(model, data, Measures(), ["gender", "popularity", "item-warmth", "user-warmth"])
+    rows = data.split.test.long()
+    user, item = data.schema.interactions.user[rows], data.schema.interactions.item[rows]
+    right = (model.eval()(user, item) > 0) == (data.labels[rows] > 0.5)
+    gender = data.schema.users.columns["gender"]
+    for number, name in enumerate(gender.vocabulary.values, start=1):
+        mine = gender.values[user.long()] == number
+        assert found["gender"][name]["events"] == int(mine.sum())
+        assert found["gender"][name]["accuracy"] == pytest.approx(right[mine].double().mean().item())
+    for figures in found.values():
+        assert sum(slice_["events"] for slice_ in figures.values()) == len(rows)
+
+
+def test_slices_of_rankings_are_means_over_their_users_and_items(make_experiment):
+    overrides = [
+        "data.label={positive_from: 1}",
+        "data.split=leave-last-out",
+        "loss=full-softmax",
+        "training.early_stopping=null",
+    ]
+    experiment, _ = read_experiment(
+        "quickstart", ["data.users=60", "data.items=50", "data.interactions=900", *overrides]
+    )
+    data = load_data(experiment)
+    model = build_model(experiment, data.schema)
+    found = sliced(model, data, Measures.of(experiment), ["gender", "popularity"])
+    users = torch.unique(data.schema.interactions.user[data.split.test.long()])
+    assert sum(slice_["users"] for slice_ in found["gender"].values()) == len(users)
+    assert sum(slice_["pairs"] for slice_ in found["popularity"].values()) == len(data.split.test)
