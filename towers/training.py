@@ -22,6 +22,7 @@ from towerzoo.towers.environment import environment
 from towerzoo.towers.evaluation import measure
 from towerzoo.towers.history import History, read_history
 from towerzoo.towers.measures import mode, monitor
+from towerzoo.towers.precision_advice import precision_advice
 from towerzoo.towers.process_settings import settle_process
 from towerzoo.towers.progress import EpochProgress
 from towerzoo.towers.report import render_report
@@ -136,6 +137,8 @@ def _prepare(experiment: Experiment, device: str, console: Console) -> tuple[Two
     quieten_lightning()
     make_trainer(experiment, device, callbacks=[], logger=False)
     console.print(settle_process(torch_device(device)))
+    if advice := precision_advice(experiment, torch_device(device)):
+        console.print(advice, soft_wrap=True)
     with console.status(f"loading {experiment.data.name}"):
         data = load_data(experiment)
     model = build_model(experiment, data.schema)
