@@ -1,7 +1,7 @@
 """Pooling ops: many vectors become one.
 
 Each takes vectors (B, L, D) and a mask (B, L), true where a vector counts, and returns (B, D). A row without any vector
-that counts becomes zeros.
+that counts becomes zeros. Those that are weighted sums tell their weights (B, L) by `weights(mask)`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ class SumPooling(nn.Module):
         """Pools (B, L, D) to (B, D)."""
         return _sum(vectors, mask)
 
+    def weights(self, mask: Tensor) -> Tensor:
+        """Returns the weight of each vector in the sum (B, L)."""
+        return mask.float()
+
 
 @POOLINGS.register("mean")
 class MeanPooling(nn.Module):
@@ -36,6 +40,10 @@ class MeanPooling(nn.Module):
     def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
         """Pools (B, L, D) to (B, D)."""
         return _sum(vectors, mask) / _counts(vectors, mask)
+
+    def weights(self, mask: Tensor) -> Tensor:
+        """Returns the weight of each vector in the sum (B, L)."""
+        return mask / mask.sum(dim=1, keepdim=True).clamp_min(1)
 
 
 @POOLINGS.register("padded-mean")
@@ -52,6 +60,10 @@ class PaddedMeanPooling(nn.Module):
         """Pools (B, L, D) to (B, D)."""
         return _sum(vectors, mask) / vectors.shape[1]
 
+    def weights(self, mask: Tensor) -> Tensor:
+        """Returns the weight of each vector in the sum (B, L)."""
+        return mask / mask.shape[1]
+
 
 @POOLINGS.register("sqrtn")
 class SqrtNPooling(nn.Module):
@@ -63,6 +75,10 @@ class SqrtNPooling(nn.Module):
     def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
         """Pools (B, L, D) to (B, D)."""
         return _sum(vectors, mask) / _counts(vectors, mask).sqrt()
+
+    def weights(self, mask: Tensor) -> Tensor:
+        """Returns the weight of each vector in the sum (B, L)."""
+        return mask / mask.sum(dim=1, keepdim=True).clamp_min(1).sqrt()
 
 
 @POOLINGS.register("max")

@@ -109,6 +109,7 @@ def record_table(comparisons: list[Comparison]) -> Table:
 def loss_table(checks: Mapping[tuple[str, bool], LossCheck]) -> Table:
     """Returns how far sampled gradients are from the full softmax's, by sampler and whether logQ corrects them."""
     table = _table("sampler", "logQ", "bias", "by chance", "times chance", "variance", "")
+    table.columns[0].no_wrap = False  # a spec may be long
     for (sampler, logq), check in checks.items():
         table.add_row(
             Text(sampler),

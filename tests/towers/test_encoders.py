@@ -157,3 +157,42 @@ def test_a_feature_without_any_known_value_still_encodes():
     encoder = build("embedding", nothing, init="xavier-normal")
     assert isinstance(encoder.embedding, nn.Embedding)
     assert encoder(nothing.values).tolist() == [[0.0] * 4] * 2
+
+
+@pytest.mark.parametrize("pooling", ["sum", "mean", "padded-mean", "sqrtn"])
+def test_pooling_few_ids_by_a_product_equals_gathering_them(pooling):
+    vocabulary = Vocabulary(range(1, 20))
+    ids = torch.randint(0, 20, (50, 6), generator=torch.Generator().manual_seed(0), dtype=torch.int32)
+    ids[0] = 0
+    column = Column("genres", ids, vocabulary)
+    results = []
+    for by_product in (True, False):
+        torch.manual_seed(1)
+        encoder = ENCODERS.build({"encoder": "embedding-bag", "dim": 5, "pooling": pooling}, column=column).double()
+        assert encoder.by_product
+        encoder.by_product = by_product
+        pooled = encoder(ids)
+        (pooled * torch.linspace(-1, 1, pooled.numel(), dtype=torch.float64).view_as(pooled)).sum().backward()
+        results.append((pooled, encoder.embedding.weight.grad))
+    torch.testing.assert_close(*(pooled for pooled, _ in results), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(*(gradient for _, gradient in results), rtol=1e-6, atol=1e-6)
+    assert not results[0][0][0].any()
+
+
+def test_many_ids_sparse_gradients_and_other_poolings_gather():
+    def make(n: int, **parameters: object) -> bool:
+        column = Column("tags", torch.zeros(3, 2, dtype=torch.int32), Vocabulary(range(1, n + 1)))
+        return bool(ENCODERS.build({"encoder": "embedding-bag", "dim": 2, **parameters}, column=column).by_product)
+
+    assert make(63)
+    assert not make(64)
+    assert not make(5, sparse=True)
+    assert not make(5, pooling="max")
+
+
+def test_sums_by_a_product_stay_in_float32_under_autocast():
+    column = Column("genres", torch.tensor([[1, 2], [2, 0]], dtype=torch.int32), Vocabulary([1, 2]))
+    encoder = ENCODERS.build({"encoder": "embedding-bag", "dim": 3}, column=column)
+    expected = encoder(column.values)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(encoder(column.values), expected)
