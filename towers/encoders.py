@@ -13,6 +13,7 @@ from towerzoo.registry import ENCODERS, INITIALIZERS, POOLINGS, Spec
 from towerzoo.registry.errors import ConfigError, Problem
 from towerzoo.registry.ranges import Count, NonNegative, Rate
 from towerzoo.towers.id_dropout import drop_ids
+from towerzoo.towers.poolings import WeightedSum
 
 FEW_IDS = 64
 """Ids up to which a sum of vectors is a product of matrices, which takes an eighth of the time of gathering them."""
@@ -106,7 +107,7 @@ class EmbeddingBagEncoder(nn.Module):
         self.max_length = max_length
         self.embedding = nn.Embedding(column.cardinality, dim, padding_idx=UNKNOWN, sparse=sparse)
         self.pooling = POOLINGS.build(pooling, dim=dim)
-        self.by_product = column.cardinality <= FEW_IDS and not sparse and hasattr(self.pooling, "weights")
+        self.by_product = column.cardinality <= FEW_IDS and not sparse and isinstance(self.pooling, WeightedSum)
         fill(self.embedding, init)
 
     def forward(self, ids: Tensor) -> Tensor:

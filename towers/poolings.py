@@ -1,7 +1,7 @@
 """Pooling ops: many vectors become one.
 
 Each takes vectors (B, L, D) and a mask (B, L), true where a vector counts, and returns (B, D). A row without any vector
-that counts becomes zeros. Those that are weighted sums tell their weights (B, L) by `weights(mask)`.
+that counts becomes zeros.
 """
 
 from __future__ import annotations
@@ -14,71 +14,58 @@ from towerzoo.registry.errors import DataError
 from towerzoo.registry.ranges import Count
 
 
-@POOLINGS.register("sum")
-class SumPooling(nn.Module):
-    """Sum of the vectors that count."""
+class WeightedSum(nn.Module):
+    """A pooling that is a sum, with weights that the mask alone decides."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
 
+    def weights(self, mask: Tensor) -> Tensor:
+        """Returns the weight of each vector (B, L), 0 where it does not count."""
+        raise NotImplementedError
+
     def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
         """Pools (B, L, D) to (B, D)."""
-        return _sum(vectors, mask)
+        return (vectors * self.weights(mask).to(vectors.dtype).unsqueeze(-1)).sum(dim=1)
+
+
+@POOLINGS.register("sum")
+class SumPooling(WeightedSum):
+    """Sum of the vectors that count."""
 
     def weights(self, mask: Tensor) -> Tensor:
-        """Returns the weight of each vector in the sum (B, L)."""
+        """Returns 1 for each vector that counts."""
         return mask.float()
 
 
 @POOLINGS.register("mean")
-class MeanPooling(nn.Module):
+class MeanPooling(WeightedSum):
     """Sum of the vectors that count, divided by how many they are."""
 
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-
-    def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
-        """Pools (B, L, D) to (B, D)."""
-        return _sum(vectors, mask) / _counts(vectors, mask)
-
     def weights(self, mask: Tensor) -> Tensor:
-        """Returns the weight of each vector in the sum (B, L)."""
-        return mask / mask.sum(dim=1, keepdim=True).clamp_min(1)
+        """Returns 1 / how many count."""
+        return mask / _counts(mask)
 
 
 @POOLINGS.register("padded-mean")
-class PaddedMeanPooling(nn.Module):
+class PaddedMeanPooling(WeightedSum):
     """Sum of the vectors that count, divided by the number of slots L, whether they are filled or not.
 
     An item of few genres gets a short vector. This is what the published structures do; `mean` is the better default.
     """
 
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-
-    def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
-        """Pools (B, L, D) to (B, D)."""
-        return _sum(vectors, mask) / vectors.shape[1]
-
     def weights(self, mask: Tensor) -> Tensor:
-        """Returns the weight of each vector in the sum (B, L)."""
+        """Returns 1 / L."""
         return mask / mask.shape[1]
 
 
 @POOLINGS.register("sqrtn")
-class SqrtNPooling(nn.Module):
+class SqrtNPooling(WeightedSum):
     """Sum of the vectors that count, divided by the square root of how many they are; keeps the variance even."""
 
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-
-    def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
-        """Pools (B, L, D) to (B, D)."""
-        return _sum(vectors, mask) / _counts(vectors, mask).sqrt()
-
     def weights(self, mask: Tensor) -> Tensor:
-        """Returns the weight of each vector in the sum (B, L)."""
-        return mask / mask.sum(dim=1, keepdim=True).clamp_min(1).sqrt()
+        """Returns 1 / the root of how many count."""
+        return mask / _counts(mask).sqrt()
 
 
 @POOLINGS.register("max")
@@ -140,9 +127,5 @@ def _weighted(vectors: Tensor, logits: Tensor, mask: Tensor) -> Tensor:
     return (weights.unsqueeze(1) @ vectors).squeeze(1)
 
 
-def _sum(vectors: Tensor, mask: Tensor) -> Tensor:
-    return (vectors * mask.unsqueeze(-1).to(vectors.dtype)).sum(dim=1)
-
-
-def _counts(vectors: Tensor, mask: Tensor) -> Tensor:
-    return mask.sum(dim=1, keepdim=True).clamp_min(1).to(vectors.dtype)
+def _counts(mask: Tensor) -> Tensor:
+    return mask.sum(dim=1, keepdim=True).clamp_min(1)
