@@ -1,9 +1,6 @@
-"""Rankings that cost nothing, which a model must beat, and by how much it does."""
+"""Rankings that cost nothing, which a model must beat."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,7 +8,6 @@ from torch import Tensor
 from towerzoo.datasets import TwoTowerData
 from towerzoo.towers.baselines import PRIOR_EVENTS, fit_biases
 from towerzoo.towers.ranking import RankingTask, rank
-from towerzoo.towers.ranking_metrics import LIST_METRICS
 
 RANDOM_FACTORS, RANDOM_SEED = 16, 0
 """Length and seed of random vectors; long enough for two users' lists to have no more in common than by chance."""
@@ -61,43 +57,3 @@ def item_scores(data: TwoTowerData) -> dict[str, Tensor]:
         "item mean": (positives + PRIOR_EVENTS * labels.mean()) / (counts + PRIOR_EVENTS),
         "user + item bias": fit_biases(user, item, labels, n_users, n_items)[1],
     }
-
-
-class Lift(NamedTuple):
-    """How much better a figure is than the best baseline's.
-
-    Attributes:
-        baseline: Name of the best baseline.
-        value: Its figure.
-        difference: The figure less `value`.
-        ratio: `difference / value`; None where `value` is 0.
-    """
-
-    baseline: str
-    value: float
-    difference: float
-    ratio: float | None
-
-
-def lift(figures: Mapping[str, float], baselines: Mapping[str, Mapping[str, float]]) -> dict[str, Lift]:
-    """Returns how much each figure is better than the best baseline of that figure; of equal ones the first.
-
-    Only of figures for which larger is better, those of `LIST_METRICS`: coverage, popularity and overlap describe lists
-    and have no best.
-
-    Args:
-        figures: A model's, by names such as `recall@10`.
-        baselines: At least one baseline's, by its name; each has all figures.
-
-    Example:
-        >>> lift({"recall@10": 0.3, "coverage@10": 0.5}, {"popularity": {"recall@10": 0.25, "coverage@10": 0.1}})
-        {'recall@10': Lift(baseline='popularity', value=0.25, difference=0.04999..., ratio=0.19999...)}
-    """
-    lifts = {}
-    for name, figure in figures.items():
-        if name.partition("@")[0] in LIST_METRICS:
-            best = max(baselines, key=lambda baseline: baselines[baseline][name])
-            value = baselines[best][name]
-            difference = figure - value
-            lifts[name] = Lift(best, value, difference, difference / value if value else None)
-    return lifts

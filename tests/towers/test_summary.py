@@ -71,6 +71,15 @@ def test_results_stand_beside_baselines():
     ]
 
 
+def test_the_lift_of_each_figure_is_over_its_own_best_baseline():
+    baselines = {
+        "constant": {"loss": 0.6, "auc": 0.5, "accuracy": 0.75},
+        "item mean": {"loss": 0.5, "auc": 0.8, "accuracy": 0.7},
+    }
+    last = lines(result_table({"test": TEST, "baselines": baselines}))[-1]
+    assert last == ["over", "the", "best", "baseline", "+0.0123", "+0.0174", "-0.0100"]
+
+
 def test_what_nobody_can_reach_is_no_baseline_and_lists_as_a_whole_have_no_lift():
     test = {"ndcg@10": 0.2, "recall@10": 0.3, "coverage@10": 0.5, "recall@100": 0.7}
     baselines = {"popularity": {"ndcg@10": 0.1, "recall@10": 0.1, "coverage@10": 0.1}, "best reachable": {"ndcg@10": 1}}
