@@ -54,8 +54,7 @@ def main(
     from towerzoo.towers.evaluation import evaluate_checkpoint, evaluate_run
     from towerzoo.towers.records import compare, read_records
     from towerzoo.towers.run_folder import RunFolder
-    from towerzoo.towers.slice_figures import slice_table
-    from towerzoo.towers.summary import record_table, result_table
+    from towerzoo.towers.summary import record_table, result_table, slice_table
 
     console = Console(highlight=False)
     if checkpoint is None:

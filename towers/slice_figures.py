@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TypeAlias
 
 import torch
-from rich.table import Table
 from torch import Tensor
 from torch.nn import functional
 
@@ -104,27 +102,6 @@ def item_slices(slices: Slices, ranking: Ranking) -> dict[str, Figures]:
         columns[f"recall@{k}"] = torch.bincount(group, found, minlength=n) / pairs
         columns[f"hit_rate@{k}"] = torch.bincount(group_of_user, hit, minlength=n) / users
     return _rows(slices, {"pairs": pairs, "users": users}, columns)
-
-
-def slice_table(name: str, figures: Mapping[str, Figures]) -> Table:
-    """Returns the figures of slices, one slice a row.
-
-    Args:
-        name: What rows are sliced by.
-        figures: At least one slice's; all have the same names.
-    """
-    table = Table(name, box=None, header_style="bold", pad_edge=False)
-    for column in next(iter(figures.values())):
-        table.add_column(column, justify="right")
-    for label, values in figures.items():
-        table.add_row(label, *map(_cell, values.values()))
-    return table
-
-
-def _cell(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
 
 
 def _rows(slices: Slices, counts: dict[str, Tensor], figures: dict[str, Tensor]) -> dict[str, Figures]:

@@ -17,6 +17,7 @@ from towerzoo.towers.history import Row
 from towerzoo.towers.loss_lab import ROUNDING, LossCheck
 from towerzoo.towers.measures import OF_ALL_LISTS, main_metrics, mode, told_metrics
 from towerzoo.towers.records import Comparison
+from towerzoo.towers.slice_figures import Figures
 
 ROWS_AT_ONCE = 1 << 20
 
@@ -65,13 +66,14 @@ def model_text(model: DSSM) -> Text:
 def epoch_text(row: Row) -> Text:
     """Returns one line about an epoch."""
     figures = "  ".join(
-        f"{split} " + " ".join(f"{metric} {row[f'{split}/{metric}']:.4f}" for metric in main_metrics(_of(split, row)))
+        f"{split} "
+        + " ".join(f"{metric} {row[f'{split}/{metric}']:.4f}" for metric in main_metrics(_metrics(split, row)))
         for split in ("train", "valid")
     )
     return Text(f"epoch {row['epoch']:>3}  {figures}  {row['samples_per_second']:,} samples/s  {row['seconds']:.1f} s")
 
 
-def _of(split: str, row: Row) -> list[str]:
+def _metrics(split: str, row: Row) -> list[str]:
     """Returns the metrics of a split that an epoch's row holds."""
     return [name.partition("/")[2] for name in row if name.startswith(f"{split}/")]
 
@@ -121,6 +123,25 @@ def loss_table(checks: Mapping[tuple[str, bool], LossCheck]) -> Table:
             "agrees" if check.agrees else "biased",
         )
     return table
+
+
+def slice_table(name: str, figures: Mapping[str, Figures]) -> Table:
+    """Returns the figures of slices, one slice a row.
+
+    Args:
+        name: What rows are sliced by.
+        figures: At least one slice's; all have the same names.
+    """
+    table = _table(name, *next(iter(figures.values())))
+    for label, values in figures.items():
+        table.add_row(label, *map(_cell, values.values()))
+    return table
+
+
+def _cell(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
 
 
 def step_table(seconds: dict[str, float], batch_size: int) -> Table:

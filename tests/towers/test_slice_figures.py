@@ -1,16 +1,14 @@
 from __future__ import annotations
 
-import io
 import json
 
 import pytest
 import torch
-from rich.console import Console
 
 from towerzoo.towers.auc import exact_auc
 from towerzoo.towers.metrics import SplitMetrics
 from towerzoo.towers.ranking import Ranking, RankingTask, rank
-from towerzoo.towers.slice_figures import item_slices, pair_slices, slice_table, user_slices
+from towerzoo.towers.slice_figures import item_slices, pair_slices, user_slices
 from towerzoo.towers.slices import Slices, column_slices, popularity_slices, warmth_slices
 
 KS = (1, 5, 20)
@@ -102,17 +100,3 @@ def test_slices_without_a_relevant_item_are_left_out(world, ranking):
     found = item_slices(popularity_slices(counts), ranking)
     assert sum(figures["pairs"] for figures in found.values()) == len(ranking.item)
     assert list(item_slices(warmth_slices(ranking.item, len(world.items)), ranking)) == ["warm"]
-
-
-def test_the_table_has_a_row_a_slice():
-    figures = {
-        "Action": {"events": 12345, "loss": 0.5, "auc": 0.75},
-        "Drama": {"events": 1, "loss": 0.25, "auc": None},
-    }
-    console = Console(file=io.StringIO(), width=80)
-    console.print(slice_table("genres", figures))
-    assert [line.split() for line in console.file.getvalue().splitlines()] == [
-        ["genres", "events", "loss", "auc"],
-        ["Action", "12,345", "0.5000", "0.7500"],
-        ["Drama", "1", "0.2500", "-"],
-    ]

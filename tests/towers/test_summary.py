@@ -7,7 +7,15 @@ from rich.console import Console
 
 from towerzoo.towers.assembly import build_model, load_data
 from towerzoo.towers.records import Comparison
-from towerzoo.towers.summary import data_table, epoch_text, model_text, record_table, result_table, runs_table
+from towerzoo.towers.summary import (
+    data_table,
+    epoch_text,
+    model_text,
+    record_table,
+    result_table,
+    runs_table,
+    slice_table,
+)
 
 TEST = {"loss": 0.51234, "auc": 0.81736, "accuracy": 0.74}
 
@@ -111,3 +119,15 @@ def test_the_best_of_each_metric_is_bold():
         for number in ("0.4000", "0.7000", "0.6000", "0.5000", "0.8000")
     ]
     assert bold == [True, False, True, False, True]
+
+
+def test_the_table_has_a_row_a_slice():
+    figures = {
+        "Action": {"events": 12345, "loss": 0.5, "auc": 0.75},
+        "Drama": {"events": 1, "loss": 0.25, "auc": None},
+    }
+    assert lines(slice_table("genres", figures)) == [
+        ["genres", "events", "loss", "auc"],
+        ["Action", "12,345", "0.5000", "0.7500"],
+        ["Drama", "1", "0.2500", "-"],
+    ]
