@@ -22,7 +22,7 @@ Mining = Literal["semi-hard"]
 
 
 class CandidateLoss(nn.Module):
-    """What losses against candidates share.
+    """What losses against candidates share, their parameters among it.
 
     Args:
         sampler: The registered sampler of candidates.
@@ -33,7 +33,12 @@ class CandidateLoss(nn.Module):
     """
 
     def __init__(
-        self, *, sampler: Spec, hardest: int | None = None, mining: str | None = None, mask_known: bool = True
+        self,
+        *,
+        sampler: Annotated[Spec, SAMPLERS],
+        hardest: Count | None = None,
+        mining: Mining | None = None,
+        mask_known: bool = True,
     ) -> None:
         super().__init__()
         self.sampler = sampler
@@ -103,24 +108,8 @@ def full_softmax(*, temperature: Positive = 1.0) -> SampledSoftmax:
 class BPR(CandidateLoss):
     """Bayesian personalised ranking: mean over candidates of -log sigmoid(positive - negative).
 
-    Rendle et al., UAI 2009.
-
-    Args:
-        sampler: The registered sampler of candidates.
-        hardest: As of `CandidateLoss`.
-        mining: As of `CandidateLoss`.
-        mask_known: As of `CandidateLoss`.
+    Rendle et al., UAI 2009. Its parameters are those of `CandidateLoss`.
     """
-
-    def __init__(
-        self,
-        *,
-        sampler: Annotated[Spec, SAMPLERS],
-        hardest: Count | None = None,
-        mining: Mining | None = None,
-        mask_known: bool = True,
-    ) -> None:
-        super().__init__(sampler=sampler, hardest=hardest, mining=mining, mask_known=mask_known)
 
     def forward(self, positive: Tensor, negatives: Tensor, drawn: Candidates, weights: Tensor | None = None) -> Tensor:
         """Maps logits (B,) and (B, C) to a mean loss ()."""
