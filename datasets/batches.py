@@ -56,7 +56,38 @@ def batch_ends(n: int, batch_size: int, *, shuffled: bool) -> list[int]:
     return ends
 
 
-class BatchLoader:
+class EpochLoader:
+    """What Lightning asks of a loader whose order is drawn anew each epoch.
+
+    Args:
+        n_events: Events an epoch.
+        batch_size: Events a batch. The last batch holds the rest; when shuffling, a rest of one event joins the batch
+            before it, since batch normalisation cannot train on a single row.
+        seed: Seed of the order; None keeps that of the events.
+    """
+
+    batch_sampler = None
+
+    def __init__(self, n_events: int, *, batch_size: int, seed: int | None) -> None:
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = 0
+        self.ends = batch_ends(n_events, batch_size, shuffled=seed is not None)
+
+    @property
+    def sampler(self) -> EpochLoader:
+        """The object whose set_epoch Lightning calls at the start of each epoch: the loader itself."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the epoch, from 0, whose order the next iteration follows."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+
+class BatchLoader(EpochLoader):
     """Yields the given events as batches, in their own order or in one drawn anew each epoch.
 
     The order of an epoch is a pure function of the seed and the epoch's number, so that a resumed run sees the same
@@ -65,9 +96,8 @@ class BatchLoader:
     Args:
         events: All events of the dataset, in the order of its interactions.
         rows: int32 numbers of the events to yield (N,). Events are not copied: each batch is gathered from them all.
-        batch_size: Events a batch. The last batch holds the rest; when shuffling, a rest of one event joins the batch
-            before it, since batch normalisation cannot train on a single row.
-        seed: Seed of the order; None keeps that of the rows.
+        batch_size: As of `EpochLoader`.
+        seed: As of `EpochLoader`.
         device: Where batches are made. On a GPU the events move there once, and a step copies nothing.
 
     Example:
@@ -87,26 +117,10 @@ class BatchLoader:
         seed: int | None = None,
         device: torch.device | None = None,
     ) -> None:
+        super().__init__(len(rows), batch_size=batch_size, seed=seed)
         user, item, label = (column.to(device) for column in events[:3])
         self.events = Batch(user, item, label, None if events.weight is None else events.weight.to(device))
         self.rows = rows.to(device)
-        self.batch_size = batch_size
-        self.seed = seed
-        self.epoch = 0
-
-    batch_sampler = None
-
-    @property
-    def sampler(self) -> BatchLoader:
-        """The object whose set_epoch Lightning calls at the start of each epoch: the loader itself."""
-        return self
-
-    def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch, from 0, whose order the next iteration follows."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return len(self._ends())
 
     def __iter__(self) -> Iterator[Batch]:
         rows = self.rows
@@ -117,15 +131,12 @@ class BatchLoader:
                 0, torch.randperm(len(rows), generator=generator, dtype=rows.dtype).to(rows.device)
             )
         start, last = 0, len(rows)
-        for end in self._ends():
+        for end in self.ends:
             batch = _take(self.events, rows[start:end].clone())  # a view of the order would keep all of it
             if end == last:
                 del rows  # who takes as many batches as there are leaves the iterator, and all it holds, as it is
             yield batch
             start = end
-
-    def _ends(self) -> list[int]:
-        return batch_ends(len(self.rows), self.batch_size, shuffled=self.seed is not None)
 
 
 def _take(events: Batch, rows: Tensor) -> Batch:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from towerzoo.datasets.arrow_columns import plain
-from towerzoo.datasets.batches import Batch, batch_ends, epoch_seed
+from towerzoo.datasets.batches import Batch, EpochLoader, epoch_seed
 from towerzoo.datasets.labels import binary_labels
 from towerzoo.datasets.raw_table import join_parts
 from towerzoo.datasets.star_schema import Interactions
@@ -35,7 +35,7 @@ class _Group(NamedTuple):
     rows: int
 
 
-class ParquetLoader:
+class ParquetLoader(EpochLoader):
     """Yields the events of Parquet files as batches, with no more than some row groups in memory.
 
     Its interface is that of `BatchLoader`. An epoch visits the row groups in an order drawn anew, holds a few of them
@@ -70,8 +70,6 @@ class ParquetLoader:
         [[1, 2], [2]]
     """
 
-    batch_sampler = None
-
     def __init__(
         self,
         shards: Shards,
@@ -97,32 +95,18 @@ class ParquetLoader:
             Ids(pa.array(ids.values), f"the {side}") for side, ids in (("users", users), ("items", items))
         )
         self.label = label
-        self.batch_size = batch_size
-        self.seed = seed
-        self.epoch = 0
         self.held = groups
         self.unknown = unknown
         self.device = device
         self._groups = [group for path in shards.paths for group in _groups(path)]
         self._starts = [0, *accumulate(group.rows for group in self._groups)]
-        self._events = self._starts[-1]
-        if not 0 < self._events <= _MOST_EVENTS:
+        events = self._starts[-1]
+        if not 0 < events <= _MOST_EVENTS:
             raise DataError(
-                f"{shards.paths[0]} and its neighbours must hold 1 to {_MOST_EVENTS:,} events, got {self._events:,}. "
+                f"{shards.paths[0]} and its neighbours must hold 1 to {_MOST_EVENTS:,} events, got {events:,}. "
                 "Name other files."
             )
-
-    @property
-    def sampler(self) -> ParquetLoader:
-        """The object whose set_epoch Lightning calls at the start of each epoch: the loader itself."""
-        return self
-
-    def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch, from 0, whose order the next iteration follows."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return len(self._ends())
+        super().__init__(events, batch_size=batch_size, seed=seed)
 
     def __iter__(self) -> Iterator[Batch]:
         generator = None
@@ -135,7 +119,7 @@ class ParquetLoader:
         if generator is not None:
             held = _select(held, torch.randperm(len(held.user), generator=generator))
         start = 0
-        for end in self._ends():
+        for end in self.ends:
             size = end - start
             while len(held.user) - given < size:
                 held, given = _joined(_from(held, given), self._read(next(waiting).tolist())), 0
@@ -144,9 +128,6 @@ class ParquetLoader:
             yield _select(held, torch.arange(given, given + size), self.device)
             given += size
             start = end
-
-    def _ends(self) -> list[int]:
-        return batch_ends(self._events, self.batch_size, shuffled=self.seed is not None)
 
     def _read(self, numbers: list[int]) -> Batch:
         """Reads some row groups and encodes their events."""
