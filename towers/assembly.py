@@ -20,10 +20,9 @@ from towerzoo.registry.config import load_config
 from towerzoo.registry.errors import ConfigError, Problem, name_hint, nearest
 from towerzoo.registry.experiment import Data, Experiment
 from towerzoo.registry.yaml_file import Document
-from towerzoo.towers.candidate_losses import CandidateLoss
 from towerzoo.towers.dssm import DSSM
 from towerzoo.towers.history_encoder import takes_history
-from towerzoo.towers.measures import Measures
+from towerzoo.towers.measures import Measures, has_candidates
 from towerzoo.towers.schedules import SCHEDULES
 from towerzoo.towers.tower import Tower
 
@@ -81,7 +80,7 @@ def load_data(experiment: Experiment) -> TwoTowerData:
         fit_on=data.fit_on,
         seed=experiment.seed,
         history=any(map(takes_history, experiment.user_tower.features.values())),
-        positives_only=isinstance(LOSSES.build(experiment.loss), CandidateLoss),
+        positives_only=has_candidates(experiment),
     )
 
 
@@ -152,7 +151,7 @@ def _column_problems(document: Document) -> list[Problem]:
 def _measure_problems(document: Document, experiment: Experiment) -> list[Problem]:
     """Returns what a checked experiment asks to measure and cannot, or to watch and does not measure."""
     measures = Measures.of(experiment)
-    if measures.pairs and isinstance(LOSSES.build(experiment.loss), CandidateLoss):
+    if measures.pairs and has_candidates(experiment):
         where = document.where(("evaluation", "pairs"))
         expected = "false where the loss compares positive events with candidates"
         return [Problem(where, expected, True, "Its logits are no probabilities; rankings are measured instead.")]

@@ -74,6 +74,11 @@ def main_metrics(metrics: Iterable[str]) -> list[str]:
     return [metric for metric in given if metric in PAIR_METRICS or metric in short]
 
 
+def has_candidates(experiment: Experiment) -> bool:
+    """Returns whether the loss compares positive events with candidates, and so trains on these alone."""
+    return isinstance(LOSSES.build(experiment.loss), CandidateLoss)
+
+
 @dataclass(frozen=True)
 class Measures:
     """What is measured in validation and test.
@@ -89,7 +94,7 @@ class Measures:
     @classmethod
     def of(cls, experiment: Experiment) -> Measures:
         """Returns those of an experiment."""
-        candidates = isinstance(LOSSES.build(experiment.loss), CandidateLoss)
+        candidates = has_candidates(experiment)
         section = experiment.evaluation
         ranking = section.ranking or (RankingMeasures() if candidates else None)
         pairs = not candidates if section.pairs is None else section.pairs
