@@ -108,12 +108,8 @@ class Synthetic:
 
     def columns(self) -> ColumnNames:
         """Returns the names of all features and measures, which are MovieLens's and the true `probability`."""
-        return ColumnNames(
-            users=("user_id", "gender", "age", "occupation"),
-            items=("movie_id", "genres"),
-            measures=("rating", "probability"),
-            item_texts=("title",),
-        )
+        users, items = ("user_id", "gender", "age", "occupation"), ("movie_id", "genres")
+        return ColumnNames(users, items, measures=("rating", "probability"), item_texts=("title",))
 
     def load(self) -> StarSchema:
         """Makes the world.

@@ -40,13 +40,13 @@ class DSSM(LightningModule):
         user_tower: Maps user rows (B,) to vectors (B, D).
         item_tower: Maps item rows (B,) to vectors (B, D).
         score: Maps the vectors of either side to factors, whose dot products are the logits.
-        loss: Maps logits (B,) and labels (B,) to a mean loss ().
+        loss: Maps logits (B,), labels (B,) and, where the data has them, weights (B,) to a mean loss (); or a
+            `CandidateLoss`.
         optimizer: Makes the optimizer of the parameters that it is given.
         unique: Whether training, too, encodes each distinct user and item of a batch once. The events of a user in a
             batch then share her dropout masks, and batch normalisation weighs each distinct row once.
-
-        measures: What is measured in validation and test.
         schedule: Makes the schedule of an optimizer's step size over all training steps; none leaves it as it is.
+        measures: What is measured in validation and test.
 
     Raises:
         ConfigError: The towers' vectors are of different length.
