@@ -20,7 +20,7 @@ from towerzoo.towers.ranking_baselines import ranking_baselines
 from towerzoo.towers.ranking_tasks import ranking_task
 from towerzoo.towers.run_folder import RunFolder
 from towerzoo.towers.run_tables import require_same_data
-from towerzoo.towers.sliced_evaluation import mask_columns, sliced
+from towerzoo.towers.sliced_evaluation import mask_biases, mask_columns, sliced
 from towerzoo.towers.trainer import make_trainer, quieten_lightning, torch_device
 
 
@@ -50,6 +50,7 @@ def evaluate_run(
     mask_columns(data, mask)
     model = build_model(experiment, data.schema)
     run.load_weights(model)
+    mask_biases(model, data, mask)
     metrics |= measure(model, data, experiment, device)
     if by:
         metrics["slices"] = sliced(model, data, Measures.of(experiment), by)

@@ -14,6 +14,7 @@ from towerzoo.towers.measures import Measures
 from towerzoo.towers.pair_scores import dot_pairs
 from towerzoo.towers.ranking import rank
 from towerzoo.towers.ranking_tasks import ranking_task
+from towerzoo.towers.scores import Biases
 from towerzoo.towers.slice_figures import Figures, item_slices, pair_slices, user_slices
 from towerzoo.towers.slices import Slices, column_slices, popularity_slices, warmth_slices
 from towerzoo.towers.vector_table import VectorTable
@@ -25,6 +26,8 @@ USER_WARMTH, ITEM_WARMTH, POPULARITY = "user-warmth", "item-warmth", "popularity
 def mask_columns(data: TwoTowerData, names: Sequence[str]) -> None:
     """Makes every value of some features of users or items unknown, as that of somebody or something new.
 
+    Histories stay: they are of events, not of a column. Biases go with their ids, see `mask_biases`.
+
     Raises:
         RunError: There is no such feature.
     """
@@ -35,6 +38,16 @@ def mask_columns(data: TwoTowerData, names: Sequence[str]) -> None:
         unknown = torch.full_like(column.values, UNKNOWN if column.vocabulary is not None else torch.nan)
         columns = {**table.columns, name: replace(column, values=unknown)}
         data.schema = replace(data.schema, **{side: replace(table, columns=columns)})
+
+
+@torch.no_grad()
+def mask_biases(model: DSSM, data: TwoTowerData, names: Sequence[str]) -> None:
+    """Sets the biases of users, or of items, to 0 where their ids are among the masked features."""
+    biases = getattr(model.score, "biases", None)
+    if isinstance(biases, Biases):
+        for table, bias in ((data.schema.users, biases.user), (data.schema.items, biases.item)):
+            if table.key in names and bias is not None:
+                bias.weight.zero_()
 
 
 @torch.no_grad()
@@ -88,9 +101,10 @@ def _slices(data: TwoTowerData, name: str) -> tuple[str, Slices]:
 
 
 def _side(data: TwoTowerData, name: str, option: str, others: Sequence[str]) -> str:
-    """Returns `users` or `items`, whichever has a column."""
+    """Returns `users` or `items`, whichever has a column or text."""
     for side in ("users", "items"):
-        if name in getattr(data.schema, side).columns:
+        table = getattr(data.schema, side)
+        if name in table.columns or name in table.texts:
             return side
     known = [*others, *data.schema.users.columns, *data.schema.items.columns]
     raise RunError(f"{option} must be a column of users or items, got {name!r}. {name_hint(name, known, 'Known')}")

@@ -5,7 +5,7 @@ import torch
 
 from towerzoo.towers.assembly import build_model, load_data, read_experiment
 from towerzoo.towers.measures import Measures
-from towerzoo.towers.sliced_evaluation import mask_columns, sliced
+from towerzoo.towers.sliced_evaluation import mask_biases, mask_columns, sliced
 
 
 @pytest.fixture
@@ -21,6 +21,23 @@ def test_masked_features_are_unknown_and_all_others_stay(data):
     assert len(data.schema.items) == len(before.items), "rows are kept"
     for name in ("user_id", "age"):
         assert data.schema.users.columns[name] is before.users.columns[name]
+
+
+def test_the_biases_of_masked_ids_go_and_those_of_others_stay(make_experiment, data):
+    score = {"name": "dot", "user_bias": True, "item_bias": True, "global_bias": True}
+    model = build_model(make_experiment(score=score), data.schema)
+    biases = model.score.biases
+    for parameter in biases.parameters():
+        torch.nn.init.constant_(parameter, 0.5)
+    mask_biases(model, data, ["movie_id", "gender"])
+    assert not biases.item.weight.any()
+    assert bool((biases.user.weight == 0.5).all())
+    assert biases.everyone == 0.5
+
+
+def test_a_text_can_be_masked(data):
+    mask_columns(data, ["title"])
+    assert not data.schema.items.column("title").values.any()
 
 
 def test_slices_of_pairs_are_those_of_scoring_them_apart(make_experiment, data):
