@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+EVENTS_AT_ONCE = 1 << 20
+"""Events that are ranked at once, those of some of the users; bounds what that takes beside the logits."""
+
 
 def user_auc(user: Tensor, logits: Tensor, positive: Tensor) -> float:
     """Returns the mean AUC of users who have both classes, weighted by their events (GAUC).
@@ -29,11 +32,16 @@ def user_auc(user: Tensor, logits: Tensor, positive: Tensor) -> float:
     """
     if len(user) == 0 or bool(logits.isnan().any()):
         return float("nan")
-    groups, group = torch.unique(user, return_inverse=True)
-    aucs = group_auc(group, logits, positive, len(groups))
-    weights = torch.bincount(group, minlength=len(groups)).double()
-    both = ~aucs.isnan()
-    return float((aucs[both] * weights[both]).sum() / weights[both].sum())
+    n_parts = -(-len(user) // EVENTS_AT_ONCE)
+    total = weight = torch.zeros((), dtype=torch.float64, device=user.device)
+    for part in range(n_parts):
+        mine = user % n_parts == part
+        groups, group = torch.unique(user[mine], return_inverse=True)
+        aucs = group_auc(group, logits[mine], positive[mine], len(groups))
+        events = torch.bincount(group, minlength=len(groups)).double()
+        both = ~aucs.isnan()
+        total, weight = total + (aucs[both] * events[both]).sum(), weight + events[both].sum()
+    return float(total / weight)
 
 
 def group_auc(group: Tensor, logits: Tensor, positive: Tensor, n_groups: int) -> Tensor:

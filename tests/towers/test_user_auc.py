@@ -54,6 +54,17 @@ def test_one_group_has_the_auc_of_all_events():
     assert user_auc(everyone, logits, positive) == exact_auc([(logits, positive)])
 
 
+def test_it_does_not_depend_on_how_many_events_are_ranked_at_once(monkeypatch):
+    generator = torch.Generator().manual_seed(3)
+    user = torch.randint(1, 40, (2_000,), generator=generator, dtype=torch.int32)
+    logits = torch.randn(2_000, generator=generator).mul(5).round()
+    positive = torch.rand(2_000, generator=generator) < logits.sigmoid()
+    whole = user_auc(user, logits, positive)
+    for at_once in (1, 7, 999):
+        monkeypatch.setattr("towerzoo.towers.user_auc.EVENTS_AT_ONCE", at_once)
+        assert user_auc(user, logits, positive) == pytest.approx(whole, abs=1e-12)
+
+
 def test_it_does_not_reward_knowing_which_users_like_more():
     user, positive = torch.tensor([1] * 4 + [2] * 4), torch.tensor([1, 1, 1, 0, 1, 0, 0, 0]).bool()
     by_user = torch.where(user == 1, 3.0, -3.0)
