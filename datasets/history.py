@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from towerzoo.datasets.splits import Split
+
+NO_PLACE: Final = -1
+"""The place of an event that no history holds."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class History:
         starts: int64 places in `partner` where the list of each row begins (n_rows,).
         ends: int64 places where its training events end (n_rows,).
         test_ends: int64 places where its validation events end; its training events, where the split is not in time.
-        place: int32 place in `partner` of each event of the dataset (N,); -1 for those that no history holds.
+        place: int32 place in `partner` of each event of the dataset (N,); `NO_PLACE` for those that no history holds.
         ordered: Whether the events have times; without them their order is that of the file.
     """
 
@@ -74,23 +78,56 @@ class History:
         if timestamp is not None:
             rows = rows[timestamp.index_select(0, rows).argsort(stable=True)]
         rows = rows[owner.index_select(0, rows).argsort(stable=True)]
-        place = torch.full((len(owner),), -1, dtype=torch.int32)
+        place = torch.full((len(owner),), NO_PLACE, dtype=torch.int32)
         place[rows] = torch.arange(len(rows), dtype=torch.int32)
+        kinds = {
+            name: torch.unique(values.index_select(0, rows), return_inverse=True)[1].int()
+            for name, values in observed.items()
+        }
+        ordered = timestamp is not None
+        return cls.placed(
+            owner, partner, kinds, place, split.train, n_owners=n_owners, n_partners=n_partners, ordered=ordered
+        )
+
+    @classmethod
+    def placed(
+        cls,
+        owner: Tensor,
+        partner: Tensor,
+        kinds: Mapping[str, Tensor],
+        place: Tensor,
+        train: Tensor,
+        *,
+        n_owners: int,
+        n_partners: int,
+        ordered: bool,
+    ) -> History:
+        """Puts events where they stand in the histories of all owners.
+
+        Args:
+            owner: As of `gather`.
+            partner: As of `gather`.
+            kinds: As of the class.
+            place: As of the class.
+            train: The events that are held and train.
+            n_owners: As of `gather`.
+            n_partners: As of `gather`.
+            ordered: As of the class.
+        """
+        held = torch.nonzero(place != NO_PLACE)[:, 0]
+        rows = held[place.index_select(0, held).argsort()]
         everything, trained = (
-            torch.bincount(owner.index_select(0, part), minlength=n_owners) for part in (rows, split.train)
+            torch.bincount(owner.index_select(0, part), minlength=n_owners) for part in (rows, train)
         )
         test_ends = everything.cumsum(0)
         starts = test_ends - everything
         return cls(
             partner=partner.index_select(0, rows).int(),
-            kinds={
-                name: torch.unique(values.index_select(0, rows), return_inverse=True)[1].int()
-                for name, values in observed.items()
-            },
+            kinds=kinds,
             n_partners=n_partners,
             starts=starts,
             ends=starts + trained,
             test_ends=test_ends,
             place=place,
-            ordered=timestamp is not None,
+            ordered=ordered,
         )

@@ -18,6 +18,9 @@ from towerzoo.towers.encoders import fill
 UNORDERED: Final = {"sum": 0.0, "sqrtn": 0.5, "mean": 1.0}
 """The poolings of a whole history, and the power of the number of vectors that each divides their sum by."""
 
+NO_EVENT: Final = -1
+"""What pads a list of a history's ids; 0 is an event with the unknown item."""
+
 
 @ENCODERS.register("history")
 class HistoryEncoder(nn.Module):
@@ -40,6 +43,7 @@ class HistoryEncoder(nn.Module):
         init: A registered initializer for the matrix of vectors; none takes that of the tower.
 
     Attributes:
+        by: As given; `ids_of` wants kinds unless it is `item`.
         testing: Whether validation events count, as they do once a model is finished.
 
     Raises:
@@ -78,11 +82,10 @@ class HistoryEncoder(nn.Module):
         self.out_features = dim
         self.last = last
         self.dropout = dropout
-        ids = column.partner
-        n_kinds = 1
-        if by != "item":
-            ids = ids + column.kinds[by] * column.n_partners
-            n_kinds = int(column.kinds[by].max()) + 1
+        self.by = by
+        self.n_partners = column.n_partners
+        n_kinds = 1 if by == "item" else int(column.kinds[by].max()) + 1
+        ids = self.ids_of(column.partner, None if by == "item" else column.kinds[by])
         self.register_buffer("ids", ids, persistent=False)
         for part in ("starts", "ends", "test_ends", "place"):
             self.register_buffer(part, getattr(column, part), persistent=False)
@@ -99,16 +102,37 @@ class HistoryEncoder(nn.Module):
     def _ends(self) -> Tensor:
         return self.test_ends if self.testing else self.ends
 
+    def ids_of(self, partners: Tensor, kinds: Tensor | None) -> Tensor:
+        """Returns the ids of the vectors that stand for events of some partners and kinds."""
+        return partners if kinds is None else partners + kinds * self.n_partners
+
+    def lists(self, rows: Tensor) -> Tensor:
+        """Returns the histories of rows (B,) as `pool` takes them (B, L)."""
+        starts, ends = self.starts.index_select(0, rows), self._ends().index_select(0, rows)
+        longest = int((ends - starts).max()) if len(rows) else 0
+        return self._before(starts, ends, longest if self.last is None else self.last)
+
+    def pool(self, ids: Tensor) -> Tensor:
+        """Maps histories (B, L), ids of vectors, newest first and padded with `NO_EVENT`, to vectors (B, dim)."""
+        ids = ids[:, : self.last]
+        mask = ids != NO_EVENT
+        vectors = self.embedding(ids.where(mask, UNKNOWN))
+        if self.pooling is not None:
+            pooled: Tensor = self.pooling(vectors, mask)
+            return pooled
+        return self._divided((vectors * mask.unsqueeze(-1)).sum(dim=1), mask.sum(dim=1))
+
+    def _before(self, starts: Tensor, ends: Tensor, length: int) -> Tensor:
+        """Returns the last events between places (B,) of the histories, newest first (B, length)."""
+        places = ends.unsqueeze(1) - torch.arange(1, length + 1, device=ends.device)
+        return self.ids.take(places.clamp_min(0)).where(places >= starts.unsqueeze(1), NO_EVENT)
+
     def _latest(self, rows: Tensor, events: Tensor | None, last: int) -> Tensor:
         ends = self._ends().index_select(0, rows) if events is None else self.place.index_select(0, events).long()
-        places = ends.unsqueeze(1) - torch.arange(1, last + 1, device=rows.device)
-        mask = places >= self.starts.index_select(0, rows).unsqueeze(1)
+        ids = self._before(self.starts.index_select(0, rows), ends, last)
         if self.training and self.dropout:
-            mask &= torch.rand(mask.shape, device=mask.device) >= self.dropout
-        ids = self.ids.take(places.clamp_min(0)).where(mask, UNKNOWN)
-        assert self.pooling is not None
-        pooled: Tensor = self.pooling(self.embedding(ids), mask)
-        return pooled
+            ids = ids.where(torch.rand(ids.shape, device=ids.device) >= self.dropout, NO_EVENT)
+        return self.pool(ids)
 
     def _all(self, rows: Tensor, events: Tensor | None) -> Tensor:
         owners, at = torch.unique(rows, return_inverse=True)
@@ -129,6 +153,10 @@ class HistoryEncoder(nn.Module):
             sums, numbers = sums - own * there.unsqueeze(1), numbers - 1
         if self.training:
             sums = sums / (1 - self.dropout)
+        return self._divided(sums, numbers)
+
+    def _divided(self, sums: Tensor, numbers: Tensor) -> Tensor:
+        """Returns sums (B, dim) over the power of how many vectors each is of (B,)."""
         assert self.power is not None
         return sums / numbers.clamp_min(1).unsqueeze(1).to(sums.dtype) ** self.power
 

@@ -6,10 +6,14 @@ import hashlib
 import json
 from typing import Any, Final
 
+from torch import Tensor
+
 from towerzoo.datasets import TwoTowerData
 from towerzoo.registry.errors import RunError
 from towerzoo.registry.experiment import Experiment
 from towerzoo.towers.measures import Measures
+
+PARTS: Final = ("train", "valid", "test")
 
 RANKED: Final = {
     "recall": "share of the relevant items in the list",
@@ -51,7 +55,23 @@ def protocol(experiment: Experiment, data: TwoTowerData) -> dict[str, Any]:
 
 def event_digests(data: TwoTowerData) -> dict[str, str]:
     """Returns the number and the digest of the labelled events of each part of the split."""
-    return {part: _digest(data, part) for part in ("train", "valid", "test")}
+    events = data.schema.interactions
+    return {part: event_digest(*events.pairs, data.labels, getattr(data.split, part)) for part in PARTS}
+
+
+def event_digest(user: Tensor, item: Tensor, label: Tensor, rows: Tensor) -> str:
+    """Returns the number and the digest of some labelled events, as `NUMBER:DIGEST`.
+
+    Args:
+        user: User rows (N,).
+        item: Item rows (N,).
+        label: Labels (N,).
+        rows: Which of them (M,).
+    """
+    digest = hashlib.sha256()
+    for values in (user, item, label):
+        digest.update(values.index_select(0, rows).numpy().tobytes())
+    return f"{len(rows)}:{digest.hexdigest()[:16]}"
 
 
 def fingerprint(described: dict[str, Any]) -> str:
@@ -74,11 +94,3 @@ def require_same_protocol(protocols: dict[str, dict[str, Any]]) -> None:
                 f"runs must share one protocol to be compared, got different {', '.join(fields)} "
                 f"in {first_name} and {name}. Train both on the same data, label rule and split."
             )
-
-
-def _digest(data: TwoTowerData, part: str) -> str:
-    rows = getattr(data.split, part)
-    digest = hashlib.sha256()
-    for values in (data.schema.interactions.user, data.schema.interactions.item, data.labels):
-        digest.update(values.index_select(0, rows).numpy().tobytes())
-    return f"{len(rows)}:{digest.hexdigest()[:16]}"

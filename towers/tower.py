@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, cast
 
 import torch
@@ -95,14 +95,50 @@ class Tower(nn.Module):
     def forward(self, rows: Tensor, events: Tensor | None = None) -> Tensor:
         """Maps table rows (B,) to vectors (B, D); the training events (B,), where given, are left out of histories."""
         encoded = [
-            encoder(rows, events)
-            if isinstance(encoder, HistoryEncoder)
-            else encoder(getattr(self, _attribute(name, "column")).index_select(0, rows))
-            for name, encoder in zip(self.feature_names, self.encoders.values(), strict=True)
+            encoder(rows, events) if isinstance(encoder, HistoryEncoder) else encoder(self._column(name, rows))
+            for name, encoder in self._features()
         ]
-        if not encoded:
-            encoded = [rows.new_zeros((len(rows), 0), dtype=torch.float32)]
-        joined = torch.cat(encoded, dim=1) if self.combine == "concat" else functools.reduce(torch.add, encoded)
+        return self._joined(encoded or [torch.zeros((len(rows), 0), device=rows.device)])
+
+    def columns(self, rows: Tensor) -> dict[str, Tensor]:
+        """Returns the features of table rows (B,) as `encode` takes them."""
+        return {
+            name: encoder.lists(rows) if isinstance(encoder, HistoryEncoder) else self._column(name, rows)
+            for name, encoder in self._features()
+        }
+
+    def encode(self, columns: Mapping[str, Tensor]) -> Tensor:
+        """Maps encoded features to vectors (B, D), those of the table or of somebody new.
+
+        In eval mode it equals `forward` of the rows whose features they are; a tower without features has nothing to
+        encode, only rows.
+
+        Args:
+            columns: By feature: ids (B,), id lists (B, L) or numbers (B,); histories as of `HistoryEncoder.pool`.
+
+        Example:
+            >>> from towerzoo.datasets import Synthetic
+            >>> users = Synthetic(users=5, items=9, interactions=20).load().users
+            >>> tower = Tower(users, {"gender": {"encoder": "embedding", "dim": 4}})
+            >>> torch.equal(tower.encode({"gender": users.columns["gender"].values}), tower(torch.arange(6)))
+            True
+        """
+        return self._joined(
+            [
+                (encoder.pool if isinstance(encoder, HistoryEncoder) else encoder)(columns[name])
+                for name, encoder in self._features()
+            ]
+        )
+
+    def _features(self) -> Iterator[tuple[str, nn.Module]]:
+        return zip(self.feature_names, self.encoders.values(), strict=True)
+
+    def _column(self, name: str, rows: Tensor) -> Tensor:
+        values: Tensor = getattr(self, _attribute(name, "column"))
+        return values.index_select(0, rows)
+
+    def _joined(self, encoded: Sequence[Tensor]) -> Tensor:
+        joined = torch.cat(list(encoded), dim=1) if self.combine == "concat" else functools.reduce(torch.add, encoded)
         vectors: Tensor = self.mlp(joined)
         return vectors
 

@@ -26,6 +26,7 @@ from towerzoo.towers.precision_advice import precision_advice
 from towerzoo.towers.process_settings import settle_process
 from towerzoo.towers.progress import EpochProgress
 from towerzoo.towers.report import render_report
+from towerzoo.towers.run_events import save_events
 from towerzoo.towers.run_folder import FORMAT, VERSION, RunFolder
 from towerzoo.towers.run_tables import require_same_data, save_tables
 from towerzoo.towers.step_profile import profile_step
@@ -60,6 +61,7 @@ def train(experiment: Experiment, *, name: str, out: Path, device: str, console:
     )
     run.save_experiment(experiment)
     save_tables(run, data)
+    save_events(run, data)
     console.print(f"run: {run.path}", soft_wrap=True)
     _fit(experiment, data, model, run, device, console)
     _test_and_report(experiment, data, model, run, device, console)

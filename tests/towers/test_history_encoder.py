@@ -12,7 +12,7 @@ from towerzoo.datasets.history import History
 from towerzoo.registry import ENCODERS
 from towerzoo.registry.errors import ConfigError
 from towerzoo.towers.assembly import build_model, load_data
-from towerzoo.towers.history_encoder import HistoryEncoder, takes_history
+from towerzoo.towers.history_encoder import NO_EVENT, HistoryEncoder, takes_history
 
 N_USERS, N_ITEMS, N = 6, 9, 60
 GENERATOR = torch.Generator().manual_seed(1)
@@ -161,3 +161,29 @@ def test_without_a_history_data_has_none(make_experiment):
     data = load_data(make_experiment())
     assert data.schema.users.history is None
     assert replace(data.schema.users).history is None
+
+
+@pytest.mark.parametrize("finished", [False, True])
+@pytest.mark.parametrize(
+    "parameters", [{}, {"pooling": "sum"}, {"last": 3}, {"last": 100, "pooling": "recency", "by": "measure"}], ids=str
+)
+def test_lists_of_ids_give_the_vectors_of_their_rows(parameters, finished):
+    spec = parameters | ({"pooling": {"name": "recency", "slots": 100}} if "recency" in parameters.values() else {})
+    encoder = make(**spec).eval()
+    encoder.testing = finished
+    if encoder.pooling is not None:
+        for weights in encoder.pooling.parameters():
+            torch.nn.init.normal_(weights)
+    rows = torch.tensor([3, 0, N_USERS - 1, 1, 3])
+    lists = encoder.lists(rows)
+    assert (lists[1:3] == NO_EVENT).all()
+    torch.testing.assert_close(encoder.pool(lists), encoder(rows))
+    wider = torch.cat([lists, torch.full((len(rows), 4), NO_EVENT)], dim=1)
+    torch.testing.assert_close(encoder.pool(wider), encoder(rows))
+
+
+def test_an_event_with_the_unknown_item_counts_as_one():
+    encoder = make()
+    known = encoder.embedding.weight[2]
+    torch.testing.assert_close(encoder.pool(torch.tensor([[2, 0]]))[0], known / 2)
+    assert encoder.ids_of(torch.tensor([4]), torch.tensor([2])).tolist() == [4 + 2 * N_ITEMS]

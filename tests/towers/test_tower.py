@@ -129,3 +129,17 @@ def test_no_features_give_empty_vectors(world):
     vectors = Tower(world.users, {})(torch.tensor([1, 2, 3]))
     assert vectors.shape == (3, 0)
     assert vectors.dtype == torch.float32
+
+
+@pytest.mark.parametrize("combine", ["concat", "sum"])
+def test_encoding_features_equals_encoding_their_rows(world, combine):
+    bag = {**BAG, "dim": 4}
+    features = {"genres": bag, "movie_id": EMBEDDING, "title": {"encoder": "letter-trigrams", "dim": 4}}
+    tower = Tower(world.items, features, block="linear-bn-tanh-dropout", widths=[6], combine=combine).eval()
+    rows = torch.tensor([3, 0, 17, 3])
+    columns = tower.columns(rows)
+    assert list(columns) == ["genres", "movie_id", "title"]
+    assert torch.equal(tower.encode(columns), tower(rows))
+    new = {**columns, "movie_id": torch.zeros(4, dtype=torch.int64)}
+    assert not torch.allclose(tower.encode(new)[0], tower(rows)[0])
+    assert torch.equal(tower.encode(new)[1], tower(rows)[1])
