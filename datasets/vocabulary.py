@@ -53,6 +53,21 @@ class Vocabulary:
         """Returns the raw value of each row; None for row 0."""
         return [self.values[row - 1] if row else None for row in rows]
 
+    def row(self, value: object) -> int:
+        """Returns the row of a raw value, or of the text of one; 0 for what is not in the vocabulary.
+
+        Example:
+            >>> ages = Vocabulary([18, 25])
+            >>> ages.row(25), ages.row("25"), ages.row("25.0"), ages.row(None)
+            (2, 2, 0, 0)
+        """
+        return self._rows.get(str(value), UNKNOWN)
+
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        # Values are all numbers or all texts, so that no two have the same text.
+        return {str(value): row for row, value in enumerate(self.values, start=1)}
+
     @cached_property
     def _index(self) -> pd.Index:
         index: pd.Index = pd.Index(self.values)

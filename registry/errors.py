@@ -27,6 +27,18 @@ class TrainingError(TowerZooError):
     """Training that cannot start or go on: no such device, a loss that is not finite."""
 
 
+class RequestError(TowerZooError):
+    """A request that a model cannot answer: somebody or something unknown, or a value of the wrong kind.
+
+    Attributes:
+        problems: All that is wrong with it, one sentence or two each.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        self.problems = problems
+        super().__init__("\n".join([f"The request has {len(problems)} problems.", *problems][len(problems) < 2 :]))
+
+
 class PeerError(TowerZooError):
     """Another system, beside which TowerZoo is measured, is not installed, dies or answers what cannot be read."""
 

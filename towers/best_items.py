@@ -29,7 +29,12 @@ class TopItems(NamedTuple):
 
 
 def best_items(
-    user_factors: Tensor, item_factors: Tensor, k: int, *, seen: tuple[SeenItems, Tensor] | None = None
+    user_factors: Tensor,
+    item_factors: Tensor,
+    k: int,
+    *,
+    seen: tuple[SeenItems, Tensor] | None = None,
+    allowed: Tensor | None = None,
 ) -> TopItems:
     """Returns the k items of the largest dot product with each user; the unknown item is no candidate.
 
@@ -38,6 +43,7 @@ def best_items(
         item_factors: One a row of the items table (I, F).
         k: Items a user, >= 1.
         seen: What to leave out, and the rows (U,) of these users.
+        allowed: Which items are candidates at all (I,), for every user; none allows every item.
 
     Example:
         >>> users, items = torch.tensor([[1.0]]), torch.tensor([[9.0], [2.0], [4.0], [4.0]])
@@ -48,13 +54,15 @@ def best_items(
     for start in range(0, len(user_factors), USERS_AT_ONCE):
         place = slice(start, start + USERS_AT_ONCE)
         left_out = None if seen is None else seen[0].of(seen[1][place])
-        blocks.append(_best_of_block(user_factors[place], item_factors, k, left_out))
+        blocks.append(_best_of_block(user_factors[place], item_factors, k, left_out, allowed))
     if not blocks:
         return TopItems(torch.empty((0, k), dtype=torch.int64), user_factors.new_empty((0, k)))
     return TopItems(*map(torch.cat, zip(*blocks, strict=True)))
 
 
-def _best_of_block(users: Tensor, items: Tensor, k: int, left_out: tuple[Tensor, Tensor] | None) -> TopItems:
+def _best_of_block(
+    users: Tensor, items: Tensor, k: int, left_out: tuple[Tensor, Tensor] | None, allowed: Tensor | None
+) -> TopItems:
     best = TopItems(
         torch.full((len(users), k), UNKNOWN, device=users.device), users.new_full((len(users), k), NO_SCORE)
     )
@@ -62,6 +70,8 @@ def _best_of_block(users: Tensor, items: Tensor, k: int, left_out: tuple[Tensor,
         scores = users @ items[start : start + ITEMS_AT_ONCE].T
         if start == 0:
             scores[:, UNKNOWN] = NO_SCORE
+        if allowed is not None:
+            scores.masked_fill_(~allowed[start : start + ITEMS_AT_ONCE], NO_SCORE)
         if left_out is not None:
             place, item = (values.to(users.device) for values in left_out)
             here = (item >= start) & (item < start + scores.shape[1])

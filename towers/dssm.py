@@ -185,7 +185,7 @@ class DSSM(LightningModule):
     def on_test_epoch_start(self) -> None:
         """Forgets all earlier vectors, and lets histories hold the validation events."""
         self._start_evaluation()
-        self._let_histories_hold_validation(True)
+        self.let_histories_hold_validation(True)
 
     def test_step(self, batch: Batch, batch_index: int) -> None:
         """Scores test pairs."""
@@ -194,18 +194,19 @@ class DSSM(LightningModule):
     def on_test_epoch_end(self) -> None:
         """Logs the test figures."""
         self._finish_evaluation("test")
-        self._let_histories_hold_validation(False)
+        self.let_histories_hold_validation(False)
 
     @contextlib.contextmanager
     def finished(self) -> Iterator[None]:
-        """Lets histories hold the validation events, as they do once a model is finished."""
-        self._let_histories_hold_validation(True)
+        """Lets histories hold the validation events for a while."""
+        self.let_histories_hold_validation(True)
         try:
             yield
         finally:
-            self._let_histories_hold_validation(False)
+            self.let_histories_hold_validation(False)
 
-    def _let_histories_hold_validation(self, on: bool) -> None:
+    def let_histories_hold_validation(self, on: bool) -> None:
+        """Says whether histories hold the validation events, as they do once a model is finished."""
         for encoder in self.user_tower.histories:
             encoder.testing = on
 

@@ -130,6 +130,10 @@ class Tower(nn.Module):
             ]
         )
 
+    def encoder(self, feature: str) -> nn.Module:
+        """Returns the encoder of a feature."""
+        return self.encoders[_attribute(feature, "encoder")]
+
     def _features(self) -> Iterator[tuple[str, nn.Module]]:
         return zip(self.feature_names, self.encoders.values(), strict=True)
 

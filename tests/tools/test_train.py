@@ -17,6 +17,7 @@ FILES = {
     "config.yaml",
     "curves.png",
     "environment.json",
+    "events.parquet",
     "history.csv",
     "items.parquet",
     "metrics.json",

@@ -1,0 +1,267 @@
+"""A finished run that answers: what to recommend, to whom, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from towerzoo.datasets import UNKNOWN, Interactions, StarSchema, Table
+from towerzoo.registry.errors import RequestError
+from towerzoo.registry.experiment import Experiment
+from towerzoo.towers.assembly import build_model, read_experiment
+from towerzoo.towers.best_items import TopItems, best_items
+from towerzoo.towers.dssm import DSSM
+from towerzoo.towers.history_encoder import HistoryEncoder
+from towerzoo.towers.item_names import ItemNames
+from towerzoo.towers.measures import has_candidates
+from towerzoo.towers.people import Person, read_person
+from towerzoo.towers.person_vectors import PersonVectors
+from towerzoo.towers.run_events import RunEvents, load_events
+from towerzoo.towers.run_folder import RunFolder
+from towerzoo.towers.run_tables import load_tables
+from towerzoo.towers.seen_items import SeenItems
+from towerzoo.towers.trainer import torch_device
+from towerzoo.towers.vector_table import ROWS_AT_ONCE
+
+NEAR_LIKES = "the user tower has no history, so that the items nearest to the liked ones are recommended"
+LIKES_UNUSED = "the user tower has no history, so that liked and disliked items are only left out"
+
+
+class Answer(NamedTuple):
+    """One recommended item.
+
+    Attributes:
+        row: Its row of the items table.
+        id: Its raw id.
+        title: Its title, or its raw id as text.
+        score: Its logit, or its cosine with the item that it is similar to.
+        probability: Of a positive label, in (0, 1); None where the score is no logit of one.
+    """
+
+    row: int
+    id: int | str | None
+    title: str
+    score: float
+    probability: float | None
+
+
+class Recommender:
+    """A run's model, users, items and events, ready to answer; answering changes nothing in it.
+
+    Args:
+        experiment: What the model was built from.
+        model: The model, with its weights.
+        users: The users table, with histories where the model has them.
+        items: The items table.
+        events: All events that the run was made of.
+
+    Attributes:
+        model: The model in eval mode, its histories with the validation events.
+        users: The users table.
+        items: The items table.
+        names: How items are called.
+        events: The events.
+        seen: The items that each user has met in any of the events.
+    """
+
+    def __init__(self, experiment: Experiment, model: DSSM, users: Table, items: Table, events: RunEvents) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.model.let_histories_hold_validation(True)
+        self.users = users
+        self.items = items
+        self.names = ItemNames(items)
+        self.events = events
+        self.seen = SeenItems(events.user, events.item, len(users))
+        self._gives_probabilities = not has_candidates(experiment)
+        self._vectors = PersonVectors(self.model.user_tower, users.history, events.label)
+
+    @classmethod
+    def open(cls, path: str | Path, *, device: str = "cpu") -> Recommender:
+        """Opens a finished run, from its folder alone.
+
+        Args:
+            path: The run folder.
+            device: `cpu`, `cuda` or `auto`.
+
+        Raises:
+            RunError: A file of the run is missing or damaged.
+        """
+        run = RunFolder.open(path)
+        experiment, _ = read_experiment(run.config)
+        users, items = load_tables(run)
+        events = load_events(run, n_users=len(users), n_items=len(items))
+        users = replace(users, history=events.history)
+        nothing = Interactions(events.user, events.item, {})
+        model = build_model(experiment, StarSchema(users, items, nothing, digest=""))
+        run.load_weights(model)
+        return cls(experiment, model.to(torch_device(device)), users, items, events)
+
+    @property
+    def features(self) -> list[str]:
+        """The features that can be told of somebody new."""
+        tower = self.model.user_tower
+        return [
+            name
+            for name in tower.feature_names
+            if name != self.users.key and not isinstance(tower.encoder(name), HistoryEncoder)
+        ]
+
+    def person(
+        self,
+        user: object = None,
+        *,
+        features: Mapping[str, Any] | None = None,
+        liked: Sequence[object] = (),
+        disliked: Sequence[object] = (),
+        exclude: Sequence[object] = (),
+    ) -> Person:
+        """Returns the person that a request means, by raw ids, titles and raw features; see `read_person`.
+
+        Raises:
+            RequestError: Nothing is known of the person, an item is not known, or a value is of the wrong kind.
+        """
+        person = read_person(
+            self.users,
+            self.features,
+            self.names,
+            user=user,
+            told=features,
+            liked=liked,
+            disliked=disliked,
+            exclude=exclude,
+        )
+        if (person.liked or person.disliked) and not self.model.user_tower.histories:
+            note = NEAR_LIKES if self._by_likes_alone(person) else LIKES_UNUSED
+            return replace(person, notes=(*person.notes, note))
+        return person
+
+    @torch.no_grad()
+    def recommend(
+        self, people: Sequence[Person], k: int, *, keep_seen: bool = False, allowed: Tensor | None = None
+    ) -> TopItems:
+        """Returns the k best items of each person by logit, without those that she is known to have met.
+
+        Args:
+            people: For whom (U,).
+            k: Items a person, from 1 to the number of items.
+            keep_seen: Whether items that she has met may come again.
+            allowed: Which items are candidates (I,), as `allowed_items` returns them; none allows all.
+
+        Raises:
+            RequestError: k is out of range.
+        """
+        self._require_k(k)
+        left_out = self._left_out(people, keep_seen)
+        device = self.item_factors.device
+        return best_items(
+            self.factors(people),
+            self.item_factors,
+            k,
+            seen=(left_out, torch.arange(len(people))),
+            allowed=None if allowed is None else allowed.to(device),
+        )
+
+    @torch.no_grad()
+    def similar(self, rows: Tensor, k: int, *, allowed: Tensor | None = None) -> TopItems:
+        """Returns the k items nearest to each of item rows (B,) by the cosine of the item tower's vectors, not itself.
+
+        Raises:
+            RequestError: k is out of range, or the item tower has no vectors, only biases.
+        """
+        self._require_k(k)
+        if self.item_directions.shape[1] == 0:
+            raise RequestError(
+                "the items must have vectors to be similar, got biases alone. Give the item tower features."
+            )
+        itself = SeenItems(torch.arange(len(rows)), rows, len(rows))
+        wanted = self.item_directions.index_select(0, rows.to(self.item_directions.device))
+        return best_items(wanted, self.item_directions, k, seen=(itself, torch.arange(len(rows))), allowed=allowed)
+
+    def answers(self, top: TopItems, people: Sequence[Person] | None = None) -> list[list[Answer]]:
+        """Returns lists of items as people read them.
+
+        Args:
+            top: The lists.
+            people: For whom they were recommended; None for items that are similar to others.
+        """
+        probable = [False] * len(top.items) if people is None else [self.is_probability(person) for person in people]
+        chances: Tensor = top.scores.double().sigmoid()
+        return [
+            [
+                Answer(row, self.names.id(row), self.names.title(row), score, chance if known else None)
+                for row, score, chance in zip(*lists, strict=True)
+                if row != UNKNOWN
+            ]
+            for known, *lists in zip(probable, top.items.tolist(), top.scores.tolist(), chances.tolist(), strict=True)
+        ]
+
+    @torch.no_grad()
+    def factors(self, people: Sequence[Person]) -> Tensor:
+        """Returns the factors of people (U, F), whose dot products with those of items are the logits.
+
+        Who is known by features or a history is encoded by the user tower. Where neither tells anything of somebody
+        new, because the tower has no history, she stands where the items stand that she likes.
+        """
+        rows = torch.tensor([person.row for person in people], device=self.device)
+        factors = torch.cat([self.model.user_factors(some) for some in torch.split(rows, ROWS_AT_ONCE)])
+        told = [place for place, person in enumerate(people) if person.features or person.liked or person.disliked]
+        if told:
+            vectors = self._vectors([people[place] for place in told], rows[told])
+            for at, place in enumerate(told):
+                if self._by_likes_alone(people[place]):
+                    vectors[at] = self.item_directions[list(people[place].liked)].mean(dim=0)
+            factors[told] = self.model.score.user_factors(vectors, rows[told])  # type: ignore[operator]
+        return factors
+
+    def is_probability(self, person: Person) -> bool:
+        """Whether the logits of a person are those of a positive label."""
+        return self._gives_probabilities and not self._by_likes_alone(person)
+
+    def _by_likes_alone(self, person: Person) -> bool:
+        alone = person.row == UNKNOWN and bool(person.liked) and not person.features
+        return alone and not self.model.user_tower.histories
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return self.model.device
+
+    @cached_property
+    def item_factors(self) -> Tensor:
+        """The factors of all items (I, F)."""
+        return self._of_all_items(self.model.item_factors)
+
+    @cached_property
+    def item_directions(self) -> Tensor:
+        """The item tower's vectors at length 1 (I, D); zeros where one is zero."""
+        return functional.normalize(self._of_all_items(self.model.item_tower), dim=1)
+
+    @torch.no_grad()
+    def _of_all_items(self, encode: Callable[[Tensor], Tensor]) -> Tensor:
+        rows = torch.arange(len(self.items), device=self.device)
+        return torch.cat([encode(some) for some in torch.split(rows, ROWS_AT_ONCE)])
+
+    def _require_k(self, k: int) -> None:
+        if not 1 <= k < len(self.items):
+            raise RequestError(f"k must be from 1 to {len(self.items) - 1}, the number of items, got {k}.")
+
+    def _left_out(self, people: Sequence[Person], keep_seen: bool) -> SeenItems:
+        told = [
+            (place, item)
+            for place, person in enumerate(people)
+            for item in (*person.exclude, *(() if keep_seen else (*person.liked, *person.disliked)))
+        ]
+        place, item = torch.tensor(told, dtype=torch.int64).reshape(-1, 2).T
+        if not keep_seen:
+            rows = torch.tensor([person.row for person in people])
+            places, items = self.seen.of(rows)
+            known = rows[places] != UNKNOWN
+            place, item = torch.cat([place, places[known]]), torch.cat([item, items[known]])
+        return SeenItems(place, item, len(people))
