@@ -7,8 +7,10 @@ PEERS_VENV ?= .venv-peers
 
 .PHONY: demo train test check bench bench-quick bench-peers links clean
 
-demo: $(READY)            ## train and test configs/quickstart.yaml on generated data
+demo: $(READY)            ## train and test configs/quickstart.yaml on generated data, and recommend
 	$(BIN)/python tools/train.py configs/quickstart.yaml
+	@echo "\ntools/recommend.py runs/quickstart --user 42"
+	@$(BIN)/python tools/recommend.py runs/quickstart --user 42
 
 train: $(READY)           ## train and test configs/tanh_bn.yaml on MovieLens-1M
 	$(BIN)/python tools/train.py configs/tanh_bn.yaml

@@ -14,9 +14,12 @@ import click
 COMMANDS = {
     "benchmark": "Run benchmark suites, compare their results, and report them.",
     "compare": "Print one table of several runs and draw their curves in one picture.",
+    "explain": "Explain the score of an item for a person.",
     "inspect_data": "Look at your own tables, and write a config that trains on them.",
+    "recommend": "Recommend items from a finished run.",
     "results": "Record finished runs of shipped configs, and make README's table of them.",
     "show_config": "Print a config as it is resolved, with the place that each value came from.",
+    "similar": "Find the items of a finished run that are nearest to one.",
     "test": "Test a finished run, or a checkpoint of a config.",
     "train": "Train a config, test its best weights, and leave a run folder.",
     "verify_loss": "Measure how near sampled softmax losses come to the full softmax.",

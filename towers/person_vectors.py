@@ -36,6 +36,11 @@ class PersonVectors:
 
     def __call__(self, people: Sequence[Person], rows: Tensor) -> Tensor:
         """Returns the vectors of people (U, D), whose rows (U,) lie on the tower's device."""
+        columns = self.columns(people, rows)
+        return self.tower.encode(columns) if columns else self.tower(rows)
+
+    def columns(self, people: Sequence[Person], rows: Tensor) -> dict[str, Tensor]:
+        """Returns the encoded features of people (U, ...), as the tower takes them."""
         columns = self.tower.columns(rows)
         for name, values in columns.items():
             encoder = self.tower.encoder(name)
@@ -45,7 +50,7 @@ class PersonVectors:
             for place, person in enumerate(people):
                 if name in person.features:
                     values[place] = person.features[name]
-        return self.tower.encode(columns) if columns else self.tower(rows)
+        return columns
 
     def _with_told(self, encoder: HistoryEncoder, people: Sequence[Person], lists: Tensor) -> Tensor:
         """Puts what people tell of items before their histories (U, L)."""

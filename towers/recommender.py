@@ -69,6 +69,7 @@ class Recommender:
         names: How items are called.
         events: The events.
         seen: The items that each user has met in any of the events.
+        vectors: The user tower's vectors of people.
     """
 
     def __init__(self, experiment: Experiment, model: DSSM, users: Table, items: Table, events: RunEvents) -> None:
@@ -80,7 +81,7 @@ class Recommender:
         self.events = events
         self.seen = SeenItems(events.user, events.item, len(users))
         self._gives_probabilities = not has_candidates(experiment)
-        self._vectors = PersonVectors(self.model.user_tower, users.history, events.label)
+        self.vectors = PersonVectors(self.model.user_tower, users.history, events.label)
 
     @classmethod
     def open(cls, path: str | Path, *, device: str = "cpu") -> Recommender:
@@ -138,7 +139,7 @@ class Recommender:
             exclude=exclude,
         )
         if (person.liked or person.disliked) and not self.model.user_tower.histories:
-            note = NEAR_LIKES if self._by_likes_alone(person) else LIKES_UNUSED
+            note = NEAR_LIKES if self.by_likes_alone(person) else LIKES_UNUSED
             return replace(person, notes=(*person.notes, note))
         return person
 
@@ -158,7 +159,7 @@ class Recommender:
             RequestError: k is out of range.
         """
         self._require_k(k)
-        left_out = self._left_out(people, keep_seen)
+        left_out = self.left_out(people, keep_seen=keep_seen)
         device = self.item_factors.device
         return best_items(
             self.factors(people),
@@ -213,18 +214,19 @@ class Recommender:
         factors = torch.cat([self.model.user_factors(some) for some in torch.split(rows, ROWS_AT_ONCE)])
         told = [place for place, person in enumerate(people) if person.features or person.liked or person.disliked]
         if told:
-            vectors = self._vectors([people[place] for place in told], rows[told])
+            vectors = self.vectors([people[place] for place in told], rows[told])
             for at, place in enumerate(told):
-                if self._by_likes_alone(people[place]):
+                if self.by_likes_alone(people[place]):
                     vectors[at] = self.item_directions[list(people[place].liked)].mean(dim=0)
             factors[told] = self.model.score.user_factors(vectors, rows[told])  # type: ignore[operator]
         return factors
 
     def is_probability(self, person: Person) -> bool:
         """Whether the logits of a person are those of a positive label."""
-        return self._gives_probabilities and not self._by_likes_alone(person)
+        return self._gives_probabilities and not self.by_likes_alone(person)
 
-    def _by_likes_alone(self, person: Person) -> bool:
+    def by_likes_alone(self, person: Person) -> bool:
+        """Whether somebody stands where the items stand that she likes, since the user tower knows nothing of her."""
         alone = person.row == UNKNOWN and bool(person.liked) and not person.features
         return alone and not self.model.user_tower.histories
 
@@ -252,7 +254,8 @@ class Recommender:
         if not 1 <= k < len(self.items):
             raise RequestError(f"k must be from 1 to {len(self.items) - 1}, the number of items, got {k}.")
 
-    def _left_out(self, people: Sequence[Person], keep_seen: bool) -> SeenItems:
+    def left_out(self, people: Sequence[Person], *, keep_seen: bool = False) -> SeenItems:
+        """Returns the items that lists of people leave out, by place: excluded ones, and those that each has met."""
         told = [
             (place, item)
             for place, person in enumerate(people)

@@ -19,6 +19,8 @@ from towerzoo.towers.checkpoints import load_state
 from towerzoo.towers.whole_files import told_as_run_error, write_whole, write_whole_with
 
 FORMAT: Final = "towerzoo-run"
+ABOUT: Final = "environment.json"
+"""The file by which a folder is known as a run."""
 VERSION: Final = 1
 """Raised whenever a file of a run folder changes its meaning."""
 
@@ -62,13 +64,18 @@ class RunFolder:
     def open(cls, path: str | Path) -> RunFolder:
         """Opens an existing run.
 
+        Args:
+            path: The folder of a run; or one of several runs, such as `runs/tanh_bn`, of which the newest is meant.
+
         Raises:
             RunError: This is not a run folder, or one of another version.
         """
         run = cls(Path(path))
+        if not (run.path / ABOUT).exists():
+            run = cls(max((file.parent for file in run.path.glob(f"*/{ABOUT}")), key=_started, default=run.path))
         if not run.path.is_dir():
             raise RunError(f"{path} must be a run folder, got no such folder. Runs lie in runs/NAME/TIME.")
-        about = run.read_json("environment.json")
+        about = run.read_json(ABOUT)
         if about.get("format") != FORMAT or about.get("version") != VERSION:
             found = f"{about.get('format')} {about.get('version')}"
             raise RunError(f"{path} must be a run of format {FORMAT} {VERSION}, got {found!r}. Train it anew.")
@@ -77,7 +84,7 @@ class RunFolder:
     @property
     def name(self) -> str:
         """The name of the config that the run was trained from."""
-        return str(self.read_json("environment.json")["config"])
+        return str(self.read_json(ABOUT)["config"])
 
     def write(self, name: str, content: str | bytes) -> None:
         """Writes a file of the run, whole or not at all."""
@@ -167,3 +174,9 @@ class RunFolder:
     def _damaged(self, name: str, reason: object) -> RunError:
         kind = name.partition(".")[2]
         return RunError(f"{self.path / name} must be a whole {kind} file, got {reason}. Copy the run folder again.")
+
+
+def _started(path: Path) -> tuple[str, int, str]:
+    """Returns what sorts run folders by time: the second, and the number of the run within it."""
+    second, number = path.name[: len("2026-11-24T03-45-10")], path.name[len("2026-11-24T03-45-10") :]
+    return second, len(number), number

@@ -9,7 +9,7 @@ from torch import nn
 from towerzoo.registry.errors import RunError
 from towerzoo.towers import run_folder
 from towerzoo.towers.assembly import read_experiment
-from towerzoo.towers.run_folder import RunFolder
+from towerzoo.towers.run_folder import FORMAT, VERSION, RunFolder
 
 
 @pytest.fixture
@@ -125,3 +125,14 @@ def test_own_parts_of_one_file_name_are_kept_apart(run, tmp_path):
     run.save_experiment(experiment)
     again, _ = read_experiment(run.config)
     assert [Path(source).read_text() for source in again.imports] == ["FOLDER = 'a'\n", "FOLDER = 'b'\n"]
+
+
+def test_a_folder_of_runs_means_the_newest(tmp_path):
+    for time in ("2026-11-24T10-00-00", "2026-11-24T09-00-00", "2026-11-24T10-00-00-2", "2026-11-24T10-00-00-10"):
+        folder = tmp_path / "tanh" / time
+        folder.mkdir(parents=True)
+        RunFolder(folder).write_json("environment.json", {"format": FORMAT, "version": VERSION, "config": time})
+    (tmp_path / "tanh" / "2027-not-a-run").mkdir()
+    assert RunFolder.open(tmp_path / "tanh").name == "2026-11-24T10-00-00-10"
+    with pytest.raises(RunError, match=r"must be a run folder with environment\.json, got one without it"):
+        RunFolder.open(tmp_path / "tanh" / "2027-not-a-run")

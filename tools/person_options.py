@@ -1,0 +1,94 @@
+"""What the commands that answer from a run share: who is meant, and how answers are printed."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from towerzoo.towers.people import Person
+    from towerzoo.towers.recommender import Recommender
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+OPTIONS = (
+    click.option("--user", metavar="ID", help="A user's raw id."),
+    click.option("--features", multiple=True, metavar="NAME=VALUE,...", help="Features, in place of what is known."),
+    click.option("--liked", multiple=True, metavar="ITEM", help="A raw id or title that she likes; may be repeated."),
+    click.option("--disliked", multiple=True, metavar="ITEM", help="A raw id or title that she does not like."),
+)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def person_options(function: Function) -> Function:
+    """Adds --user, --features, --liked and --disliked."""
+    return functools.reduce(lambda decorated, option: option(decorated), reversed(OPTIONS), function)
+
+
+def read_features(texts: Sequence[str]) -> dict[str, str]:
+    """Returns features by name; several are parted by commas.
+
+    Raises:
+        click.UsageError: A text has no `=`.
+
+    Example:
+        >>> read_features(["gender=F,age=25", "tags=a|b"])
+        {'gender': 'F', 'age': '25', 'tags': 'a|b'}
+    """
+    pairs = [pair for text in texts for pair in text.split(",") if pair]
+    for pair in pairs:
+        if "=" not in pair:
+            raise click.UsageError(f"--features must be NAME=VALUE,..., got {pair!r}.")
+    return {name.strip(): value.strip() for name, _, value in (pair.partition("=") for pair in pairs)}
+
+
+def person_of(recommender: Recommender, options: Mapping[str, Any], exclude: Sequence[str] = ()) -> Person:
+    """Returns the person that the options of `person_options` mean, and tells what is not known of her."""
+    person = recommender.person(
+        options["user"],
+        features=read_features(options["features"]),
+        liked=options["liked"],
+        disliked=options["disliked"],
+        exclude=exclude,
+    )
+    for note in person.notes:
+        click.echo(f"note: {note}", err=True)
+    return person
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool = False, as_csv: bool = False) -> None:
+    """Prints rows of one kind as a table, as JSON or as CSV."""
+    if as_json:
+        click.echo(json.dumps(list(rows), indent=2, ensure_ascii=False))
+        return
+    names = [name for name in (rows[0] if rows else ()) if as_csv or any(row[name] is not None for row in rows)]
+    if as_csv:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        click.echo(text.getvalue(), nl=False)
+        return
+    if not rows:
+        click.echo("nothing is left to recommend.")
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for name in names:
+        table.add_column(name, justify="left" if isinstance(rows[0][name], str) else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*(_text(row[name]) for name in names))
+    Console(highlight=False).print(table)
+
+
+def _text(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else "" if value is None else str(value)

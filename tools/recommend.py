@@ -1,0 +1,82 @@
+"""Recommends items from a finished run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from towerzoo.tools.cli import device_option, tells_errors
+from towerzoo.tools.person_options import json_option, person_of, person_options, print_rows
+
+
+@click.command("recommend")
+@click.argument("run")
+@person_options
+@click.option("--top-k", "k", type=int, default=10, show_default=True, help="Items a person.")
+@click.option("--keep-seen", is_flag=True, help="Let items come that the person has met.")
+@click.option("--exclude", multiple=True, metavar="ITEM", help="A raw id or title not to recommend; may be repeated.")
+@click.option("--where", multiple=True, metavar="COLUMN=VALUE", help="A condition on items; also !=, >= and <=.")
+@json_option
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+@click.option(
+    "--users", type=click.Path(path_type=Path), help="A file of raw user ids, one a line; `all` for everyone."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="With --users: the Parquet file to write.")
+@device_option
+@tells_errors
+def main(
+    run: str,
+    k: int,
+    keep_seen: bool,
+    exclude: tuple[str, ...],
+    where: tuple[str, ...],
+    as_json: bool,
+    as_csv: bool,
+    users: Path | None,
+    out: Path | None,
+    device: str,
+    **options: Any,
+) -> None:
+    """Recommend items to a user of RUN, or to somebody new of whom features or a few liked items are known.
+
+    What the person has met is left out, and so are liked and disliked items.
+
+    \b
+    python tools/recommend.py RUN --user 42 --top-k 10
+    python tools/recommend.py RUN --user 42 --where "genres=Drama|War" --exclude "Heat (1995)"
+    python tools/recommend.py RUN --features gender=F,age=25 --liked "Toy Story (1995)"
+    python tools/recommend.py RUN --users all --out lists.parquet
+    """
+    if (users is None) != (out is None):
+        raise click.UsageError("--users and --out come together.")
+    if users is not None and any(options.values()):
+        raise click.UsageError(
+            "--users names everyone; it cannot be given with --user, --features, --liked, --disliked."
+        )
+    from towerzoo.towers.item_filters import allowed_items
+    from towerzoo.towers.recommended_lists import read_users, write_lists
+    from towerzoo.towers.recommender import Recommender
+
+    recommender = Recommender.open(run, device=device)
+    allowed, notes = allowed_items(recommender.items, where)
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
+    if users is not None and out is not None:
+        people = read_users(recommender, users, exclude=exclude)
+        write_lists(recommender, people, recommender.recommend(people, k, keep_seen=keep_seen, allowed=allowed), out)
+        click.echo(f"lists of {len(people):,} users: {out}")
+        return
+    person = person_of(recommender, options, exclude)
+    top = recommender.recommend([person], k, keep_seen=keep_seen, allowed=allowed)
+    (answers,) = recommender.answers(top, [person])
+    rows = [
+        {"rank": rank, "id": a.id, "title": a.title, "score": a.score, "probability": a.probability}
+        for rank, a in enumerate(answers, start=1)
+    ]
+    print_rows(rows, as_json=as_json, as_csv=as_csv)
+
+
+if __name__ == "__main__":
+    main()
