@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-import io
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
-from rich.console import Console
 
 from towerzoo.registry.errors import RequestError, RunError
 from towerzoo.towers.assembly import build_model, load_data
@@ -14,50 +11,10 @@ from towerzoo.towers.history_encoder import NO_EVENT
 from towerzoo.towers.item_filters import allowed_items
 from towerzoo.towers.people import Person
 from towerzoo.towers.recommender import LIKES_UNUSED, NEAR_LIKES, Recommender
-from towerzoo.towers.training import train
 
 EMBEDDING = {"encoder": "embedding", "dim": 4}
 HISTORY = {"encoder": "history", "dim": 4, "by": "measure", "pooling": "sqrtn"}
 TEMPORAL = {"name": "temporal", "fractions": [0.8, 0.1, 0.1]}
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("runs")
-
-
-@pytest.fixture
-def make_run(runs, make_experiment):
-    """Trains for one epoch, once for each name, and returns the experiment and the run's folder."""
-
-    def make(name: str, **sections):
-        experiment = make_experiment(**{"training": {"max_epochs": 1}, **sections})
-        folders = sorted((runs / name).glob("*"))
-        if not folders:
-            train(experiment, name=name, out=runs, device="cpu", console=Console(file=io.StringIO()))
-            folders = sorted((runs / name).glob("*"))
-        return experiment, folders[0]
-
-    return make
-
-
-@pytest.fixture
-def plain(make_run):
-    experiment, path = make_run("plain", score={"name": "cosine", "scale": 10.0, "user_bias": True, "item_bias": True})
-    return experiment, Recommender.open(path)
-
-
-@pytest.fixture
-def with_history(make_run):
-    features = {"user_id": EMBEDDING, "gender": EMBEDDING, "met": HISTORY}
-    experiment, path = make_run(
-        "with_history",
-        data={"split": TEMPORAL},
-        user_tower={"features": features, "widths": [4], "block": "linear-act-dropout"},
-        item_tower={"features": {"movie_id": EMBEDDING}},
-        score="dot",
-    )
-    return experiment, Recommender.open(path)
 
 
 def logits(recommender: Recommender, person: Person) -> torch.Tensor:
