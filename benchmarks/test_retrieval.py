@@ -13,8 +13,9 @@ from towerzoo.datasets import TwoTowerData
 from towerzoo.registry.experiment import Experiment
 from towerzoo.towers.assembly import build_model, read_experiment
 from towerzoo.towers.best_items import best_items
-from towerzoo.towers.retrieval import recommend
-from towerzoo.towers.seen_items import SeenItems
+from towerzoo.towers.people import Person
+from towerzoo.towers.recommender import Recommender
+from towerzoo.towers.run_events import RunEvents
 
 USERS_AT_ONCE, K = 512, 100
 
@@ -22,18 +23,18 @@ USERS_AT_ONCE, K = 512, 100
 def test_full_ranking(
     measure: Measure, device: str, overrides: list[str], load: Callable[[Experiment], TwoTowerData]
 ) -> None:
-    """Both towers over all rows, the training events left out, and the top 100."""
+    """Both towers over all rows, every item that a user has met left out, and the top 100."""
     experiment, _ = read_experiment("tanh_bn_dropout_first", overrides)
     data = load(experiment)
-    model = build_model(experiment, data.schema).eval().to(device)
-    events, train = data.schema.interactions, data.split.train
-    users = torch.arange(1, len(data.schema.users), device=device)
+    model = build_model(experiment, data.schema).to(device)
+    users, items = data.schema.users, data.schema.items
+    events = RunEvents(*data.schema.interactions.pairs, data.labels, history=None)
+    everyone = [Person(row) for row in range(1, len(users))]
 
     def rank() -> None:
-        seen = SeenItems(events.user.index_select(0, train), events.item.index_select(0, train), len(data.schema.users))
-        recommend(model, users, K, seen=seen)
+        Recommender(experiment, model, users, items, events).recommend(everyone, K)
 
-    measure.calls(rank, samples=len(users), unit="users/s", k=K)
+    measure.calls(rank, samples=len(everyone), unit="users/s", k=K)
 
 
 @pytest.mark.parametrize("catalogue", [4_000, thorough(100_000), thorough(1_000_000)])

@@ -21,8 +21,9 @@ class SeenItems:
     """
 
     def __init__(self, user: Tensor, item: Tensor, n_users: int) -> None:
-        order = user.argsort(stable=True)
-        self._items = item.index_select(0, order).long()
+        if bool((user[1:] < user[:-1]).any()):
+            item = item.index_select(0, user.argsort(stable=True))
+        self._items = item.long()
         self._ends = torch.bincount(user, minlength=n_users).cumsum(0)
 
     def of(self, users: Tensor) -> tuple[Tensor, Tensor]:
