@@ -68,7 +68,7 @@ def hinge(row: int, margin: float) -> float:
         ("bpr", {}, bpr),
         ("hinge", {"margin": 0.7}, lambda row: hinge(row, 0.7)),
     ],
-    ids=str,
+    ids=["sampled-softmax", "sampled-softmax without logQ", "bpr", "hinge"],
 )
 def test_losses_are_those_of_the_formula(name, parameters, formula, weights):
     found = make(name, **parameters)(POSITIVE, NEGATIVES, DRAWN, weights)

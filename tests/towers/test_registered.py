@@ -244,7 +244,8 @@ def test_state_goes_round(kind, name):
 @pytest.mark.parametrize("name", ACTIVATIONS.names())
 def test_activations_are_elementwise(name):
     module, (vectors,), _ = activation(name)
-    assert torch.equal(module(vectors.flip(0, 1)), module(vectors).flip(0, 1))
+    # Not to the last bit: the end of a row is not computed by vector instructions on every processor.
+    torch.testing.assert_close(module(vectors.flip(0, 1)), module(vectors).flip(0, 1), rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", INITIALIZERS.names())
