@@ -27,6 +27,10 @@ class TrainingError(TowerZooError):
     """Training that cannot start or go on: no such device, a loss that is not finite."""
 
 
+class ExportError(TowerZooError):
+    """A run that cannot be exported: a part that no graph can hold, software that is not installed, another result."""
+
+
 class RequestError(TowerZooError):
     """A request that a model cannot answer: somebody or something unknown, or a value of the wrong kind.
 

@@ -15,6 +15,7 @@ COMMANDS = {
     "benchmark": "Run benchmark suites, compare their results, and report them.",
     "compare": "Print one table of several runs and draw their curves in one picture.",
     "explain": "Explain the score of an item for a person.",
+    "export": "Export a finished run as a bundle that needs no TowerZoo: ONNX, item vectors, vocabularies.",
     "inspect_data": "Look at your own tables, and write a config that trains on them.",
     "recommend": "Recommend items from a finished run.",
     "results": "Record finished runs of shipped configs, and make README's table of them.",

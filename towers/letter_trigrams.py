@@ -21,6 +21,9 @@ from towerzoo.towers.encoders import wrong_column
 POWERS: Final = {"sum": 0.0, "sqrtn": 0.5, "mean": 1.0}
 """The power of the number of trigrams that each pooling divides their sum by."""
 
+NO_TRIGRAM: Final = -1
+"""What pads lists of trigrams."""
+
 _WORD: Final = re.compile(r"\w+")
 _BITS: Final = 21
 """Bits of a Unicode code point; three fit an int64."""
@@ -121,14 +124,32 @@ class LetterTrigramEncoder(nn.Module):
             setattr(self, name, torch.from_numpy(values).to(self.trigrams.device))
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Maps ids of texts (B,) to vectors (B, dim)."""
+        """Maps ids of texts (B,), or of the known trigrams of any text (B, L), padded with -1, to vectors (B, dim)."""
+        if ids.dim() == 2:
+            return self._of_trigrams(ids)
         counts = self.counts.index_select(0, ids)
         offsets = counts.cumsum(0) - counts
         shift = self.starts.index_select(0, ids) - offsets
         places = torch.arange(int(counts.sum()), device=ids.device) + shift.repeat_interleave(counts)
-        sums = bag_sums(self.embedding.weight, self.ids.index_select(0, places), offsets)
+        return self._divided(bag_sums(self.embedding.weight, self.ids.index_select(0, places), offsets), counts)
+
+    def _of_trigrams(self, ids: Tensor) -> Tensor:
+        mask = ids != NO_TRIGRAM
+        if self.embedding.num_embeddings == 0:
+            return self.embedding.weight.new_zeros(ids.shape[0], self.out_features)
+        vectors = self.embedding(ids.where(mask, 0))
+        return self._divided((vectors * mask.unsqueeze(-1)).sum(dim=1), mask.sum(dim=1))
+
+    def _divided(self, sums: Tensor, counts: Tensor) -> Tensor:
+        """Returns sums (B, dim) of so many vectors (B,), pooled."""
         power = POWERS[self.pooling]
         return sums / counts.clamp_min(1).unsqueeze(1).to(sums.dtype) ** power if power else sums
+
+    @property
+    def known(self) -> list[str]:
+        """The known trigrams, in the order of their ids."""
+        shifts, mask = (2 * _BITS, _BITS, 0), (1 << _BITS) - 1
+        return ["".join(chr(code >> shift & mask) for shift in shifts) for code in self.trigrams.tolist()]
 
     def extra_repr(self) -> str:
         """Returns how many trigrams are known."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -37,6 +38,36 @@ def write_whole_with(target: Path, writer: Callable[[Path], object]) -> None:
             # Not missing_ok alone: the place itself may be no folder, and that is not what went wrong first.
             with suppress(OSError):
                 temporary.unlink()
+
+
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """Gives a new folder beside the target, which takes the target's place and name once it is complete.
+
+    Where the block fails, the target stays as it was, and nothing else is left.
+
+    Raises:
+        RunError: The disk is full or cannot be written.
+    """
+    target = target.absolute()
+    missing = [folder for folder in target.parents if not folder.exists()]
+    temporary, former = (target.parent / f".{uuid.uuid4().hex}.{target.name}" for _ in range(2))
+    with told_as_run_error(target, "a folder that can be written"):
+        try:
+            temporary.mkdir(parents=True)
+            yield temporary
+            if target.exists():
+                target.rename(former)
+            temporary.rename(target)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            if former.exists():
+                former.rename(target)
+            for folder in missing:
+                with suppress(OSError):
+                    folder.rmdir()
+            raise
+        shutil.rmtree(former, ignore_errors=True)
 
 
 @contextmanager
