@@ -59,21 +59,29 @@ def export_tower(tower: Tower, score: nn.Module, side: Side, table: Table) -> Pr
     Raises:
         ExportError: A part cannot be exported; the message says which.
     """
-    try:
-        with _quietly():
-            exported = ExportedTower(tower, score, side, table)
-            program = trace(exported, exported.inputs)
-            if tower.feature_names and exported.row not in tower.feature_names and not _uses_rows(program, exported):
-                exported = ExportedTower(tower, score, side, table, takes_rows=False)
-                program = trace(exported, exported.inputs)
-            _forget_unused(program)
+    with _quietly():
+        try:
+            exported, program = trace_tower(tower, score, side, table)
+        except Exception as error:  # torch and a person's own part may raise anything
+            raise refusal(tower, score, side, table, error, trace) from error
+        try:
             return Programs(exported, program, translate(program, exported.inputs))
-    except Exception as error:  # torch, onnxscript and a person's own part may raise anything
-        with _quietly():
+        except Exception as error:  # onnxscript may, too
             told = refusal(
                 tower, score, side, table, error, lambda part, inputs: translate(trace(part, inputs), inputs)
             )
-        raise told from error
+            raise told from error
+
+
+def trace_tower(tower: Tower, score: nn.Module, side: Side, table: Table) -> tuple[ExportedTower, ExportedProgram]:
+    """Returns a tower as it is exported, and its program; rows are an input where the score makes use of them."""
+    exported = ExportedTower(tower, score, side, table)
+    program = trace(exported, exported.inputs)
+    if tower.feature_names and exported.row not in tower.feature_names and not _uses_rows(program, exported):
+        exported = ExportedTower(tower, score, side, table, takes_rows=False)
+        program = trace(exported, exported.inputs)
+    _forget_unused(program)
+    return exported, program
 
 
 def trace(module: nn.Module, inputs: Sequence[Input]) -> ExportedProgram:
@@ -96,6 +104,10 @@ def translate(program: ExportedProgram, inputs: Sequence[Input]) -> Any:
         custom_translation_table=TRANSLATIONS,
         verbose=False,
     )
+
+
+def _trace_and_translate(module: nn.Module, inputs: Sequence[Input]) -> None:
+    translate(trace(module, inputs), inputs)
 
 
 def _uses_rows(program: ExportedProgram, exported: ExportedTower) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import io
 import json
 import re
 import shutil
@@ -17,13 +15,11 @@ import pytest
 import torch
 import yaml
 
-import towerzoo.towers.export_programs as export_programs
 from towerzoo.registry import ENCODERS
 from towerzoo.registry.errors import ExportError
 from towerzoo.tools.export import main
 from towerzoo.towers.export_check import check
 from towerzoo.towers.export_reader import Bundle
-from towerzoo.towers.people import Person
 from towerzoo.towers.recommender import Recommender
 
 CONFIG = """\
@@ -234,7 +230,9 @@ def test_a_bundle_of_another_version_is_refused(exported, tmp_path):
 
 
 def test_an_unknown_feature_of_a_person_is_told(bundle):
-    with pytest.raises(ValueError, match="features of a user must be among age, .*, user_id, got gendre. Leave it out"):
+    with pytest.raises(
+        ValueError, match=r"features of a user must be among age, .*, user_id, got gendre\. Leave it out"
+    ):
         bundle.user_factors([{"gendre": "F"}])
 
 
