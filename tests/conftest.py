@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import resource
 from collections.abc import Callable, Iterator
@@ -48,6 +49,16 @@ def room_for() -> Callable[[int], AbstractContextManager[None]]:
 def world() -> StarSchema:
     """60 users, 40 items and 1,500 events in the shape of MovieLens; no pair of user and item comes twice."""
     return Synthetic(**WORLD).load()
+
+
+@pytest.fixture(scope="session")
+def quick_exporter() -> Iterator[None]:
+    """Lets torch's ONNX exporter read its operators once; by itself it reads them in every export, for two seconds."""
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(functools.cache(ONNXRegistry.from_torchlib)))
+        yield
 
 
 @pytest.fixture

@@ -48,7 +48,9 @@ class Input(NamedTuple):
     @property
     def shape(self) -> tuple[str | int, ...]:
         """The dimensions, by name where any size will do."""
-        return ("batch",) if self.kind in SINGLE and not self.length else ("batch", self.length or "length")
+        if self.kind in SINGLE and self.length is None:
+            return ("batch",)
+        return ("batch", "length" if self.length is None else self.length)
 
     @property
     def open_sizes(self) -> dict[int, str]:

@@ -15,6 +15,8 @@ from towerzoo.tools.export import main
 from towerzoo.towers.encoders import EmbeddingEncoder
 from towerzoo.towers.export_check import check_in_fresh_process
 
+pytestmark = pytest.mark.usefixtures("quick_exporter")
+
 
 class PicksByValue(EmbeddingEncoder):
     """As a person might write it: Python looks at the ids."""
