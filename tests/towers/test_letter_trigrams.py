@@ -10,8 +10,9 @@ import torch
 from towerzoo.datasets import Column, encode_column
 from towerzoo.registry import ENCODERS
 from towerzoo.registry.errors import ConfigError
+from towerzoo.towers import export_reader
 from towerzoo.towers.assembly import build_model, load_data
-from towerzoo.towers.letter_trigrams import letter_trigrams
+from towerzoo.towers.letter_trigrams import NO_TRIGRAM, letter_trigrams
 
 TEXTS = ["Alien", "Aliens", "Ran", "Banana banana", "!?", "Amélie 🎬 in Ελλάδα", "I"]
 TITLES = encode_column("title", TEXTS)
@@ -117,3 +118,19 @@ def test_a_model_trains_on_titles(make_experiment, make_trainer):
     after = model.item_tower.encoders["title_encoder"].embedding.weight
     assert bool((before != after).any(dim=1).all())
     assert trainer.callback_metrics["train/auc"] > 0.7
+
+
+@pytest.mark.parametrize("pooling", ["sum", "mean", "sqrtn"])
+@pytest.mark.parametrize("min_count", [1, 2, 100])
+def test_trigrams_that_are_told_have_the_vectors_of_their_text(pooling, min_count):
+    encoder = build(TITLES, pooling=pooling, min_count=min_count)
+    lists = [[encoder.known.index(one) for one in letter_trigrams(text) if one in encoder.known] for text in TEXTS]
+    longest = max(map(len, lists)) + 1
+    told = torch.tensor([[*some, *[NO_TRIGRAM] * (longest - len(some))] for some in lists])
+    expected = encoder(torch.from_numpy(TITLES.vocabulary.encode(TEXTS)))
+    torch.testing.assert_close(encoder(told), expected)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_bundle_takes_texts_apart_alike(text):
+    assert export_reader.letter_trigrams(text) == letter_trigrams(text)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from towerzoo.registry.errors import RunError
-from towerzoo.towers.whole_files import told_as_run_error, write_whole, write_whole_with
+from towerzoo.towers.whole_files import told_as_run_error, whole_folder, write_whole, write_whole_with
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -61,3 +61,40 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path, monkeypatch, target):
 def test_only_trouble_with_files_is_told_as_such(tmp_path):
     with pytest.raises(ZeroDivisionError), told_as_run_error(tmp_path, "a file"):
         _ = 1 / 0
+
+
+@pytest.mark.parametrize("before", [None, "empty", "full"])
+@pytest.mark.parametrize("failure", [None, KeyboardInterrupt, ZeroDivisionError])
+def test_a_folder_is_whole_or_as_it_was(tmp_path, before, failure):
+    target = tmp_path / "deep" / "bundle"
+    if before:
+        target.mkdir(parents=True)
+        if before == "full":
+            (target / "earlier").write_text("earlier")
+    was = sorted(tmp_path.rglob("*"))
+
+    def fill() -> None:
+        with whole_folder(target) as folder:
+            (folder / "one").write_text("1")
+            assert folder.parent == target.parent, "a rename is atomic within one file system only"
+            if failure:
+                raise failure
+
+    if failure:
+        with pytest.raises(failure):
+            fill()
+        assert sorted(tmp_path.rglob("*")) == was, "nor is a folder above it left"
+    else:
+        fill()
+        assert files(tmp_path) == {"deep/bundle/one": b"1"}
+        assert [path.name for path in target.parent.iterdir()] == ["bundle"]
+
+
+@pytest.mark.parametrize("target", ["/proc/towerzoo/bundle", "file/bundle"])
+def test_a_folder_that_cannot_be_made_is_told(tmp_path, monkeypatch, target):
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("")
+    told = rf"{target} must be a folder that can be written, got '[A-Z].*'\. Free space"
+    with pytest.raises(RunError, match=told), whole_folder(Path(target)):
+        pytest.fail("there is no folder to fill")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
