@@ -19,6 +19,8 @@ class Batch(NamedTuple):
         label: float32 in [0, 1] (B,).
         weight: float32 importance of each event for the loss (B,); None where all count the same.
         event: int32 rows of the interactions that these are (B,), by which a history leaves the event itself out.
+        negatives: int32 rows of items that were shown with each event's item and not taken, padded with 0 (B, L); None
+            where training does not compare with them.
     """
 
     user: Tensor
@@ -26,6 +28,7 @@ class Batch(NamedTuple):
     label: Tensor
     weight: Tensor | None = None
     event: Tensor | None = None
+    negatives: Tensor | None = None
 
 
 def epoch_seed(seed: int, epoch: int, stream: int = 0) -> int:
@@ -118,8 +121,7 @@ class BatchLoader(EpochLoader):
         device: torch.device | None = None,
     ) -> None:
         super().__init__(len(rows), batch_size=batch_size, seed=seed)
-        user, item, label = (column.to(device) for column in events[:3])
-        self.events = Batch(user, item, label, None if events.weight is None else events.weight.to(device))
+        self.events = Batch(*(None if column is None else column.to(device) for column in events))  # type: ignore[arg-type]
         self.rows = rows.to(device)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -141,5 +143,7 @@ class BatchLoader(EpochLoader):
 
 def _take(events: Batch, rows: Tensor) -> Batch:
     user, item, label = (column.index_select(0, rows) for column in events[:3])
-    weight = None if events.weight is None else events.weight.index_select(0, rows)
-    return Batch(user, item, label, weight, event=rows)
+    weight, negatives = (
+        None if column is None else column.index_select(0, rows) for column in (events.weight, events.negatives)
+    )
+    return Batch(user, item, label, weight, event=rows, negatives=negatives)

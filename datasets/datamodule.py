@@ -16,6 +16,7 @@ from towerzoo.datasets.labels import binary_labels, require_two_classes
 from towerzoo.datasets.splits import Split
 from towerzoo.datasets.star_schema import Dataset, Interactions, StarSchema, Table
 from towerzoo.registry import DATASETS, SPLITS, Spec
+from towerzoo.registry.errors import DataError
 
 EVALUATION_BATCH_SIZE = 65_536
 """Pairs scored at once in validation and test; vectors are made once a user and item, so a pair costs a dot product."""
@@ -31,6 +32,10 @@ class TwoTowerData(LightningDataModule):
         batch_size: Events a training batch.
         seed: Seed of the training order.
         positives_only: Whether only positive events train, as losses with negatives want.
+        shown: Whether training batches hold the items that were shown with each event's and not taken.
+
+    Raises:
+        DataError: Batches are to hold such items, and the dataset has none.
     """
 
     def __init__(
@@ -42,14 +47,21 @@ class TwoTowerData(LightningDataModule):
         batch_size: int,
         seed: int,
         positives_only: bool = False,
+        shown: bool = False,
     ) -> None:
         super().__init__()
+        if shown and schema.interactions.negatives is None:
+            raise DataError(
+                "the dataset must tell which items were shown and not taken for the sampler 'from-column', "
+                "got events without them. Choose another sampler."
+            )
         self.schema = schema
         self.labels = labels
         self.split = split
         self.batch_size = batch_size
         self.seed = seed
         self.positives_only = positives_only
+        self.shown = shown
 
     @property
     def train_rows(self) -> Tensor:
@@ -69,6 +81,7 @@ class TwoTowerData(LightningDataModule):
         seed: int,
         history: bool = False,
         positives_only: bool = False,
+        shown: bool = False,
     ) -> TwoTowerData:
         """Builds a registered dataset, loads, labels and splits it.
 
@@ -82,10 +95,11 @@ class TwoTowerData(LightningDataModule):
             seed: Seed of the training order.
             history: Whether users have their training events as a feature.
             positives_only: Whether only positive events train, as losses with negatives want.
+            shown: Whether training batches hold the items that were shown with each event's and not taken.
 
         Raises:
-            DataError: The data is missing or malformed or does not suit the label rule, or a part of the split is empty
-                or, unless labels are implicit, of one class.
+            DataError: The data is missing or malformed or does not suit the label rule, a part of the split is empty
+                or, unless labels are implicit, of one class, or the dataset does not tell which items were shown.
         """
         source: Dataset = DATASETS.build(dataset)
         schema = source.load()
@@ -94,7 +108,8 @@ class TwoTowerData(LightningDataModule):
         timestamp = schema.interactions.timestamp
         measure = _observed(schema.interactions, label["column"], labels) if history else None
         measures = {name: values for name, values in schema.interactions.measures.items() if name != label["column"]}
-        events = replace(schema.interactions, measures=measures, timestamp=None)
+        negatives = schema.interactions.negatives if shown else None
+        events = replace(schema.interactions, measures=measures, timestamp=None, negatives=negatives)
         schema = replace(schema, interactions=events)
         parts: Split = SPLITS.build(split, user=events.user, timestamp=timestamp)
         if measure is not None:
@@ -118,11 +133,12 @@ class TwoTowerData(LightningDataModule):
                 users=_forget_unseen(schema.users, events.user[parts.train]),
                 items=_forget_unseen(schema.items, events.item[parts.train]),
             )
-        return cls(schema, labels, parts, batch_size=batch_size, seed=seed, positives_only=positives_only)
+        return cls(schema, labels, parts, batch_size=batch_size, seed=seed, positives_only=positives_only, shown=shown)
 
     def train_dataloader(self) -> BatchLoader:
         """Returns the training batches, in an order drawn anew each epoch."""
-        return self._loader(self.train_rows, self.batch_size, self.seed)
+        negatives = self.schema.interactions.negatives if self.shown else None
+        return self._loader(self.train_rows, self.batch_size, self.seed, negatives)
 
     def val_dataloader(self) -> BatchLoader:
         """Returns the validation pairs in file order."""
@@ -132,9 +148,13 @@ class TwoTowerData(LightningDataModule):
         """Returns the test pairs in file order."""
         return self._loader(self.split.test, EVALUATION_BATCH_SIZE)
 
-    def _loader(self, rows: Tensor, batch_size: int, seed: int | None = None) -> BatchLoader:
+    def _loader(
+        self, rows: Tensor, batch_size: int, seed: int | None = None, negatives: Tensor | None = None
+    ) -> BatchLoader:
         interactions = self.schema.interactions
-        events = Batch(interactions.user, interactions.item, self.labels, interactions.weight)
+        events = Batch(
+            interactions.user, interactions.item, self.labels, interactions.weight, event=None, negatives=negatives
+        )
         device = None if self.trainer is None else self.trainer.strategy.root_device
         return BatchLoader(events, rows, batch_size=batch_size, seed=seed, device=device)
 

@@ -143,6 +143,7 @@ class ColumnNames:
         measures: Measures of the interactions, from which labels are made.
         user_texts: Texts of the users table, which towers may name as features too.
         item_texts: Texts of the items table.
+        negatives: Whether events hold the items that were shown with theirs and not taken.
     """
 
     users: tuple[str, ...]
@@ -150,6 +151,7 @@ class ColumnNames:
     measures: tuple[str, ...]
     user_texts: tuple[str, ...] = ()
     item_texts: tuple[str, ...] = ()
+    negatives: bool = False
 
 
 class Dataset(Protocol):

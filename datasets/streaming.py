@@ -199,8 +199,8 @@ def _from(events: Batch, start: int) -> Batch:
 
 
 def _batch(columns: Iterable[Tensor | None]) -> Batch:
-    user, item, label, weight, event = columns
+    user, item, label, *others = columns
     assert user is not None
     assert item is not None
     assert label is not None
-    return Batch(user, item, label, weight, event)
+    return Batch(user, item, label, *others)

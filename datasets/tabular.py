@@ -45,8 +45,9 @@ class Tabular:
         >>> with TemporaryDirectory() as folder:
         ...     _ = Path(folder, "plays.csv").write_text("user,song,stars\\nann,7,5\\nbob,9,1\\n")
         ...     plays = {"files": "plays.csv", "user": "user", "item": "song", "measures": ["stars"]}
-        ...     Tabular(interactions=plays, root=folder).columns()
-        ColumnNames(users=('user',), items=('song',), measures=('stars',), user_texts=(), item_texts=())
+        ...     columns = Tabular(interactions=plays, root=folder).columns()
+        >>> columns.users, columns.items, columns.measures
+        (('user',), ('song',), ('stars',))
     """
 
     def __init__(
@@ -75,7 +76,8 @@ class Tabular:
         """
         users, items = (side.features(self._root) for side in (self._users, self._items))
         user_texts, item_texts = (side.texts for side in (self._users, self._items))
-        return ColumnNames(users, items, tuple(self._events.measures), user_texts, item_texts)
+        shown = self._events.negatives is not None
+        return ColumnNames(users, items, tuple(self._events.measures), user_texts, item_texts, shown)
 
     def load(self) -> StarSchema:
         """Reads, checks and encodes the data, and warns of events that were dropped or belong to nobody known.

@@ -15,6 +15,8 @@ SAMPLERS = (
     "{name: uniform, n: 1024}",
     "{name: popularity, n: 1024}",
     "{name: mixed, parts: [in-batch, {name: uniform, n: 256}]}",
+    "{name: mixed, parts: [from-column, {name: uniform, n: 1024}]}",
+    "from-column",
 )
 
 
@@ -42,7 +44,8 @@ def main(
 ) -> None:
     """Compare the gradient of each SAMPLER, with and without the logQ correction, with that of the full softmax.
 
-    A sampler is written as in YAML; without one, those of TowerZoo are compared.
+    A sampler is written as in YAML; without one, those of TowerZoo are compared. For `from-column`, five items are
+    said to be shown with the pair; alone they stand for no catalogue, mixed with other samplers they do.
 
     \b
     python tools/verify_loss.py
@@ -51,7 +54,8 @@ def main(
     from rich.console import Console
 
     from towerzoo.registry import LOSSES
-    from towerzoo.towers.assembly import read_experiment
+    from towerzoo.registry.checks import check_experiment
+    from towerzoo.registry.config import load_config
     from towerzoo.towers.loss_lab import check_sampler
     from towerzoo.towers.summary import loss_table
 
@@ -59,7 +63,7 @@ def main(
     # As part of a config, whose check says what is wrong with a sampler.
     specs = {}
     for text in samplers or SAMPLERS:
-        experiment, _ = read_experiment(CONFIG, [files, f"loss.sampler={text}"])
+        experiment = check_experiment(load_config(CONFIG, [files, f"loss.sampler={text}"]))
         _, parameters = LOSSES.split(experiment.loss)
         specs[text] = parameters["sampler"]
     check = functools.partial(

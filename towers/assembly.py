@@ -20,9 +20,11 @@ from towerzoo.registry.config import load_config
 from towerzoo.registry.errors import ConfigError, Problem, name_hint, nearest
 from towerzoo.registry.experiment import Data, Experiment
 from towerzoo.registry.yaml_file import Document
+from towerzoo.towers.candidate_losses import CandidateLoss
 from towerzoo.towers.dssm import DSSM
 from towerzoo.towers.history_encoder import takes_history
 from towerzoo.towers.measures import Measures, has_candidates
+from towerzoo.towers.samplers import takes_shown
 from towerzoo.towers.schedules import SCHEDULES
 from towerzoo.towers.tower import Tower
 
@@ -64,7 +66,7 @@ def read_experiment(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Ex
     """
     document = load_config(path, overrides)
     experiment = check_experiment(document, [*_column_problems(document), *_trainer_problems(document)])
-    if problems := _measure_problems(document, experiment):
+    if problems := [*_shown_problems(document, experiment), *_measure_problems(document, experiment)]:
         raise ConfigError(problems)
     return experiment, document
 
@@ -81,6 +83,7 @@ def load_data(experiment: Experiment) -> TwoTowerData:
         seed=experiment.seed,
         history=any(map(takes_history, experiment.user_tower.features.values())),
         positives_only=has_candidates(experiment),
+        shown=_takes_shown(experiment),
     )
 
 
@@ -146,6 +149,21 @@ def _column_problems(document: Document) -> list[Problem]:
             Problem(where, "a measure of the dataset", column, name_hint(column, columns.measures, "Measures"))
         )
     return problems
+
+
+def _takes_shown(experiment: Experiment) -> bool:
+    loss = LOSSES.build(experiment.loss)
+    return isinstance(loss, CandidateLoss) and takes_shown(loss.sampler)
+
+
+def _shown_problems(document: Document, experiment: Experiment) -> list[Problem]:
+    """Returns that the loss compares with what was shown and not taken, where the dataset is known not to tell that."""
+    columns = _column_names(document.value["data"]) if _takes_shown(experiment) else None
+    if columns is None or columns.negatives:
+        return []
+    where, expected = document.where(("loss", "sampler")), "a sampler that the dataset has items for"
+    hint = "Name their column as data.interactions.negatives of a tabular dataset, or choose another sampler."
+    return [Problem(where, expected, "from-column", hint)]
 
 
 def _measure_problems(document: Document, experiment: Experiment) -> list[Problem]:

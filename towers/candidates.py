@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from towerzoo.datasets import Batch
+from towerzoo.datasets import UNKNOWN, Batch
 from towerzoo.towers.seen_items import SeenItems
 
 
@@ -32,47 +32,79 @@ class Sampler(Protocol):
 
 
 class Candidates(NamedTuple):
-    """Distinct items that all pairs of a batch are compared with.
+    """The items that the pairs of a batch are compared with: distinct ones for all pairs, then each pair's own.
 
     Attributes:
-        rows: int64 item rows, ascending (C,).
-        log_count: Logarithm of how often each was drawn (C,).
-        log_expected: Logarithm of how often each is drawn on average (C,). A sum over candidates of count / expected
-            times anything is on average the sum over the whole catalogue.
+        rows: int64 item rows for all pairs, ascending (C,).
+        log_count: Logarithm of how often each was drawn (C,), then zeros for what was shown (L,).
+        log_expected: Logarithm of how often each is drawn on average (C,), then zeros (L,). A sum over candidates of
+            count / expected times anything is on average the sum over the whole catalogue.
+        shown: int64 item rows that were shown with each pair's item and not taken (B, L), each once; the pair's own
+            item, which is no candidate, where there is none. None where training does not compare with them.
     """
 
     rows: Tensor
     log_count: Tensor
     log_expected: Tensor
+    shown: Tensor | None = None
 
 
-def draw_candidates(sampler: Sampler, positives: Tensor) -> Candidates:
-    """Draws the candidates of a batch.
+def draw_candidates(sampler: Sampler, batch: Batch, known: SeenItems | None = None) -> Candidates:
+    """Draws the candidates of a batch, and adds what was shown with its events where it holds that.
 
     Args:
         sampler: Where from.
-        positives: The batch's own items (B,).
+        batch: The events (B,).
+        known: The items that each user is known to like, which count as not shown; None lets them count.
     """
-    rows, counts = torch.unique(sampler.draw(positives), return_counts=True)
-    return Candidates(rows, counts.log(), sampler.expected(rows, len(positives)).log())
+    rows, counts = torch.unique(sampler.draw(batch.item), return_counts=True)
+    log_count, log_expected = counts.log(), sampler.expected(rows, len(batch.item)).log()
+    if batch.negatives is None:
+        return Candidates(rows, log_count, log_expected)
+    shown = _shown(batch, batch.negatives, known)
+    certain = log_count.new_zeros(shown.shape[1])
+    return Candidates(rows, torch.cat([log_count, certain]), torch.cat([log_expected, certain]), shown)
 
 
-def excluded_pairs(batch: Batch, rows: Tensor, known: SeenItems | None) -> tuple[Tensor, Tensor]:
-    """Returns which candidates do not count for which events: the own item, and what the user is known to like.
+def _shown(batch: Batch, negatives: Tensor, known: SeenItems | None) -> Tensor:
+    """Returns the distinct items that were shown with each event (B, L), its own item where there is none."""
+    own, shown = batch.item.long().unsqueeze(1), negatives.long().sort(dim=1).values
+    none = shown == UNKNOWN
+    none[:, 1:] |= shown[:, 1:] == shown[:, :-1]
+    if known is not None:
+        none |= known.holds(batch.user.unsqueeze(1), shown)
+    return own.where(none, shown)
+
+
+def excluded_pairs(batch: Batch, candidates: Candidates, known: SeenItems | None) -> tuple[Tensor, Tensor]:
+    """Returns which candidates do not count for which events.
+
+    They are the own item, what the user is known to like, and, among the items for all events, what was shown with the
+    event: that counts already, as the event's own.
 
     Args:
         batch: The events (B,).
-        rows: Item rows of the candidates, ascending (C,).
+        candidates: What they are compared with.
         known: The items that each user is known to like.
 
     Returns:
         Places of events and of candidates, one each a pair that does not count.
     """
+    rows, shown = candidates.rows, candidates.shown
     places = torch.arange(len(batch.item), device=batch.item.device)
-    items = batch.item.long()
+    pairs = [(places, batch.item.long())]
+    if shown is not None:
+        pairs.append((places.repeat_interleave(shown.shape[1]), shown.flatten()))
     if known is not None:
-        theirs, liked = known.of(batch.user)
-        places, items = torch.cat([places, theirs]), torch.cat([items, liked])
-    columns = torch.searchsorted(rows, items).clamp_max(len(rows) - 1)
-    found = rows.index_select(0, columns) == items
-    return places[found], columns[found]
+        pairs.append(known.of(batch.user))
+    events, items = (torch.cat(part) for part in zip(*pairs, strict=True))
+    if len(rows):
+        columns = torch.searchsorted(rows, items).clamp_max(len(rows) - 1)
+        found = rows.index_select(0, columns) == items
+        events, columns = events[found], columns[found]
+    else:
+        events = columns = events[:0]
+    if shown is None:
+        return events, columns
+    owners, slots = (shown == batch.item.unsqueeze(1)).nonzero(as_tuple=True)
+    return torch.cat([events, owners]), torch.cat([columns, len(rows) + slots])

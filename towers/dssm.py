@@ -144,15 +144,20 @@ class DSSM(LightningModule):
 
     def _candidate_step(self, batch: Batch, sampler: Sampler) -> Tensor:
         """Returns the mean loss () of a batch of positives against the candidates that are drawn for it."""
-        candidates = draw_candidates(sampler, batch.item)
-        items, at = torch.unique(torch.cat([batch.item, candidates.rows]), return_inverse=True)
+        candidates = draw_candidates(sampler, batch, self._known)
+        shown = candidates.shown
+        named = [batch.item, candidates.rows] if shown is None else [batch.item, candidates.rows, shown.flatten()]
+        items, at = torch.unique(torch.cat(named), return_inverse=True)
+        own_at, candidate_at, *shown_at = at.split([len(rows) for rows in named])
         factors = self.item_factors(items)
-        users, user_at = self._distinct_users(batch.user, batch.event)
-        users = users.index_select(0, user_at)
-        own_at, candidate_at = at[: len(batch.item)], at[len(batch.item) :]
+        distinct, user_at = self._distinct_users(batch.user, batch.event)
+        users = distinct.index_select(0, user_at)
         positive = (users * factors.index_select(0, own_at)).sum(dim=1)
         negatives = users @ factors.index_select(0, candidate_at).T
-        pairs = excluded_pairs(batch, candidates.rows, self._known)
+        if shown is not None:
+            logits = dot_pairs(distinct, user_at.repeat_interleave(shown.shape[1]), factors, *shown_at)
+            negatives = torch.cat([negatives, logits.view(shown.shape)], dim=1)
+        pairs = excluded_pairs(batch, candidates, self._known)
         negatives = negatives.index_put(pairs, negatives.new_tensor(float("-inf")))
         loss: Tensor = self.loss(positive, negatives, candidates, batch.weight)
         self.train_metrics.update(loss, positive, batch.label)

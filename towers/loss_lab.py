@@ -11,10 +11,13 @@ from towerzoo.datasets import Batch
 from towerzoo.registry import SAMPLERS, Spec
 from towerzoo.towers.candidate_losses import SampledSoftmax
 from towerzoo.towers.candidates import Sampler, draw_candidates, excluded_pairs
+from towerzoo.towers.samplers import takes_shown
 
 AGREES = 2.0
 """Standard errors that the mean gradient of an exact correction stays within: its length varies by about a tenth."""
 
+SHOWN = 5
+"""Items that are shown with a pair's own and not taken."""
 
 ROUNDING = 1e-6
 """Length of a difference that is none; draws are counted in float32."""
@@ -56,6 +59,9 @@ def check_sampler(
     batch are drawn by popularity, as in training. A ratio of estimates has a bias of its own, which falls as
     1 / batch_size, faster than chance does: with fewer draws than pairs in a batch it does not show.
 
+    For `from-column`, some items were shown with the pair and not taken, always the same. Alone they stand for no
+    catalogue: the gradient is biased with logQ and without, and nothing is left to chance. In `mixed` it agrees.
+
     Args:
         sampler: The registered sampler.
         logq: Whether logits are corrected for how often their item is drawn.
@@ -76,7 +82,8 @@ def check_sampler(
     own = int(torch.randint(1, items + 1, ()))
     drawn: Sampler = SAMPLERS.build(sampler, item_counts=counts)
     loss = SampledSoftmax(temperature=temperature, logq=logq)
-    gradients = torch.stack([_gradient(loss, drawn, logits, own, counts, batch_size) for _ in range(draws)])
+    shown = torch.randint(1, items + 1, (1, SHOWN)) if takes_shown(sampler) else None
+    gradients = torch.stack([_gradient(loss, drawn, logits, own, counts, batch_size, shown) for _ in range(draws)])
     exact = (logits[1:] / temperature).softmax(0) / temperature
     exact[own - 1] -= 1 / temperature
     mean, variance = gradients.mean(0), gradients.var(0).sum()
@@ -88,15 +95,26 @@ def check_sampler(
 
 
 def _gradient(
-    loss: SampledSoftmax, sampler: Sampler, logits: Tensor, own: int, counts: Tensor, batch_size: int
+    loss: SampledSoftmax,
+    sampler: Sampler,
+    logits: Tensor,
+    own: int,
+    counts: Tensor,
+    batch_size: int,
+    shown: Tensor | None,
 ) -> Tensor:
     """Returns the gradient of one pair's loss in the logits of all items (items,), with candidates as in training."""
     positives = torch.cat([torch.tensor([own]), torch.multinomial(counts, batch_size - 1, replacement=True)])
-    candidates = draw_candidates(sampler, positives)
-    pair = Batch(torch.zeros(1), positives[:1], torch.ones(1))
+    nobody, liked = torch.zeros(batch_size, dtype=torch.int64), torch.ones(batch_size)
+    column = None if shown is None else shown.expand(batch_size, -1)
+    candidates = draw_candidates(sampler, Batch(nobody, positives, liked, negatives=column))
+    pair = Batch(nobody[:1], positives[:1], liked[:1])
     leaf = logits.clone().requires_grad_()
     negatives = leaf[candidates.rows].unsqueeze(0)
-    excluded = excluded_pairs(pair, candidates.rows, None)
+    if candidates.shown is not None:
+        candidates = candidates._replace(shown=candidates.shown[:1])
+        negatives = torch.cat([negatives, leaf[candidates.shown]], dim=1)
+    excluded = excluded_pairs(pair, candidates, None)
     negatives = negatives.index_put(excluded, negatives.new_tensor(float("-inf")))
     loss(leaf[own].unsqueeze(0), negatives, candidates).backward()
     assert leaf.grad is not None

@@ -99,6 +99,34 @@ def uniform_sampler(item_counts: Tensor, *, n: Count) -> PopularitySampler:
     return PopularitySampler(item_counts, n=n, power=0.0)
 
 
+@SAMPLERS.register("from-column")
+class FromColumnSampler:
+    """What was shown with an event's own item and not taken, as the dataset's column of negatives says.
+
+    These items are not drawn: they are there with certainty, as the own item is, so that their logits lose nothing by
+    logQ, and each counts once. Alone, `sampled-softmax` is then the chance of the choice that was made among what was
+    shown (McFadden, 1974), with logQ or without; it says nothing of the rest of the catalogue. In `mixed`, what was
+    shown with an event is taken out of what the other parts draw, so that the denominator is on average still that of
+    the full softmax. An event with which nothing was shown has no such negatives; alone, its loss is 0.
+
+    What a user is known to like is no negative of hers (`mask_known`), even where she did not take it this time.
+
+    Args:
+        item_counts: Training events of each item row (n_items,).
+    """
+
+    def __init__(self, item_counts: Tensor) -> None:
+        pass
+
+    def draw(self, positives: Tensor) -> Tensor:
+        """Draws nothing: the batch holds what was shown."""
+        return positives.new_empty(0, dtype=torch.int64)
+
+    def expected(self, rows: Tensor, n_positives: int) -> Tensor:
+        """Returns zeros."""
+        return torch.zeros(len(rows), device=rows.device)
+
+
 @SAMPLERS.register("mixed")
 class MixedSampler:
     """Several samplers together, such as in-batch and uniform, which adds the items that no batch would hold.
@@ -122,3 +150,14 @@ class MixedSampler:
     def expected(self, rows: Tensor, n_positives: int) -> Tensor:
         """Returns the sum over the parts."""
         return torch.stack([part.expected(rows, n_positives) for part in self._parts]).sum(0)
+
+
+def takes_shown(sampler: Spec) -> bool:
+    """Returns whether a checked spec is of `from-column`, or of a sampler that has it among its parts.
+
+    Example:
+        >>> takes_shown({"name": "mixed", "parts": ["in-batch", "from-column"]}), takes_shown("in-batch")
+        (True, False)
+    """
+    name, parameters = SAMPLERS.split(sampler)
+    return name == "from-column" or any(map(takes_shown, parameters.get("parts", ())))

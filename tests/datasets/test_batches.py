@@ -114,8 +114,10 @@ def test_types_are_those_of_the_events(seed):
     for batch in loader(5, 2, seed):
         assert isinstance(batch, Batch)
         expected = {"user": torch.int32, "item": torch.int32, "label": torch.float32, "weight": torch.float32}
-        assert {name: column.dtype for name, column in batch._asdict().items() if name != "event"} == expected
-        assert {column.dim() for column in batch} == {1}
+        assert batch.negatives is None
+        columns = {name: column for name, column in batch._asdict().items() if name != "negatives"}
+        assert {name: column.dtype for name, column in columns.items() if name != "event"} == expected
+        assert {column.dim() for column in columns.values()} == {1}
 
 
 def test_a_batch_of_unweighted_events_has_no_weights():

@@ -24,6 +24,17 @@ def test_the_catalogue_is_the_full_softmax():
     assert check.variance < 1e-18
 
 
+def test_what_was_shown_stands_for_the_catalogue_only_with_others_beside_it():
+    mixed = {"name": "mixed", "parts": ["from-column", {"name": "uniform", "n": 2048}]}
+    corrected, plain = (check_sampler(mixed, logq=logq, draws=60) for logq in (True, False))
+    assert corrected.agrees
+    assert not plain.agrees
+    alone, uncorrected = (check_sampler("from-column", logq=logq, draws=3) for logq in (True, False))
+    assert alone == uncorrected, "what is certain has nothing to correct"
+    assert alone.variance < 1e-18
+    assert not alone.agrees
+
+
 def test_more_candidates_vary_less():
     few, many = (check_sampler({"name": "uniform", "n": n}).variance for n in (100, 1000))
     assert many < few / 5

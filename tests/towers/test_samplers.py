@@ -7,7 +7,7 @@ import torch
 
 from towerzoo.datasets import Batch
 from towerzoo.registry import SAMPLERS
-from towerzoo.towers.candidates import draw_candidates, excluded_pairs
+from towerzoo.towers.candidates import Candidates, draw_candidates, excluded_pairs
 from towerzoo.towers.samplers import PopularitySampler
 from towerzoo.towers.seen_items import SeenItems
 
@@ -26,6 +26,10 @@ B = 5
 def draw_positives() -> torch.Tensor:
     """The own item of a pair, and the independent ones of the batch's other pairs."""
     return torch.multinomial(COUNTS.float(), B, replacement=True)
+
+
+def batch_of(items: torch.Tensor) -> Batch:
+    return Batch(torch.zeros_like(items), items, torch.ones(len(items)))
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=str)
@@ -56,7 +60,7 @@ def test_weighted_sums_over_candidates_are_on_average_those_over_the_catalogue(s
     torch.manual_seed(1)
     for _ in range(6_000):
         positives = draw_positives()
-        candidates = draw_candidates(sampler, positives)
+        candidates = draw_candidates(sampler, batch_of(positives))
         other = candidates.rows != positives[0]
         # The own item counts for itself; the others are estimated.
         estimate = ((candidates.log_count - candidates.log_expected).exp() * values[candidates.rows])[other].sum()
@@ -67,7 +71,7 @@ def test_weighted_sums_over_candidates_are_on_average_those_over_the_catalogue(s
 
 
 def test_candidates_are_distinct_and_know_how_often_they_were_drawn():
-    candidates = draw_candidates(SAMPLERS.build("in-batch", item_counts=COUNTS), torch.tensor([4, 1, 4, 4]))
+    candidates = draw_candidates(SAMPLERS.build("in-batch", item_counts=COUNTS), batch_of(torch.tensor([4, 1, 4, 4])))
     assert candidates.rows.tolist() == [1, 4]
     assert candidates.log_count.exp().tolist() == pytest.approx([1, 3])
     assert candidates.log_expected.exp().tolist() == pytest.approx([3 * 0.4, 3 * 0.2])
@@ -82,7 +86,8 @@ def test_numbers_at_the_end_of_the_range_draw_an_item_that_there_is(monkeypatch)
 def test_the_own_item_and_known_ones_are_excluded():
     user, item = torch.tensor([1, 2, 1]), torch.tensor([5, 7, 9])
     batch = Batch(user, item, torch.ones(3))
-    rows = torch.tensor([2, 5, 6, 9])
+    nothing = torch.zeros(4)
+    rows = Candidates(torch.tensor([2, 5, 6, 9]), nothing, nothing)
     assert set(zip(*map(torch.Tensor.tolist, excluded_pairs(batch, rows, None)), strict=True)) == {(0, 1), (2, 3)}
     known = SeenItems(torch.tensor([1, 1, 2]), torch.tensor([6, 8, 2]), n_users=3)
     found = set(zip(*map(torch.Tensor.tolist, excluded_pairs(batch, rows, known)), strict=True))
