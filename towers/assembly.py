@@ -17,13 +17,14 @@ from towerzoo.datasets import ColumnNames, StarSchema, TwoTowerData
 from towerzoo.registry import DATASETS, LOSSES, OPTIMIZERS, SCORES
 from towerzoo.registry.checks import check_experiment
 from towerzoo.registry.config import load_config
-from towerzoo.registry.errors import ConfigError, Problem, name_hint, nearest
+from towerzoo.registry.errors import ConfigError, DataError, Problem, name_hint, nearest
 from towerzoo.registry.experiment import Data, Experiment
 from towerzoo.registry.yaml_file import Document
 from towerzoo.towers.candidate_losses import CandidateLoss
 from towerzoo.towers.dssm import DSSM
 from towerzoo.towers.history_encoder import takes_history
 from towerzoo.towers.measures import Measures, has_candidates
+from towerzoo.towers.pretrained import PretrainedEncoder
 from towerzoo.towers.samplers import takes_shown
 from towerzoo.towers.schedules import SCHEDULES
 from towerzoo.towers.tower import Tower
@@ -87,12 +88,18 @@ def load_data(experiment: Experiment) -> TwoTowerData:
     )
 
 
-def build_model(experiment: Experiment, schema: StarSchema) -> DSSM:
+def build_model(experiment: Experiment, schema: StarSchema, *, trained: bool = False) -> DSSM:
     """Builds the experiment's model for a dataset; its weights are a function of the experiment's seed.
+
+    Args:
+        experiment: The experiment.
+        schema: The dataset.
+        trained: Whether trained weights are loaded next, so that files of vectors are not needed any more.
 
     Raises:
         ConfigError: A feature's encoder does not suit its column, the towers' vectors differ in length, or batch
             normalisation would get batches of one row.
+        DataError: A file of vectors is missing or wrong.
     """
     torch.manual_seed(experiment.seed)
     user_tower, item_tower = (
@@ -109,6 +116,9 @@ def build_model(experiment: Experiment, schema: StarSchema) -> DSSM:
         schedule=SCHEDULES[experiment.training.schedule],
         measures=Measures.of(experiment),
     )
+    troubles = [str(part.trouble) for part in model.modules() if isinstance(part, PretrainedEncoder) and part.trouble]
+    if troubles and not trained:
+        raise DataError("\n".join(troubles))
     if experiment.data.batch_size == 1 and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
         raise ConfigError(
             [Problem("data.batch_size", "at least 2 for blocks with batch normalisation", 1, "Try 1024.")]

@@ -48,7 +48,7 @@ def evaluate_run(
     data = load_data(experiment)
     require_same_data(run, data)
     mask_columns(data, mask)
-    model = build_model(experiment, data.schema)
+    model = build_model(experiment, data.schema, trained=True)
     run.load_weights(model)
     mask_biases(model, data, mask)
     metrics |= measure(model, data, experiment, device)
@@ -79,7 +79,7 @@ def evaluate_checkpoint(config: str, checkpoint: Path, overrides: Sequence[str] 
     run = RunFolder(checkpoint.absolute().parent.parent)
     if (run.path / "schema.json").is_file():
         require_same_data(run, data)
-    model = build_model(experiment, data.schema)
+    model = build_model(experiment, data.schema, trained=True)
     load_state(model, state, checkpoint)
     metrics = measure(model, data, experiment, device)
     RunFolder(checkpoint.parent).write_json(f"{checkpoint.stem}.metrics.json", metrics)

@@ -21,13 +21,17 @@ class PretrainedEncoder(nn.Module):
     """Vectors from a file, one an id, kept as they are or trained further.
 
     Ids without a vector, and the unknown id, start as zeros. The vectors are saved with the weights: a run is tested,
-    resumed and served without the file. What is wrong with the file is therefore told when vectors are first asked for.
+    resumed and served without the file. What is wrong with the file is therefore kept as `trouble`, which `build_model`
+    tells before training, and the encoder where weights that were to be loaded never came.
 
     Args:
         column: The feature: ids (n,).
         path: A .parquet or .npz file, see `towers.vector_file.read_vectors`; relative to the working directory.
         dim: Length of the vectors, that of the file's.
         trainable: Whether training changes the vectors.
+
+    Attributes:
+        trouble: What is wrong with the file; None once weights are loaded.
 
     Raises:
         ConfigError: The feature holds lists or numbers.
@@ -60,11 +64,11 @@ class PretrainedEncoder(nn.Module):
         self.embedding = nn.Embedding(column.cardinality, dim)
         nn.init.zeros_(self.embedding.weight).requires_grad_(trainable)
         self.register_buffer("without", torch.tensor(column.cardinality - 1))
-        self._trouble: DataError | None = None
+        self.trouble: DataError | None = None
         try:
             self._read(column, Path(path))
         except DataError as error:
-            self._trouble = error
+            self.trouble = error
         self.register_load_state_dict_post_hook(_needs_no_file)  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
@@ -93,8 +97,8 @@ class PretrainedEncoder(nn.Module):
         Raises:
             DataError: The file could not be read, and no weights were loaded since.
         """
-        if self._trouble is not None:
-            raise self._trouble
+        if self.trouble is not None:
+            raise self.trouble
         vectors: Tensor = self.embedding(ids)
         return vectors
 
@@ -105,4 +109,4 @@ class PretrainedEncoder(nn.Module):
 
 
 def _needs_no_file(encoder: PretrainedEncoder, incompatible: Any) -> None:
-    encoder._trouble = None
+    encoder.trouble = None

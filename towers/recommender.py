@@ -100,7 +100,7 @@ class Recommender:
         events = load_events(run, n_users=len(users), n_items=len(items))
         users = replace(users, history=events.history)
         nothing = Interactions(events.user, events.item, {})
-        model = build_model(experiment, StarSchema(users, items, nothing, digest=""))
+        model = build_model(experiment, StarSchema(users, items, nothing, digest=""), trained=True)
         run.load_weights(model)
         return cls(experiment, model.to(torch_device(device)), users, items, events)
 

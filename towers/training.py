@@ -96,7 +96,7 @@ def resume(run: RunFolder, experiment: Experiment, *, device: str, console: Cons
                 f"training.max_epochs must be more than the {finished} epochs that {run.path} has finished, "
                 f"got {experiment.training.max_epochs}. Add --set training.max_epochs={finished + 1} or more."
             )
-    data, model = _prepare(experiment, device, console)
+    data, model = _prepare(experiment, device, console, trained=run.last.exists())
     require_same_data(run, data)
     if run.last.exists():
         load_state(model, read_checkpoint(run.last)["state_dict"], run.last)
@@ -135,7 +135,9 @@ def _patience(experiment: Experiment) -> int | None:
     return stopping.patience if stopping else None
 
 
-def _prepare(experiment: Experiment, device: str, console: Console) -> tuple[TwoTowerData, DSSM]:
+def _prepare(
+    experiment: Experiment, device: str, console: Console, *, trained: bool = False
+) -> tuple[TwoTowerData, DSSM]:
     quieten_lightning()
     make_trainer(experiment, device, callbacks=[], logger=False)
     console.print(settle_process(torch_device(device)))
@@ -143,7 +145,7 @@ def _prepare(experiment: Experiment, device: str, console: Console) -> tuple[Two
         console.print(advice, soft_wrap=True)
     with console.status(f"loading {experiment.data.name}"):
         data = load_data(experiment)
-    model = build_model(experiment, data.schema)
+    model = build_model(experiment, data.schema, trained=trained)
     console.print(data_table(data))
     console.print(model_text(model), soft_wrap=True)
     return data, model

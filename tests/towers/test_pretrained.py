@@ -98,11 +98,23 @@ def test_a_run_is_tested_without_the_file(make_experiment, make_trainer, tmp_pat
     expected = make_trainer().test(model, data, verbose=False)
     path.unlink()
 
-    again = build_model(experiment, data.schema)
+    again = build_model(experiment, data.schema, trained=True)
     with pytest.raises(DataError, match="got no such file"):
         make_trainer().test(again, data, verbose=False)
     run.load_weights(again)
     assert make_trainer().test(again, data, verbose=False) == expected
+
+
+def test_what_is_wrong_with_files_is_told_when_the_model_is_built(make_experiment, world, tmp_path):
+    features = {
+        "movie_id": {"encoder": "pretrained", "path": str(tmp_path / "films.npz"), "dim": 8},
+        "genres": {"encoder": "embedding-bag", "dim": 4, "max_length": 6},
+    }
+    users = {"user_id": {"encoder": "pretrained", "path": str(tmp_path / "people.parquet"), "dim": 12}}
+    experiment = make_experiment(item_tower={"features": features}, user_tower={"features": users})
+    with pytest.raises(DataError, match=r"people\.parquet must be a file of vectors, got no.*\n.*films\.npz must be a"):
+        build_model(experiment, world)
+    assert build_model(experiment, world, trained=True).item_tower.out_features == 12
 
 
 @pytest.mark.parametrize(
