@@ -46,7 +46,7 @@ def evaluate_run(
     experiment, _ = read_experiment(run.config, overrides)
     settle_process(torch_device(device))
     data = load_data(experiment)
-    require_same_data(run, data)
+    require_same_data(run, data, experiment)
     mask_columns(data, mask)
     model = build_model(experiment, data.schema, trained=True)
     run.load_weights(model)
@@ -78,7 +78,7 @@ def evaluate_checkpoint(config: str, checkpoint: Path, overrides: Sequence[str] 
     data = load_data(experiment)
     run = RunFolder(checkpoint.absolute().parent.parent)
     if (run.path / "schema.json").is_file():
-        require_same_data(run, data)
+        require_same_data(run, data, experiment)
     model = build_model(experiment, data.schema, trained=True)
     load_state(model, state, checkpoint)
     metrics = measure(model, data, experiment, device)

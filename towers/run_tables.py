@@ -15,6 +15,7 @@ from pyarrow import ArrowException
 
 from towerzoo.datasets import Column, Table, TwoTowerData, Vocabulary
 from towerzoo.registry.errors import RunError
+from towerzoo.registry.experiment import Experiment
 from towerzoo.towers.protocol import event_digests
 from towerzoo.towers.run_folder import RunFolder
 
@@ -50,18 +51,29 @@ def load_tables(run: RunFolder) -> tuple[Table, Table]:
     return users, items
 
 
-def require_same_data(run: RunFolder, data: TwoTowerData) -> None:
+def require_same_data(run: RunFolder, data: TwoTowerData, experiment: Experiment) -> None:
     """Raises a RunError unless a dataset has the run's users, items, labelled events and split.
 
     Rows of the embeddings belong to users and items by their position, so another encoding would give every user
-    somebody else's vector; and in another split, events that the run was trained on would test it.
+    somebody else's vector; and in another split, events that the run was trained on would test it. Texts may be
+    corrected, but for those that the experiment's towers read.
     """
     about = run.read_json("schema.json", *SIDES, "events")
+    read = {"users": experiment.user_tower.features, "items": experiment.item_tower.features}
     for side in SIDES:
-        if about[side] != json.loads(json.dumps(_describe(getattr(data.schema, side)))):
+        found, trained = json.loads(json.dumps(_describe(getattr(data.schema, side)))), about[side]
+        if isinstance(trained.get("texts"), list):  # of a run before texts had digests
+            trained = _describe(_read(run, side, about))
+        texts, known = found.pop("texts"), {name: value for name, value in trained.items() if name != "texts"}
+        if found != json.loads(json.dumps(known)) or set(texts) != set(trained.get("texts", ())):
             raise RunError(
                 f"the dataset's {side} must be those that {run.path} was trained with, got other ones. "
                 "Point data.root or TOWERZOO_DATA to the same data."
+            )
+        if changed := [name for name in texts if name in read[side] and texts[name] != trained["texts"][name]]:
+            raise RunError(
+                f"{', '.join(changed)} of the dataset's {side} must be the texts that {run.path} was trained with, "
+                "since its model reads them, got other ones. Point data.root or TOWERZOO_DATA to the same data."
             )
     if about["events"] != event_digests(data):
         raise RunError(
@@ -80,7 +92,8 @@ def _describe(table: Table) -> dict[str, Any]:
         }
         for name, column in table.columns.items()
     }
-    return {"key": table.key, "columns": columns, "texts": list(table.texts)}
+    texts = {name: hashlib.sha256(json.dumps(values).encode()).hexdigest() for name, values in table.texts.items()}
+    return {"key": table.key, "columns": columns, "texts": texts}
 
 
 def _to_arrow(table: Table) -> pa.Table:
@@ -111,7 +124,10 @@ def _read(run: RunFolder, side: str, about: dict[str, Any]) -> Table:
         columns = {name: _column(name, arrow[name], facts) for name, facts in described["columns"].items()}
         texts = {name: tuple(arrow[name].to_pylist()) for name in described["texts"]}
         table = Table(described["key"], columns, texts)
-        if _describe(table) != described:
+        found = _describe(table)
+        if isinstance(described["texts"], list):  # of a run before texts had digests
+            found["texts"] = list(found["texts"])
+        if found != described:
             raise ValueError("that of another run")
         return table
     except FileNotFoundError:

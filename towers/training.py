@@ -97,7 +97,7 @@ def resume(run: RunFolder, experiment: Experiment, *, device: str, console: Cons
                 f"got {experiment.training.max_epochs}. Add --set training.max_epochs={finished + 1} or more."
             )
     data, model = _prepare(experiment, device, console, trained=run.last.exists())
-    require_same_data(run, data)
+    require_same_data(run, data, experiment)
     if run.last.exists():
         load_state(model, read_checkpoint(run.last)["state_dict"], run.last)
     run.save_experiment(experiment)

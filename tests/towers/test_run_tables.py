@@ -65,13 +65,13 @@ def assert_equal_tables(found: Table, expected: Table) -> None:
 
 
 @pytest.mark.parametrize("source", ["hand made", "generated"])
-def test_tables_come_back_as_they_were(run, generated, source):
+def test_tables_come_back_as_they_were(run, generated, source, make_experiment):
     data = hand_made() if source == "hand made" else generated
     save_tables(run, data)
     users, items = load_tables(run)
     assert_equal_tables(users, data.schema.users)
     assert_equal_tables(items, data.schema.items)
-    require_same_data(run, data)
+    require_same_data(run, data, make_experiment())
 
 
 def test_the_files_hold_raw_values_for_people(run):
@@ -134,15 +134,43 @@ EVENTS = "the dataset's events, labels and split must be those that"
     ],
     ids=["values", "vocabulary", "columns", "kind", "labels", "events", "split"],
 )
-def test_other_data_is_refused(run, other, expected):
+def test_other_data_is_refused(run, other, expected, make_experiment):
     save_tables(run, DATA)
     with pytest.raises(RunError, match=f"{expected} {run.path} was trained with, got other ones.* to the same data"):
-        require_same_data(run, other)
+        require_same_data(run, other, make_experiment())
 
 
-def test_texts_may_be_corrected(run):
+def without_digests_of_texts(run: RunFolder) -> None:
+    """Makes the schema.json of an older run of a newer one's."""
+    about = json.loads((run.path / "schema.json").read_text())
+    for side in ("users", "items"):
+        about[side]["texts"] = list(about[side]["texts"])
+    run.write_json("schema.json", about)
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_texts_may_be_corrected_unless_the_model_reads_them(run, make_experiment, older):
     save_tables(run, DATA)
-    require_same_data(run, hand_made(title=("", "Amelie", "")))
+    if older:
+        without_digests_of_texts(run)
+        assert_equal_tables(load_tables(run)[1], ITEMS)
+    corrected = hand_made(title=("", "Amelie", ""))
+    require_same_data(run, corrected, make_experiment())
+    reads = make_experiment(item_tower={"features": {"title": {"encoder": "letter-trigrams", "dim": 4}}})
+    require_same_data(run, DATA, reads)
+    message = f"title of the dataset's items must be the texts that {run.path} was trained with, since its model reads"
+    with pytest.raises(RunError, match=message):
+        require_same_data(run, corrected, reads)
+
+
+def test_a_text_that_was_changed_in_the_run_is_told(run):
+    save_tables(run, DATA)
+    path = run.path / "items.parquet"
+    table = pq.read_table(path)
+    changed = table.set_column(table.column_names.index("title"), "title", [["", "Amelie", ""]])
+    pq.write_table(changed, path)
+    with pytest.raises(RunError, match=r"items\.parquet must be a whole table of this run, got that of another run"):
+        load_tables(run)
 
 
 @pytest.mark.parametrize("side", ["users", "items"])
