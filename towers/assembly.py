@@ -23,7 +23,7 @@ from towerzoo.registry.yaml_file import Document
 from towerzoo.towers.candidate_losses import CandidateLoss
 from towerzoo.towers.dssm import DSSM
 from towerzoo.towers.history_encoder import takes_history
-from towerzoo.towers.measures import Measures, has_candidates
+from towerzoo.towers.measures import PAIR_METRICS, USER_METRICS, Measures, has_candidates
 from towerzoo.towers.pretrained import PretrainedEncoder
 from towerzoo.towers.samplers import takes_shown
 from towerzoo.towers.schedules import SCHEDULES
@@ -191,7 +191,11 @@ def _measure_problems(document: Document, experiment: Experiment) -> list[Proble
     names = [f"valid/{name}" for name in measures.names]
     if watched is not None and watched not in names:
         where = document.where(("training", "early_stopping", "monitor"))
-        return [Problem(where, "a figure of validation", watched, name_hint(watched, names, "Measured"))]
+        hint = name_hint(watched, names, "Measured")
+        if not measures.pairs and watched.partition("/")[2] in PAIR_METRICS + USER_METRICS:
+            lines = f"training:\n          early_stopping: {{monitor: {measures.monitor}}}"
+            hint = f"Lists are ranked here, and pairs are not scored. Write\n        {lines}"
+        return [Problem(where, "a figure of validation", watched, hint)]
     return []
 
 

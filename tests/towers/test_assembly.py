@@ -123,3 +123,27 @@ def test_all_problems_come_at_once_in_the_order_of_their_lines(tmp_path: Path, m
         "9: user_tower.features.gendr", "13: item_tower.features.genres.pooling", "15: item_tower.widths", "17: loss",
         "18: optimizer.lr", "19: trainer.logger", "19: trainer.precison",
     ]  # fmt: skip
+
+
+def test_a_loss_of_candidates_over_a_base_that_watches_pairs_is_told_what_to_write(tmp_path: Path) -> None:
+    """The two lines that the message ends with make the config right."""
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(f"base: {shipped('quickstart')}\nloss: sampled-softmax\nevaluation: {{ranking: {{at: [5]}}}}\n")
+    with pytest.raises(ConfigError) as caught:
+        read_experiment(mine)
+    assert str(caught.value).endswith(
+        "quickstart.yaml:29: training.early_stopping.monitor must be a figure of validation, got 'valid/loss'.\n"
+        "    Lists are ranked here, and pairs are not scored. Write\n"
+        "        training:\n"
+        "          early_stopping: {monitor: valid/ndcg@5}"
+    )
+    lines = str(caught.value).splitlines()[-2:]
+    mine.write_text(mine.read_text() + "\n".join(line.removeprefix(" " * 8) for line in lines) + "\n")
+    experiment, _ = read_experiment(mine)
+    assert experiment.training.early_stopping is not None
+    assert experiment.training.early_stopping.monitor == "valid/ndcg@5"
+    assert experiment.training.early_stopping.patience == 2, "that of the base"
+
+
+def shipped(name: str) -> Path:
+    return next(file for file in shipped_configs() if file.stem == name)
