@@ -86,8 +86,10 @@ def encode_list_rows(values: pa.ChunkedArray, ids: pa.Array) -> tuple[NDArray[np
     return pad(rows[rows > 0], np.bincount(parents[rows > 0], minlength=len(lists))), unknown
 
 
-def encode_numbers(name: str, values: pa.ChunkedArray, missing: Literal["mean", "zero"]) -> Column:
+def encode_numbers(name: str, values: pa.ChunkedArray, missing: Literal["mean", "zero", "unknown"]) -> Column:
     """Returns float32 numbers (n + 1,) below the unknown row; a missing one, and the unknown row's, by the policy.
+
+    Unknown numbers are NaN.
 
     Example:
         >>> encode_numbers("age", pa.chunked_array([[20.0, None, 40.0]]), "mean").values
@@ -95,7 +97,9 @@ def encode_numbers(name: str, values: pa.ChunkedArray, missing: Literal["mean", 
     """
     numbers = values.cast(pa.float64()).to_numpy()
     known = ~np.isnan(numbers)
-    fill = float(numbers[known].mean()) if missing == "mean" and known.any() else 0.0
+    fill = np.nan if missing == "unknown" else 0.0
+    if missing == "mean" and known.any():
+        fill = float(numbers[known].mean())
     filled = np.concatenate([[fill], np.where(known, numbers, fill)]).astype(np.float32)
     return Column(name, torch.from_numpy(filled))
 

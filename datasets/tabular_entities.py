@@ -106,5 +106,7 @@ def _check_numbers(raw: RawTable, name: str, policy: str, where: str, problems: 
     if np.isinf(numbers).any():
         problems.append(raw.fault(name, "a finite float32 number", np.isinf(numbers), "Repair these rows."))
     if policy == "error" and np.isnan(numbers).any():
-        next_step = f"Set {where}.missing to `mean` or `zero`, or leave the column out with {where}.features."
+        next_step = (
+            f"Set {where}.missing to `unknown`, `mean` or `zero`, or leave the column out with {where}.features."
+        )
         problems.append(raw.fault(name, "a number", np.isnan(numbers), next_step))

@@ -11,7 +11,7 @@ from towerzoo.registry.experiment import Section
 Kind = Literal["text", "number"]
 """What a column is read as where its looks deceive."""
 
-Missing = Literal["error", "mean", "zero"]
+Missing = Literal["error", "mean", "zero", "unknown"]
 """What a missing number becomes."""
 
 
@@ -28,8 +28,8 @@ class TableFiles(Section):
         title: The column that people read.
         lists: The separator of each column of several values a row, such as `genres: "|"`.
         kinds: Columns to read as `text`, such as zip codes with leading zeros, or as `number`, such as whole prices.
-        missing: What a missing number becomes: `error`, none may be missing; `mean`, that of the known ones; or `zero`.
-            For all numbers, or by column.
+        missing: What a missing number becomes: `error`, none may be missing; `mean`, that of the known ones; `zero`; or
+            `unknown`, for which encoders of numbers learn a vector of its own. For all numbers, or by column.
     """
 
     files: str

@@ -226,6 +226,17 @@ def test_kinds_and_missing_numbers(tmp_path: Path) -> None:
     assert table.columns["age"].values.tolist() == [0.0, 0.0, 30.5, 32.5]
 
 
+def test_missing_numbers_may_stay_unknown(tmp_path: Path) -> None:
+    (tmp_path / "users.csv").write_text("user_id,age\n10,\n20,30.5\n30,nan\n")
+    separated(tmp_path, "events", EVENTS)
+    for missing in ("unknown", {"age": "unknown"}):
+        users = {"files": "users.csv", "missing": missing}
+        schema = Tabular(interactions={"files": "events.csv"}, users=users, root=str(tmp_path)).load()  # type: ignore[arg-type]
+        ages = schema.users.columns["age"].values
+        assert ages.isnan().tolist() == [True, True, False, True], "nobody's age is unknown, too"
+        assert ages[2] == 30.5
+
+
 def test_only_the_features_that_are_named_are_read(tmp_path: Path) -> None:
     pattern = write_csv(tmp_path)
     users = section("users", pattern, features=["town"])
@@ -366,8 +377,8 @@ def test_yaml_alone_makes_a_dataset(tmp_path: Path) -> None:
         ("measures: [rating]", "measures: rating", r"data\.interactions\.measures must be a list, got 'rating'"),
         ("users: {files: users.csv}", "users: users.csv", r"data\.users must be a mapping with files or null, got 'users.csv'"),
         ("{files: users.csv}", "{files: users.csv, kinds: {town: txt}}", r"data\.users\.kinds\.town must be 'text' or 'number'"),
-        ("{files: users.csv}", "{files: users.csv, missing: men}", r"data\.users\.missing must be 'error', 'mean', 'zero' or a "
-         r"mapping, got 'men'"),
+        ("{files: users.csv}", "{files: users.csv, missing: men}", r"data\.users\.missing must be 'error', 'mean', 'zero', "
+         r"'unknown' or a mapping, got 'men'"),
         ("  root", "  unknown: keep\n  root", r"data\.unknown must be 'row', 'drop' or 'error', got 'keep'"),
         ("measures: [rating]", "measures: []", r"data\.label\.column must be a measure of the dataset, got 'rating'"),
         ("town:", "twon:", r"user_tower\.features\.twon must be a feature of the tabular dataset's users, got 'twon'.\n    Did"),

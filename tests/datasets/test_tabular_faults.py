@@ -190,7 +190,7 @@ def test_the_tables_of_this_file_are_sound(load: Load) -> None:
         (
             {"users": USERS.replace("20.5", "")},
             "users.csv: age must be a number, got nothing in row 1. 1 row is like that, of 2. Set data.users.missing to "
-            "`mean` or `zero`, or leave the column out with data.users.features.",
+            "`unknown`, `mean` or `zero`, or leave the column out with data.users.features.",
         ),
         (
             {"users": USERS.replace("20.5", "-inf"), "of_users": {"missing": "mean"}},
