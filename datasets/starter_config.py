@@ -88,7 +88,7 @@ def _entities(guess: Guess, side: Side, table: TableProfile) -> dict[str, Any]:
     if lists := {column.name: column.separator for column in features if column.separator is not None}:
         section["lists"] = lists
     if any(column.type == "numbers" and column.missing for column in features):
-        section["missing"] = "mean"
+        section["missing"] = "unknown"
     if any(column.infinite for column in features):
         section["features"] = [column.name for column in features if not column.infinite]
     return section
@@ -102,7 +102,9 @@ def _features(guess: Guess, side: Side) -> Iterator[str]:
         if table is None or guess.role(table, column.name) != "feature":
             continue
         encoder: dict[str, Any] = {"encoder": "embedding", "dim": DIM}
-        if column.is_list:
+        if column.type == "numbers":
+            encoder = {"encoder": "numeric", "transform": "quantile"}
+        elif column.is_list:
             longest = min(column.longest, LONGEST)
             encoder = {"encoder": "embedding-bag", "dim": DIM, "max_length": longest, "pooling": "mean"}
         reason = _left_out(column, len(table))
@@ -116,9 +118,7 @@ def _left_out(column: ColumnProfile, rows: int) -> str | None:
         return "one value only"
     if column.infinite:
         return f"{column.infinite:,} infinite numbers"
-    if column.type == "numbers":
-        return "numbers; see `python tools/zoo.py encoders` for what reads them"
-    if not column.is_list and column.distinct > max(FEW, rows / 2):
+    if column.type != "numbers" and not column.is_list and column.distinct > max(FEW, rows / 2):
         return f"{column.distinct:,} different values in {rows:,} rows"
     return None
 

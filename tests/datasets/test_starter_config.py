@@ -100,7 +100,7 @@ def test_roles_follow_names() -> None:
     assert label.positive == 0.5
     assert "unknown" not in data
     assert list(config["user_tower"]["features"]) == ["user_id", "town"]
-    assert list(config["item_tower"]["features"]) == ["id"], "numbers have no encoder to start with"
+    assert list(config["item_tower"]["features"]) == ["id", "price"]
     roles = {column: found.role(events, column) for column in events.columns}
     assert roles == {
         "user_id": "user", "item": "item", "weight": "weight", "created_at": "timestamp", "rating": ""
@@ -180,7 +180,7 @@ def test_features_that_say_too_little_or_cannot_be_read_are_left_out() -> None:
     assert config["data"]["users"] == {
         "files": "users.parquet",
         "lists": {"hobbies": ";"},
-        "missing": "mean",
+        "missing": "unknown",
         "features": ["same", "mail", "hobbies", "age"],
     }
     text = starter_config(found, label, "mine.yaml")
@@ -191,6 +191,13 @@ def test_features_that_say_too_little_or_cannot_be_read_are_left_out() -> None:
         "    # income: 1 infinite numbers",
     ):
         assert f"{line}\n" in text
+
+
+def test_numbers_are_features_by_their_ranks() -> None:
+    users = profile("users", user_id=range(1, 201), income=[*np.linspace(1, 1e6, 199), np.nan], town=["a", "b"] * 100)
+    _, _, config = guess(users, clicks())
+    assert config["user_tower"]["features"]["income"] == {"encoder": "numeric", "transform": "quantile"}
+    assert config["data"]["users"]["missing"] == "unknown"
 
 
 @pytest.mark.parametrize(

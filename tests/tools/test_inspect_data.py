@@ -44,7 +44,8 @@ def write_clicks() -> list[str]:
     Path("clicks").mkdir()
     for number in range(3):
         rows[number::3].to_parquet(f"clicks/{number}.parquet")
-    pd.DataFrame({"sku": range(1, 30), "price": np.linspace(10, 500, 29), "brand": [*"abcde"] * 5 + [*"abcd"]}).to_csv(
+    prices = [np.nan, *np.linspace(10, 500, 28)]
+    pd.DataFrame({"sku": range(1, 30), "price": prices, "brand": [*"abcde"] * 5 + [*"abcd"]}).to_csv(
         "products.tsv", sep="\t", index=False
     )
     return ["clicks", "products.tsv"]
@@ -91,6 +92,23 @@ def test_the_config_trains_as_it_stands(
     trained = invoke(train.main, "mine.yaml", "--fast-dev-run", "--device", "cpu")
     assert trained.exit_code == 0, trained.output
     assert "One batch each of training, validation and test passed" in trained.output
+
+
+def test_numbers_train_and_a_missing_one_learns_a_value_of_its_own(invoke: Callable[..., Result]) -> None:
+    from towerzoo.towers.assembly import build_model, load_data, read_experiment
+    from towerzoo.towers.run_folder import RunFolder
+
+    invoke(inspect_data.main, *write_clicks(), "--out", "mine.yaml")
+    quick = ("--device", "cpu", "--set", "training={max_epochs: 1}")
+    done = invoke(train.main, "mine.yaml", *quick)
+    assert done.exit_code == 0, done.output
+    (run,) = Path("runs/mine").iterdir()
+    experiment, _ = read_experiment(run / "config.yaml")
+    model = build_model(experiment, load_data(experiment).schema)
+    before = model.item_tower.encoders["price_encoder"].unknown.item()
+    RunFolder(run).load_weights(model)
+    assert before == 0
+    assert model.item_tower.encoders["price_encoder"].unknown.item() != 0
 
 
 @pytest.mark.parametrize("write", [write_recbole, write_positive_only])
