@@ -10,6 +10,13 @@ import click
 from towerzoo.tools.cli import config_options, device_option, tells_errors
 
 
+def _counts(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...]:
+    texts = [text.strip() for text in value.split(",")] if value is not None else []
+    if not all(text.isdecimal() and text.isascii() for text in texts):
+        raise click.BadParameter(f"must be whole numbers >= 0, got {value!r}. Write them as 0,1,2,4.")
+    return tuple(sorted({int(text) for text in texts}))
+
+
 @click.command("test")
 @click.argument("run_or_config")
 @click.option("--checkpoint", type=click.Path(path_type=Path), help="Test this checkpoint of the CONFIG that is given.")
@@ -20,6 +27,12 @@ from towerzoo.tools.cli import config_options, device_option, tells_errors
     metavar="COLUMN",
     help="Show the figures of slices: by a column of users or items, user-warmth, item-warmth or popularity.",
 )
+@click.option(
+    "--shots",
+    metavar="K,K,...",
+    callback=_counts,
+    help="Show the figures of new users of whose histories only the last K events are known.",
+)
 @click.option("--check", is_flag=True, help="Exit with status 1 where a figure misses the config's record.")
 @device_option
 @config_options
@@ -29,6 +42,7 @@ def main(
     checkpoint: Path | None,
     mask: tuple[str, ...],
     by: tuple[str, ...],
+    shots: tuple[int, ...],
     check: bool,
     device: str,
     overrides: tuple[str, ...],
@@ -42,10 +56,11 @@ def main(
     python tools/test.py runs/tanh_bn/2026-11-24T03-45-10 --check
     python tools/test.py runs/tanh_bn/2026-11-24T03-45-10 --by gender --by popularity
     python tools/test.py runs/tanh_bn/2026-11-24T03-45-10 --mask movie_id
+    python tools/test.py runs/history/2026-11-24T03-45-10 --shots 0,1,2,4,8,16,32
     python tools/test.py configs/tanh_bn.yaml --checkpoint best.ckpt
     """
-    if checkpoint is not None and (mask or by):
-        raise click.UsageError("--mask and --by take a RUN, and cannot be given with --checkpoint.")
+    if checkpoint is not None and (mask or by or shots):
+        raise click.UsageError("--mask, --by and --shots take a RUN, and cannot be given with --checkpoint.")
     if mask and check:
         raise click.UsageError("--check compares a run as it is; it cannot be given with --mask.")
     from rich.console import Console
@@ -54,13 +69,13 @@ def main(
     from towerzoo.towers.evaluation import evaluate_checkpoint, evaluate_run
     from towerzoo.towers.records import compare, read_records
     from towerzoo.towers.run_folder import RunFolder
-    from towerzoo.towers.summary import record_table, result_table, slice_table
+    from towerzoo.towers.summary import record_table, result_table, shot_table, slice_table
 
     console = Console(highlight=False)
     if checkpoint is None:
         run = RunFolder.open(run_or_config)
         name = run.name
-        metrics = evaluate_run(run, overrides, device=device, mask=mask, by=by)
+        metrics = evaluate_run(run, overrides, device=device, mask=mask, by=by, shots=shots)
     else:
         if Path(run_or_config).is_dir():
             raise RunError(
@@ -71,6 +86,8 @@ def main(
     console.print(result_table(metrics))
     for slices, figures in metrics.get("slices", {}).items():
         console.print(slice_table(slices, figures))
+    if shots:
+        console.print(shot_table(metrics["shots"]))
     console.print(
         f"scored {metrics['protocol']['events']['test'].partition(':')[0]} pairs in {metrics['test_seconds']:.3f} s"
     )

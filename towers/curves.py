@@ -47,6 +47,31 @@ def draw_curves(histories: Mapping[str, Sequence[Row]]) -> bytes:
     return buffer.getvalue()
 
 
+def draw_shots(shots: Mapping[str, Mapping[str, float]]) -> bytes:
+    """Returns a small PNG of the main figure of new users over how many events are known of them.
+
+    Args:
+        shots: The figures by number of events; those of `all` are a dashed line.
+    """
+    figure = Figure(figsize=(5.5, 3.2), layout="constrained", dpi=120)
+    FigureCanvasAgg(figure)
+    names = main_metrics(next(iter(shots.values())))
+    metric = "auc" if "auc" in names else names[0]
+    axes = figure.subplots()
+    few = [k for k in shots if k.isdecimal()]
+    axes.plot(few, [shots[k][metric] for k in few], marker=".", label="the last events")
+    for k in shots:
+        if k not in few:
+            axes.axhline(shots[k][metric], linestyle="--", color="C1", label=k)
+    axes.set_xlabel("events known of each user")
+    axes.set_ylabel(LABELS.get(metric, metric))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
 def _plain(text: str) -> str:
     # To matplotlib, dollars enclose a formula, and a leading underscore hides a label from the legend.
     return f"{' ' if text.startswith('_') else ''}{text}".replace("$", r"\$")

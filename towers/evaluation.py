@@ -13,11 +13,13 @@ from towerzoo.towers.assembly import build_model, load_data, read_experiment
 from towerzoo.towers.baselines import baselines
 from towerzoo.towers.checkpoints import load_state, read_checkpoint
 from towerzoo.towers.dssm import DSSM
+from towerzoo.towers.few_shots import few_shots, require_history
 from towerzoo.towers.measures import Measures
 from towerzoo.towers.process_settings import settle_process
 from towerzoo.towers.protocol import fingerprint, protocol
 from towerzoo.towers.ranking_baselines import ranking_baselines
 from towerzoo.towers.ranking_tasks import ranking_task
+from towerzoo.towers.report import REPORT, write_report
 from towerzoo.towers.run_folder import RunFolder
 from towerzoo.towers.run_tables import require_same_data
 from towerzoo.towers.sliced_evaluation import mask_biases, mask_columns, sliced
@@ -25,7 +27,13 @@ from towerzoo.towers.trainer import make_trainer, quieten_lightning, torch_devic
 
 
 def evaluate_run(
-    run: RunFolder, overrides: Sequence[str] = (), *, device: str, mask: Sequence[str] = (), by: Sequence[str] = ()
+    run: RunFolder,
+    overrides: Sequence[str] = (),
+    *,
+    device: str,
+    mask: Sequence[str] = (),
+    by: Sequence[str] = (),
+    shots: Sequence[int] = (),
 ) -> dict[str, Any]:
     """Tests the weights of a finished run and stores the figures in its metrics.json, unless features are masked.
 
@@ -35,15 +43,19 @@ def evaluate_run(
         device: `cpu`, `cuda` or `auto`.
         mask: Features of users or items whose values are made unknown.
         by: What to slice users or items by, see `sliced`.
+        shots: How many events of new users are known, see `few_shots`.
 
     Returns:
-        The run's metrics.json; with `by`, also the figures of each slice as `slices`.
+        The run's metrics.json; with `by`, also the figures of each slice as `slices`; with `shots`, those of new users
+        as `shots`, which the run's report then shows as well.
 
     Raises:
         TowerZooError: A file of the run is missing or damaged, or the data is not that of the run.
     """
     metrics = run.read_json("metrics.json", "best_epoch", "epochs", "train_seconds")
     experiment, _ = read_experiment(run.config, overrides)
+    if shots:
+        require_history(run, experiment)
     settle_process(torch_device(device))
     data = load_data(experiment)
     require_same_data(run, data, experiment)
@@ -54,8 +66,12 @@ def evaluate_run(
     metrics |= measure(model, data, experiment, device)
     if by:
         metrics["slices"] = sliced(model, data, Measures.of(experiment), by)
+    if shots:
+        metrics["shots"] = few_shots(run, experiment, data, shots, device)
     if not mask:
         run.write_json("metrics.json", metrics)
+        if shots and (run.path / REPORT).exists():  # of an unfinished run it would say that nothing is left to do
+            write_report(run, metrics, model)
     return metrics
 
 

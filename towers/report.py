@@ -4,11 +4,34 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import Any
+from typing import Any, Final
 
 import jinja2
 
+from towerzoo.towers.curves import draw_curves, draw_shots
 from towerzoo.towers.dssm import DSSM
+from towerzoo.towers.history import read_history
+from towerzoo.towers.run_folder import RunFolder
+
+REPORT: Final = "report.html"
+"""The report's file in a run folder."""
+
+
+def write_report(run: RunFolder, metrics: dict[str, Any], model: DSSM) -> None:
+    """Writes the curves and the report of a trained and tested run."""
+    rows = read_history(run)
+    curves = draw_curves({run.name: rows})
+    run.write("curves.png", curves)
+    page = render_report(
+        run.name,
+        config=run.config.read_text(),
+        metrics=metrics,
+        environment=run.read_json("environment.json"),
+        epochs=len(rows),
+        curves=curves,
+        model=model,
+    )
+    run.write(REPORT, page)
 
 
 def render_report(
@@ -45,6 +68,7 @@ def render_report(
         environment=environment,
         environment_text=json.dumps(environment, indent=2),
         curves=base64.b64encode(curves).decode(),
+        shot_curve=base64.b64encode(draw_shots(metrics["shots"])).decode() if metrics.get("shots") else None,
         user_tower=model.user_tower.mlp,
         item_tower=model.item_tower.mlp,
         config=config,

@@ -138,6 +138,15 @@ def slice_table(name: str, figures: Mapping[str, Figures]) -> Table:
     return table
 
 
+def shot_table(shots: Mapping[str, Mapping[str, float]]) -> Table:
+    """Returns the figures of new users, one number of known events a row."""
+    names = told_metrics(next(iter(shots.values())))
+    table = _table("events of a new user", *names)
+    for k, figures in shots.items():
+        table.add_row(k, *(f"{figures[name]:.4f}" for name in names))
+    return table
+
+
 def _cell(value: float | None) -> str:
     if value is None:
         return "-"

@@ -16,7 +16,6 @@ from towerzoo.registry.experiment import Experiment
 from towerzoo.towers.assembly import build_model, load_data
 from towerzoo.towers.callbacks import EpochCheckpoints, EpochSeeds, FiniteLoss, StopEarly, StopOnSignal
 from towerzoo.towers.checkpoints import load_state, read_checkpoint
-from towerzoo.towers.curves import draw_curves
 from towerzoo.towers.dssm import DSSM
 from towerzoo.towers.environment import environment
 from towerzoo.towers.evaluation import measure
@@ -25,7 +24,7 @@ from towerzoo.towers.measures import mode, monitor
 from towerzoo.towers.precision_advice import precision_advice
 from towerzoo.towers.process_settings import settle_process
 from towerzoo.towers.progress import EpochProgress
-from towerzoo.towers.report import render_report
+from towerzoo.towers.report import REPORT, write_report
 from towerzoo.towers.run_events import save_events
 from towerzoo.towers.run_folder import FORMAT, VERSION, RunFolder
 from towerzoo.towers.run_tables import require_same_data, save_tables
@@ -80,7 +79,7 @@ def resume(run: RunFolder, experiment: Experiment, *, device: str, console: Cons
     Raises:
         RunError: There is nothing left to train, or the checkpoint is damaged or of another architecture.
     """
-    report = run.path / "report.html"  # what a run writes last: without it, there is still something to finish
+    report = run.path / REPORT  # what a run writes last: without it, there is still something to finish
     if run.last.exists():
         checkpoint = read_checkpoint(run.last)
         finished = checkpoint["epoch"] + 1
@@ -202,19 +201,6 @@ def _test_and_report(
         **measure(model, data, experiment, device),
     }
     run.write_json("metrics.json", metrics)
-    curves = draw_curves({run.name: rows})
-    run.write("curves.png", curves)
-    run.write(
-        "report.html",
-        render_report(
-            run.name,
-            config=run.config.read_text(),
-            metrics=metrics,
-            environment=run.read_json("environment.json"),
-            epochs=len(rows),
-            curves=curves,
-            model=model,
-        ),
-    )
+    write_report(run, metrics, model)
     console.print(result_table(metrics))
     console.print(f"report: {run.path / 'report.html'}", soft_wrap=True)
