@@ -20,8 +20,9 @@ def test_epoch_of_batches(
 ) -> None:
     """Whole batches of an epoch, its order drawn anew."""
     experiment, _ = read_experiment("tanh_bn", [*overrides, f"data.batch_size={batch_size}"])
-    loader = load(experiment).train_dataloader()
-    whole = len(loader.rows) // batch_size
+    data = load(experiment)
+    loader = data.train_dataloader()
+    whole = len(data.train_rows) // batch_size
     if not whole:
         pytest.skip("the data has no whole batch of this size")
 

@@ -89,6 +89,10 @@ class EpochLoader:
     def __len__(self) -> int:
         return len(self.ends)
 
+    def __iter__(self) -> Iterator[Batch]:
+        """Yields the batches of the epoch."""
+        raise NotImplementedError
+
 
 class BatchLoader(EpochLoader):
     """Yields the given events as batches, in their own order or in one drawn anew each epoch.

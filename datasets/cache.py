@@ -17,11 +17,12 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from towerzoo.datasets.splits import PARTS, Split
 from towerzoo.datasets.star_schema import Column, Interactions, StarSchema, Table
 from towerzoo.datasets.vocabulary import Vocabulary
 
 FORMAT: Final = "towerzoo-star-schema"
-VERSION: Final = "2"
+VERSION: Final = "3"
 """Raised whenever the layout of the file changes; files of another version are built anew."""
 DESCRIPTION: Final = "description"
 """The tensor of UTF-8 JSON with what is not a tensor. Not in the header, which safetensors limits to 100 MB."""
@@ -112,6 +113,9 @@ def _tensors(schema: StarSchema) -> dict[str, Tensor]:
         "categories": {name: vocabulary.values for name, vocabulary in events.categories.items()},
         "notes": schema.notes,
     }
+    if (split := schema.split) is not None:
+        tensors |= {f"split/{part}": getattr(split, part) for part in PARTS}
+        description["split"] = {"in_time": split.in_time, "streamed": split.streamed}
     for side, table in (("users", schema.users), ("items", schema.items)):
         tensors |= {f"{side}/{name}": column.values for name, column in table.columns.items()}
         description[side] = {
@@ -142,7 +146,11 @@ def _schema(tensors: Mapping[str, Tensor], digest: str) -> StarSchema:
         categories={name: Vocabulary(values) for name, values in description["categories"].items()},
     )
     users, items = (_table(side, description[side], tensors) for side in ("users", "items"))
-    return StarSchema(users, items, interactions, digest, tuple(description["notes"]))
+    split = None
+    if "split" in description:
+        train, valid, test = (tensors[f"split/{part}"] for part in PARTS)
+        split = Split(train, valid, test, **description["split"])
+    return StarSchema(users, items, interactions, digest, tuple(description["notes"]), split)
 
 
 def _table(side: str, description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Table:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
-from towerzoo.datasets.batches import Batch, BatchLoader
+from towerzoo.datasets.batches import Batch, BatchLoader, EpochLoader
+from towerzoo.datasets.event_counts import EventCounts
+from towerzoo.datasets.event_digest import digest_of_columns
 from towerzoo.datasets.history import History
-from towerzoo.datasets.labels import binary_labels, require_two_classes
+from towerzoo.datasets.labels import binary_labels, require_classes, require_two_classes
 from towerzoo.datasets.splits import Split
-from towerzoo.datasets.star_schema import Dataset, Interactions, StarSchema, Table
+from towerzoo.datasets.star_schema import Dataset, EventStream, Interactions, StarSchema, Table
 from towerzoo.registry import DATASETS, SPLITS, Spec
 from towerzoo.registry.errors import DataError
 
 EVALUATION_BATCH_SIZE = 65_536
 """Pairs scored at once in validation and test; vectors are made once a user and item, so a pair costs a dot product."""
+EVENTS_AT_ONCE = 1 << 20
+"""Events that are looked at together where all are; bounds what that takes beside them."""
 
 
 class TwoTowerData(LightningDataModule):
@@ -32,10 +38,11 @@ class TwoTowerData(LightningDataModule):
         batch_size: Events a training batch.
         seed: Seed of the training order.
         positives_only: Whether only positive events train, as losses with negatives want.
+        label: The rule of labels, by which streamed events get theirs.
         shown: Whether training batches hold the items that were shown with each event's and not taken.
 
     Raises:
-        DataError: Batches are to hold such items, and the dataset has none.
+        DataError: Batches are to hold such items, and the dataset has none or streams its training events.
     """
 
     def __init__(
@@ -47,13 +54,15 @@ class TwoTowerData(LightningDataModule):
         batch_size: int,
         seed: int,
         positives_only: bool = False,
+        label: Mapping[str, Any] | None = None,
         shown: bool = False,
     ) -> None:
         super().__init__()
-        if shown and schema.interactions.negatives is None:
+        if shown and (schema.interactions.negatives is None or schema.stream is not None):
+            found = "events without them" if schema.stream is None else "a stream, which leaves them out"
             raise DataError(
                 "the dataset must tell which items were shown and not taken for the sampler 'from-column', "
-                "got events without them. Choose another sampler."
+                f"got {found}. Choose another sampler."
             )
         self.schema = schema
         self.labels = labels
@@ -62,10 +71,45 @@ class TwoTowerData(LightningDataModule):
         self.seed = seed
         self.positives_only = positives_only
         self.shown = shown
+        self.label = label or {}
+
+    @property
+    def stream(self) -> EventStream | None:
+        """The training events, where they are streamed: these are no rows of the interactions."""
+        return self.schema.stream
+
+    def events(self, part: str) -> Iterator[Batch]:
+        """Yields the events of a part of the split in file order, some at a time.
+
+        Args:
+            part: `train`, `valid` or `test`.
+        """
+        if part == "train" and self.stream is not None:
+            yield from self.stream.parts(self.label)
+            return
+        events = self.schema.interactions
+        for rows in torch.split(getattr(self.split, part), EVENTS_AT_ONCE):
+            yield Batch(*(column.index_select(0, rows) for column in (events.user, events.item, self.labels)))
+
+    def counts(self, part: str) -> EventCounts:
+        """Returns how many events of a part of the split each user and item has."""
+        return EventCounts.of(self.events(part), len(self.schema.users), len(self.schema.items))
+
+    @cached_property
+    def train_counts(self) -> EventCounts:
+        """How many training events each user and item has."""
+        return self.counts("train")
+
+    @cached_property
+    def stream_digest(self) -> str:
+        """The number and the digest of the training events of a stream, as those in memory would have."""
+        stream = self.stream
+        assert stream is not None
+        return digest_of_columns(stream.values(self.label, column) for column in ("user", "item", "label"))
 
     @property
     def train_rows(self) -> Tensor:
-        """The events that a training epoch yields, int32 and ascending."""
+        """The events that a training epoch yields, int32 and ascending; not of a stream."""
         rows = self.split.train
         return rows[self.labels.index_select(0, rows) > 0.5] if self.positives_only else rows
 
@@ -111,7 +155,7 @@ class TwoTowerData(LightningDataModule):
         negatives = schema.interactions.negatives if shown else None
         events = replace(schema.interactions, measures=measures, timestamp=None, negatives=negatives)
         schema = replace(schema, interactions=events)
-        parts: Split = SPLITS.build(split, user=events.user, timestamp=timestamp)
+        parts: Split = schema.split or SPLITS.build(split, user=events.user, timestamp=timestamp)
         if measure is not None:
             observed = {"label": labels, "measure": measure}
             gathered = History.gather(
@@ -125,18 +169,37 @@ class TwoTowerData(LightningDataModule):
             )
             schema = replace(schema, users=replace(schema.users, history=gathered))
         del timestamp
+        data = cls(
+            schema,
+            labels,
+            parts,
+            batch_size=batch_size,
+            seed=seed,
+            positives_only=positives_only,
+            label=dict(label),
+            shown=shown,
+        )
         if not positives_only:
             require_two_classes(labels, parts)
+        if data.stream is not None:
+            require_classes(data.train_counts, positives_only=positives_only)
+            _tell_of_unknown(data.train_counts)
         if fit_on == "train":
-            schema = replace(
+            counts = data.train_counts
+            data.schema = replace(
                 schema,
-                users=_forget_unseen(schema.users, events.user[parts.train]),
-                items=_forget_unseen(schema.items, events.item[parts.train]),
+                users=_forget_unseen(schema.users, counts.user > 0),
+                items=_forget_unseen(schema.items, counts.item > 0),
             )
-        return cls(schema, labels, parts, batch_size=batch_size, seed=seed, positives_only=positives_only, shown=shown)
+        return data
 
-    def train_dataloader(self) -> BatchLoader:
+    def train_dataloader(self) -> EpochLoader:
         """Returns the training batches, in an order drawn anew each epoch."""
+        if self.stream is not None:
+            positives = self.train_counts.positives if self.positives_only else None
+            return self.stream.loader(
+                self.label, batch_size=self.batch_size, seed=self.seed, positives=positives, device=self._device
+            )
         negatives = self.schema.interactions.negatives if self.shown else None
         return self._loader(self.train_rows, self.batch_size, self.seed, negatives)
 
@@ -155,8 +218,11 @@ class TwoTowerData(LightningDataModule):
         events = Batch(
             interactions.user, interactions.item, self.labels, interactions.weight, event=None, negatives=negatives
         )
-        device = None if self.trainer is None else self.trainer.strategy.root_device
-        return BatchLoader(events, rows, batch_size=batch_size, seed=seed, device=device)
+        return BatchLoader(events, rows, batch_size=batch_size, seed=seed, device=self._device)
+
+    @property
+    def _device(self) -> torch.device | None:
+        return None if self.trainer is None else self.trainer.strategy.root_device
 
 
 def _observed(events: Interactions, column: str, labels: Tensor) -> Tensor:
@@ -164,14 +230,23 @@ def _observed(events: Interactions, column: str, labels: Tensor) -> Tensor:
     return labels if column in events.categories else events.measures.get(column, labels)
 
 
-def _forget_unseen(table: Table, rows: Tensor) -> Table:
-    """Maps every id that no given row holds to the unknown id."""
-    seen_rows = torch.unique(rows)
+def _tell_of_unknown(counts: EventCounts) -> None:
+    for side, events in (("user", int(counts.user[0])), ("item", int(counts.item[0]))):
+        if events:
+            warnings.warn(
+                f"{events:,} of {counts.total:,} training events count for the unknown {side}, who has no row.",
+                stacklevel=3,
+            )
+
+
+def _forget_unseen(table: Table, seen_rows: Tensor) -> Table:
+    """Maps every id that none of the rows that were seen (n_rows,) holds to the unknown id."""
+    rows = torch.nonzero(seen_rows)[:, 0]
     columns = {}
     for name, column in table.columns.items():
         if column.vocabulary is not None:
             seen = torch.zeros(column.cardinality, dtype=torch.bool)
-            seen[column.values.index_select(0, seen_rows).long()] = True
+            seen[column.values.index_select(0, rows).long()] = True
             column = replace(column, values=torch.where(seen[column.values.long()], column.values, 0))
         columns[name] = column
     return replace(table, columns=columns)

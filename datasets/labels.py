@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from towerzoo.datasets.splits import Split
+from towerzoo.datasets.event_counts import EventCounts
+from towerzoo.datasets.splits import PARTS, Split
 from towerzoo.datasets.star_schema import Interactions
 from towerzoo.datasets.vocabulary import Vocabulary
 from towerzoo.registry.errors import DataError, name_hint
@@ -78,13 +79,31 @@ def _row_of(equals: float | str | None, texts: Vocabulary, column: str) -> int:
 
 
 def require_two_classes(labels: Tensor, split: Split) -> None:
-    """Raises a DataError unless each part of the split holds both classes, without which AUC has no meaning."""
-    for name in ("train", "valid", "test"):
+    """Raises a DataError unless each part of the split holds both classes, without which AUC has no meaning.
+
+    Streamed events are not among the labels; `require_classes` is for them.
+    """
+    for name in PARTS[1:] if split.streamed else PARTS:
         part = labels.index_select(0, getattr(split, name))
         # Not from the mean, which float32 rounds to 1 where one label in many millions differs.
         least, most = (int(label) for label in part.aminmax())
         if least == most:
-            raise DataError(
-                f"the labels of the {name} split must be of both classes, got only {least} in {len(part):,} events. "
-                "Look at data.label, or change the split."
-            )
+            raise _one_class(name, least, len(part))
+
+
+def require_classes(counts: EventCounts, *, positives_only: bool) -> None:
+    """Raises a DataError unless streamed training events are of both classes, or of the one that trains.
+
+    Args:
+        counts: The training events.
+        positives_only: Whether only positive events train.
+    """
+    if counts.positives == 0 or (counts.positives == counts.total and not positives_only):
+        raise _one_class("train", int(counts.positives > 0), counts.total)
+
+
+def _one_class(part: str, only: int, events: int) -> DataError:
+    return DataError(
+        f"the labels of the {part} split must be of both classes, got only {only} in {events:,} events. "
+        "Look at data.label, or change the split."
+    )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Final
 
 import numpy as np
 import torch
@@ -26,6 +27,9 @@ Fractions = Annotated[list[Fraction], Field(min_length=3, max_length=3), AfterVa
 """The shares of training, validation and test, which sum to 1."""
 
 
+PARTS: Final = ("train", "valid", "test")
+"""The parts of a split."""
+
 Order = np.ndarray[tuple[int], np.dtype[np.int32]]
 
 
@@ -34,20 +38,22 @@ class Split:
     """Row numbers of the interactions, int32 and ascending; no event is in two parts.
 
     Attributes:
-        train: Events to train on.
+        train: Events to train on; none where they are streamed.
         valid: Events that choose the best epoch.
         test: Events for the final figures.
         in_time: Whether each user's validation events come after her training events and before her test events, so
             that a history may hold them when she is tested.
+        streamed: Whether training events are no rows of the interactions, but are read as they are needed.
     """
 
     train: Tensor
     valid: Tensor
     test: Tensor
     in_time: bool = False
+    streamed: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("train", "valid", "test"):
+        for name in PARTS[1:] if self.streamed else PARTS:
             if len(getattr(self, name)) == 0:
                 raise DataError(f"the {name} split must be at least one event, got none. Change the split or add data.")
 
@@ -129,6 +135,56 @@ def leave_last_out_split(user: Tensor, timestamp: Tensor | None) -> Split:
     role[order[ends - 2]] = 1
     train, valid, test = (torch.from_numpy(np.flatnonzero(role == part).astype(np.int32)) for part in range(3))
     return Split(train, valid, test, in_time=True)
+
+
+@SPLITS.register("files")
+def files_split(user: Tensor, timestamp: Tensor | None) -> Split:
+    """Divides events as their files do: those of `interactions.files` train, `valid` validate and `test` test.
+
+    It is for datasets that come divided, as `tabular` does with `interactions.valid` and `interactions.test`.
+
+    Args:
+        user: Not used.
+        timestamp: Not used.
+
+    Raises:
+        DataError: Always; the division of data that comes divided is not asked for.
+    """
+    raise DataError(
+        "data.split must be one that divides events, got 'files' for data that is not divided by its files. "
+        "Name files as interactions.valid and interactions.test of the tabular dataset, or use a random split."
+    )
+
+
+def split_in_order(sizes: Sequence[int], user: Tensor, timestamp: Tensor | None, *, streamed: bool = False) -> Split:
+    """Returns the split of events that come in the order of their parts.
+
+    Args:
+        sizes: Events of each of the three parts.
+        user: User rows (N,).
+        timestamp: Seconds (N,); with them it is found out whether the split is in time.
+        streamed: As of `Split`; the first size is 0 then.
+
+    Example:
+        >>> split_in_order([2, 1, 1], torch.tensor([1, 2, 1, 2]), torch.tensor([3, 9, 4, 9])).in_time
+        True
+        >>> split_in_order([2, 1, 1], torch.tensor([1, 2, 1, 2]), torch.tensor([3, 9, 4, 8])).in_time
+        False
+    """
+    train, valid, test = parts = torch.split(torch.arange(len(user), dtype=torch.int32), list(sizes))
+    in_time = not streamed and timestamp is not None and _is_in_time(parts, user, timestamp)
+    return Split(train, valid, test, in_time=in_time, streamed=streamed)
+
+
+def _is_in_time(parts: tuple[Tensor, ...], user: Tensor, timestamp: Tensor) -> bool:
+    """Returns whether no user has an event before one of an earlier part."""
+    latest = torch.full((int(user.max()) + 1,), torch.iinfo(torch.int64).min)
+    for rows in parts:
+        owners, times = user.index_select(0, rows).long(), timestamp.index_select(0, rows)
+        if bool((times < latest.index_select(0, owners)).any()):
+            return False
+        latest.scatter_reduce_(0, owners, times, "amax")
+    return True
 
 
 def _times(timestamp: Tensor | None, split: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

@@ -5,14 +5,16 @@ User and item features are never joined into the events. Row 0 of both tables is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from towerzoo.datasets.batches import Batch, EpochLoader
 from towerzoo.datasets.history import History
+from towerzoo.datasets.splits import Split
 from towerzoo.datasets.vocabulary import Vocabulary
 
 
@@ -114,16 +116,51 @@ class Interactions:
         return len(self.user)
 
 
+class EventStream(Protocol):
+    """Training events that are read as they are needed, with no more than some of them in memory."""
+
+    def parts(self, label: Mapping[str, Any]) -> Iterator[Batch]:
+        """Yields all events in their own order, as many at a time as fit into memory.
+
+        Args:
+            label: The rule of labels, as keyword arguments of `binary_labels`.
+        """
+
+    def values(self, label: Mapping[str, Any], column: str) -> Iterator[Tensor]:
+        """Yields one column of `parts`: `user`, `item` or `label`."""
+
+    def loader(
+        self,
+        label: Mapping[str, Any],
+        *,
+        batch_size: int,
+        seed: int | None,
+        positives: int | None = None,
+        device: torch.device | None = None,
+    ) -> EpochLoader:
+        """Returns the batches of an epoch, whose order is a pure function of the seed and the epoch's number.
+
+        Args:
+            label: The rule of labels.
+            batch_size: Events a batch.
+            seed: Seed of the order; None keeps that of the events.
+            positives: How many events are positive, where these alone train.
+            device: Where batches are made.
+        """
+
+
 @dataclass(frozen=True)
 class StarSchema:
-    """A dataset in memory.
+    """A dataset: its tables in memory, and its events in memory but for those of a stream.
 
     Attributes:
         users: The users table.
         items: The items table.
-        interactions: The events.
+        interactions: The events; where training events are streamed, those that validate and test.
         digest: Hex digest of what the data was made from; equal digests mean equal data.
         notes: What a person should know about how the data was read, such as events that were dropped; sentences.
+        split: The split that the data comes with, if it does.
+        stream: The training events, where they are streamed; the split then comes with the data.
     """
 
     users: Table
@@ -131,6 +168,8 @@ class StarSchema:
     interactions: Interactions
     digest: str
     notes: tuple[str, ...] = ()
+    split: Split | None = None
+    stream: EventStream | None = None
 
 
 @dataclass(frozen=True)
@@ -155,7 +194,11 @@ class ColumnNames:
 
 
 class Dataset(Protocol):
-    """The contract of a registered dataset: cheap to construct, reads only in `load`."""
+    """The contract of a registered dataset: cheap to construct, reads only in `load`.
+
+    It may have two attributes that are known before it is read: `divided`, whether its data comes with a split, and
+    `streamed`, whether its training events are a stream; false where it has none.
+    """
 
     def columns(self) -> ColumnNames:
         """Returns the names of all features and measures without reading the data."""

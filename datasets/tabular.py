@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 from typing import Any, Final
+
+import pyarrow as pa
 
 from towerzoo.datasets.arrow_encoding import encode_key
 from towerzoo.datasets.cache import cached
-from towerzoo.datasets.raw_table import RawTable, read_shards
+from towerzoo.datasets.parquet_stream import ParquetStream, RowGroups, ids_of_stream
+from towerzoo.datasets.raw_table import read_shards
+from towerzoo.datasets.splits import split_in_order
 from towerzoo.datasets.star_schema import ColumnNames, StarSchema, Table
 from towerzoo.datasets.tabular_entities import encode_entities, feature_names, read_key
 from towerzoo.datasets.tabular_events import Ids, Unknown, encode_events, ids_of_events
@@ -21,6 +28,10 @@ from towerzoo.registry.errors import DataError
 
 ENCODING_VERSION: Final = 1
 """Raised whenever equal files come to give another star schema, so that caches are built anew."""
+_PARTS: Final = ("interactions", "interactions.valid", "interactions.test")
+"""The files of events that train, validate and test."""
+_NOT_CONTENT: Final = {"files", "valid", "test", "shuffle_buffer"}
+"""Keys of the sections that say nothing of what the tables hold; the content of files is told apart by digest."""
 
 
 @DATASETS.register("tabular")
@@ -32,7 +43,8 @@ class Tabular:
 
     Args:
         interactions: The events: `files`, the columns `user` and `item`, and where there are any `timestamp`, `weight`,
-            `measures` and `negatives`.
+            `measures` and `negatives`. With `valid` and `test`, other files, those of `files` train alone; they may
+            then be a `stream` that is larger than memory.
         users: The users: `files`, the column `id`, and what the other columns mean.
         items: The items, likewise.
         root: The folder that relative paths start at; that in which TowerZoo runs where not given.
@@ -67,6 +79,8 @@ class Tabular:
         )
         self._root = root
         self._unknown: Unknown = unknown
+        self.divided = self._events.valid is not None
+        self.streamed = self._events.stream
 
     def columns(self) -> ColumnNames:
         """Returns the names of all features and measures, for which no more than headers is read.
@@ -85,23 +99,58 @@ class Tabular:
         Raises:
             DataError: Files are missing or cannot be read, or what they hold cannot be right; all of it in one message.
         """
-        problems: list[str] = []
-        shards: dict[str, Shards] = {}
-        for name, section in (("interactions", self._events), *((s.name, s.section) for s in self._sides)):
-            if section is not None:
-                try:
-                    shards[name] = find_shards(section.files, self._root)
-                except DataError as error:
-                    problems.append(f"data.{name}.files: {error}")
-        _raise(problems)
+        shards = self._find()
         made_from = {name: files.digest() for name, files in shards.items()} | self._parameters()
         places = {name: [str(path.absolute()) for path in files.paths] for name, files in shards.items()}
+        stream = RowGroups(shards["interactions"], self._events) if self.streamed else None
         schema = cached(
-            f"tabular-{_digest(places)[:16]}", digest := _digest(made_from), lambda: self._read(shards, digest)
+            f"tabular-{_digest(places)[:16]}", digest := _digest(made_from), lambda: self._read(shards, stream, digest)
         )
         for note in schema.notes:
             warnings.warn(note, stacklevel=2)
-        return schema
+        if stream is None or self._unknown == "drop":
+            return schema
+        users, items = (
+            Ids(pa.array(table.ids.values), str(shards.get(side.name, shards["interactions"]).paths[0]))
+            for side, table in zip(self._sides, (schema.users, schema.items), strict=True)
+        )
+        return replace(schema, stream=ParquetStream(stream, users, items, self._unknown))
+
+    def _find(self) -> dict[str, Shards]:
+        """Returns the files of each table and of each part of the events."""
+        problems: list[str] = []
+        shards: dict[str, Shards] = {}
+        events = self._events
+        tables = {side.name: None if side.section is None else side.section.files for side in self._sides}
+        parts = {"interactions": events.files, "interactions.valid": events.valid, "interactions.test": events.test}
+        for name, files in (parts | tables).items():
+            if files is not None:
+                try:
+                    shards[name] = find_shards(files, self._root)
+                except DataError as error:
+                    problems.append(f"data.{name if name in _PARTS[1:] else f'{name}.files'}: {error}")
+        train = shards.get(_PARTS[0])
+        problems += [
+            f"{shards[part].paths[0]} must be {train.form}, as {train.paths[0]} is, got {shards[part].form}. "
+            "Write all events in one form."
+            for part in _PARTS[1:]
+            if part in shards and train is not None and shards[part].form != train.form
+        ]
+        first = {path: part for part in reversed(_PARTS) if part in shards for path in shards[part].paths}
+        problems += [
+            f"{path} must be a file of one part of the events, got it in {first[path]} and {part}. "
+            "Move it to another folder, or name files by narrower patterns."
+            for part in _PARTS[1:]
+            for path in (shards[part].paths if part in shards else ())
+            if first[path] != part
+        ]
+        if self.streamed and self._unknown == "drop":
+            problems.append(
+                "data.unknown must be 'error' or 'row' where interactions are streamed, got 'drop'. "
+                "Write the files without such events, or take `row`."
+            )
+        _raise(problems)
+        return shards
 
     @property
     def _sides(self) -> tuple[_Side, _Side]:
@@ -110,11 +159,11 @@ class Tabular:
     def _parameters(self) -> dict[str, Any]:
         sections = {side.name + " ": side.section for side in self._sides} | {"interactions ": self._events}
         return {"version": ENCODING_VERSION, "unknown": self._unknown} | {
-            name: None if section is None else section.model_dump(exclude={"files"})
+            name: None if section is None else section.model_dump(exclude=_NOT_CONTENT)
             for name, section in sections.items()
         }
 
-    def _read(self, shards: dict[str, Shards], digest: str) -> StarSchema:
+    def _read(self, shards: dict[str, Shards], stream: RowGroups | None, digest: str) -> StarSchema:
         problems: list[str] = []
         section = self._events
         strange = sorted({*section.kinds, *section.lists} - set(section.columns))
@@ -123,16 +172,33 @@ class Tabular:
             f"got {name!r}. Columns: {', '.join(section.columns)}."
             for name in strange
         ]
-        raw = read_shards(shards["interactions"], section.columns, problems, kinds=section.kinds, lists=section.lists)
-        users, items = (side.read(shards.get(side.name), raw, problems) for side in self._sides)
-        events = None
+        parts = [shards[part] for part in _PARTS[0 if stream is None else 1 :] if part in shards]
+        together = Shards(parts[0].form, tuple(path for part in parts for path in part.paths))
+        raw = read_shards(together, section.columns, problems, kinds=section.kinds, lists=section.lists)
+
+        def named(column: str) -> Ids | None:
+            if raw is None:
+                return None
+            found = ids_of_events if stream is None else functools.partial(ids_of_stream, stream)
+            return found(raw, column, problems)
+
+        users, items = (side.read(shards.get(side.name), named, problems) for side in self._sides)
+        encoded = None
         if raw is not None:
-            events = encode_events(raw, section, users.ids, items.ids, self._unknown, problems)
+            encoded = encode_events(raw, section, users.ids, items.ids, self._unknown, problems)
         _raise(problems)
         assert users.table is not None
         assert items.table is not None
-        assert events is not None
-        return StarSchema(users.table, items.table, events[0], digest, events[1])
+        assert encoded is not None
+        events, notes, lengths = encoded
+        split = None
+        if self.divided:
+            ends = [0, *accumulate(len(part.paths) for part in parts)]
+            sizes = [sum(lengths[start:end]) for start, end in pairwise(ends)]
+            if stream is not None:
+                sizes = [0, *sizes]
+            split = split_in_order(sizes, events.user, events.timestamp, streamed=stream is not None)
+        return StarSchema(users.table, items.table, events, digest, notes, split)
 
 
 @dataclass(frozen=True)
@@ -170,9 +236,10 @@ class _Side:
             return (self.key,)
         return feature_names(self.section, self.key, find_shards(self.section.files, root))
 
-    def read(self, shards: Shards | None, events: RawTable | None, problems: list[str]) -> _Read:
+    def read(self, shards: Shards | None, named: Callable[[str], Ids | None], problems: list[str]) -> _Read:
+        """Reads the table; where there is none, `named` gives the ids that events name in a column."""
         if self.section is None or shards is None:
-            ids = None if events is None else ids_of_events(events, self.key, problems)
+            ids = named(self.key)
             return _Read(None if ids is None else Table(self.key, {self.key: encode_key(self.key, ids.values)}), ids)
         where = f"data.{self.name}"
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -53,7 +54,7 @@ def encode_events(
     items: Ids | None,
     unknown: Unknown,
     problems: list[str],
-) -> tuple[Interactions, tuple[str, ...]] | None:
+) -> tuple[Interactions, tuple[str, ...], tuple[int, ...]] | None:
     """Encodes the events.
 
     Args:
@@ -65,7 +66,8 @@ def encode_events(
         problems: Takes what is wrong with the events, a message each.
 
     Returns:
-        The events and what a person should know about them; None where there was a problem.
+        The events, what a person should know about them, and how many of each shard they are; None where there was a
+        problem.
     """
     before = len(problems)
     notes: list[str] = []
@@ -124,7 +126,9 @@ def encode_events(
         negatives=None if negatives is None else kept(negatives),
         categories=categories,
     )
-    return events, tuple(notes)
+    ends = np.cumsum((0, *raw.lengths))
+    lengths = raw.lengths if keep is None else tuple(int(keep[a:b].sum()) for a, b in itertools.pairwise(ends))
+    return events, tuple(notes), lengths
 
 
 def _rows(raw: RawTable, column: str, ids: Ids, problems: list[str]) -> NDArray[np.int32] | None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from towerzoo.registry.experiment import Section
+from towerzoo.registry.ranges import Count
 
 Kind = Literal["text", "number"]
 """What a column is read as where its looks deceive."""
@@ -50,6 +51,11 @@ class InteractionFiles(Section):
 
     Attributes:
         files: A file, a pattern such as `clicks/*.parquet`, or a folder of files that are read in the order of names.
+        valid: Files of the events that validate, where `files` alone train; `split: files` goes with it.
+        test: Files of the events that test, likewise.
+        stream: Whether the events of `files` are read from Parquet as training needs them, some row groups at a time,
+            because they do not fit into memory. Those of `valid` and `test` are in memory in any case.
+        shuffle_buffer: Events of a stream that are in memory and mixed at a time; a row group at least.
         user: The column of users' raw ids.
         item: The column of items' raw ids.
         timestamp: The column of times: dates, ISO 8601 texts, or numbers since 1970 whose unit their size tells.
@@ -61,6 +67,10 @@ class InteractionFiles(Section):
     """
 
     files: str
+    valid: str | None = None
+    test: str | None = None
+    stream: bool = False
+    shuffle_buffer: Count = 1_000_000
     user: str = "user_id"
     item: str = "item_id"
     timestamp: str | None = None
@@ -69,6 +79,16 @@ class InteractionFiles(Section):
     negatives: str | None = None
     lists: dict[str, str] = Field(default_factory=dict)
     kinds: dict[str, Kind] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _require_parts(self) -> InteractionFiles:
+        if (self.valid is None) != (self.test is None):
+            raise ValueError("a mapping with both valid and test, or with neither")
+        if self.stream and self.valid is None:
+            raise ValueError("a mapping with valid and test where stream is true, since a stream cannot be divided")
+        if self.stream and self.negatives is not None:
+            raise ValueError("a mapping without negatives where stream is true, since lists are not streamed")
+        return self
 
     @property
     def columns(self) -> list[str]:

@@ -21,6 +21,7 @@ from towerzoo.registry.errors import ConfigError, DataError, Problem, name_hint,
 from towerzoo.registry.experiment import Data, Experiment
 from towerzoo.registry.yaml_file import Document
 from towerzoo.towers.candidate_losses import CandidateLoss
+from towerzoo.towers.division_checks import division_problems
 from towerzoo.towers.dssm import DSSM
 from towerzoo.towers.history_encoder import takes_history
 from towerzoo.towers.measures import PAIR_METRICS, USER_METRICS, Measures, has_candidates
@@ -67,7 +68,12 @@ def read_experiment(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Ex
     """
     document = load_config(path, overrides)
     experiment = check_experiment(document, [*_column_problems(document), *_trainer_problems(document)])
-    if problems := [*_shown_problems(document, experiment), *_measure_problems(document, experiment)]:
+    problems = [
+        *_shown_problems(document, experiment),
+        *_measure_problems(document, experiment),
+        *division_problems(document, experiment),
+    ]
+    if problems:
         raise ConfigError(problems)
     return experiment, document
 

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from towerzoo.datasets import TwoTowerData
+from towerzoo.datasets.event_counts import EventCounts
 from towerzoo.towers.metrics import SplitMetrics
 
 BEST_REACHABLE = "best reachable"
@@ -26,26 +27,41 @@ def baselines(data: TwoTowerData) -> dict[str, dict[str, float]]:
     """Returns the test figures, on labelled pairs, of predictions that need no towers.
 
     `constant` predicts the training split's share of positives for every pair, `item mean` each item's share, smoothed,
-    and `user + item bias` the logistic function of two fitted numbers, one of the user and one of the item. Generated
-    data adds `best reachable`: the true probabilities that the labels were drawn from.
+    and `user + item bias` the logistic function of two fitted numbers, one of the user and one of the item; training
+    events that are streamed have none, since fitting it takes twenty passes over them. Generated data adds `best
+    reachable`: the true probabilities that the labels were drawn from.
     """
     events, split = data.schema.interactions, data.split
-    labels = data.labels[split.train].double()
-    user, item = events.user[split.train].long(), events.item[split.train].long()
-    n_users, n_items = len(data.schema.users), len(data.schema.items)
-    overall = labels.mean()
-    counts = _sums(torch.ones_like(labels), item, n_items)
-    item_means = (_sums(labels, item, n_items) + PRIOR_EVENTS * overall) / (counts + PRIOR_EVENTS)
-    user_biases, item_biases = fit_biases(user, item, labels, n_users, n_items)
+    overall = positive_share(data.train_counts)
     test_user, test_item = (rows[split.test].long() for rows in (events.user, events.item))
     logits = {
         "constant": torch.logit(overall).expand(len(test_user)),
-        "item mean": torch.logit(item_means)[test_item],
-        "user + item bias": torch.logit(overall) + user_biases[test_user] + item_biases[test_item],
+        "item mean": torch.logit(item_means(data.train_counts))[test_item],
     }
+    if data.stream is None:
+        user_biases, item_biases = training_biases(data)
+        logits["user + item bias"] = torch.logit(overall) + user_biases[test_user] + item_biases[test_item]
     if "probability" in events.measures:
         logits[BEST_REACHABLE] = torch.logit(events.measures["probability"][split.test].double(), eps=1e-9)
     return {name: _score(values, data.labels[split.test], test_user) for name, values in logits.items()}
+
+
+def positive_share(counts: EventCounts) -> Tensor:
+    """Returns the share of positive events, float64 ()."""
+    return torch.tensor(counts.positives / counts.total, dtype=torch.float64)
+
+
+def item_means(counts: EventCounts) -> Tensor:
+    """Returns each item's share of positive events, smoothed by `PRIOR_EVENTS`, float64 (n_items,)."""
+    return (counts.positive + PRIOR_EVENTS * positive_share(counts)) / (counts.item + PRIOR_EVENTS)
+
+
+def training_biases(data: TwoTowerData) -> tuple[Tensor, Tensor]:
+    """Returns what `fit_biases` makes of the training events; not of a stream."""
+    events, train = data.schema.interactions, data.split.train
+    user, item = (side.index_select(0, train).long() for side in events.pairs)
+    labels = data.labels.index_select(0, train).double()
+    return fit_biases(user, item, labels, len(data.schema.users), len(data.schema.items))
 
 
 def fit_biases(user: Tensor, item: Tensor, labels: Tensor, n_users: int, n_items: int) -> tuple[Tensor, Tensor]:

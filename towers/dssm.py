@@ -21,6 +21,7 @@ from towerzoo.towers.metrics import SplitMetrics
 from towerzoo.towers.pair_scores import dot_pairs
 from towerzoo.towers.ranking import Ranking, RankingTask, rank
 from towerzoo.towers.ranking_tasks import ranking_task
+from towerzoo.towers.running_metrics import RunningMetrics
 from towerzoo.towers.seen_items import SeenItems
 from towerzoo.towers.tower import Tower
 from towerzoo.towers.vector_table import VectorTable
@@ -34,7 +35,8 @@ class DSSM(LightningModule):
 
     Figures are logged as `train/...`, `valid/...` and `test/...` at the end of each epoch, each over the whole split:
     loss, AUC and accuracy of pairs, and those of rankings where `measures` asks for them. Training figures are those of
-    the weights as they change and with dropout; validation and test encode every distinct user and item once.
+    the weights as they change and with dropout, without AUC where events are streamed; validation and test encode every
+    distinct user and item once.
 
     Args:
         user_tower: Maps user rows (B,) to vectors (B, D).
@@ -75,6 +77,7 @@ class DSSM(LightningModule):
         self.score = score
         self.loss = loss
         self.train_metrics = SplitMetrics()
+        self._running: RunningMetrics | None = None
         self.evaluation_metrics = SplitMetrics()
         self.unique = unique
         self._sampler: Sampler | None = None
@@ -122,15 +125,19 @@ class DSSM(LightningModule):
         }
 
     def on_fit_start(self) -> None:
-        """Prepares the candidates of a loss that compares events with them."""
+        """Prepares the candidates of a loss that compares events with them, and bounded figures of a stream."""
+        data: TwoTowerData | None = getattr(self.trainer, "datamodule", None)
+        if data is not None and data.stream is not None:
+            self._running = RunningMetrics()
         if not isinstance(self.loss, CandidateLoss):
             return
-        data: TwoTowerData = self.trainer.datamodule  # type: ignore[attr-defined]
-        events, rows = data.schema.interactions, data.train_rows
-        user, item = (column.index_select(0, rows).to(self.device) for column in (events.user, events.item))
-        counts = torch.bincount(item, minlength=self.item_tower.n_rows)
-        self._sampler = SAMPLERS.build(self.loss.sampler, item_counts=counts)
-        self._known = SeenItems(user, item, self.user_tower.n_rows) if self.loss.mask_known else None
+        assert data is not None
+        counts = data.train_counts.positive if data.positives_only else data.train_counts.item
+        self._sampler = SAMPLERS.build(self.loss.sampler, item_counts=counts.to(self.device))
+        if self.loss.mask_known:
+            events, rows = data.schema.interactions, data.train_rows
+            user, item = (column.index_select(0, rows).to(self.device) for column in events.pairs)
+            self._known = SeenItems(user, item, self.user_tower.n_rows)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Returns the mean loss () of a batch."""
@@ -139,7 +146,7 @@ class DSSM(LightningModule):
         logits = self(batch.user, batch.item, batch.event)
         weights = () if batch.weight is None else (batch.weight,)
         loss: Tensor = self.loss(logits, batch.label, *weights)
-        self.train_metrics.update(loss, logits, batch.label)
+        self._training_figures.update(loss, logits, batch.label)
         return loss + self._penalty()
 
     def _candidate_step(self, batch: Batch, sampler: Sampler) -> Tensor:
@@ -160,19 +167,23 @@ class DSSM(LightningModule):
         pairs = excluded_pairs(batch, candidates, self._known)
         negatives = negatives.index_put(pairs, negatives.new_tensor(float("-inf")))
         loss: Tensor = self.loss(positive, negatives, candidates, batch.weight)
-        self.train_metrics.update(loss, positive, batch.label)
+        self._training_figures.update(loss, positive, batch.label)
         return loss + self._penalty()
+
+    @property
+    def _training_figures(self) -> SplitMetrics | RunningMetrics:
+        return self._running or self.train_metrics
 
     def _penalty(self) -> Tensor | float:
         return self.user_tower.penalty + self.item_tower.penalty
 
     def on_train_epoch_start(self) -> None:
         """Starts the epoch's training figures."""
-        self.train_metrics.reset()
+        self._training_figures.reset()
 
     def on_train_epoch_end(self) -> None:
         """Logs the epoch's training figures."""
-        figures = self.train_metrics.compute()
+        figures = self._training_figures.compute()
         self._log("train", {"loss": figures["loss"]} if self._sampler is not None else figures)
 
     def on_validation_epoch_start(self) -> None:

@@ -16,7 +16,9 @@ from towerzoo.towers.user_auc import user_auc
 EVENTS_AT_ONCE = 1 << 20
 """Events whose accuracy is counted at once; bounds what that takes beside the logits."""
 EVENTS_A_BLOCK = 1 << 24
-"""Events that a tensor has room for; its memory is not touched before it is filled."""
+"""Events that a tensor has room for at most; its memory is not touched before it is filled."""
+LEAST_EVENTS_A_BLOCK = 1 << 20
+"""Events that the first tensor has room for; each has room for as many as all before it."""
 
 
 class SplitMetrics(nn.Module):
@@ -100,14 +102,17 @@ class _Column:
         self._full: list[Tensor] = []
         self._block = torch.empty(0)
         self._filled = 0
+        self._total = 0
 
     def append(self, batch: Tensor) -> None:
         """Adds a batch (B,)."""
         if self._filled + len(batch) > len(self._block):
             self._full.append(self._block[: self._filled])
-            self._block, self._filled = batch.new_empty(max(EVENTS_A_BLOCK, len(batch))), 0
+            room = min(max(LEAST_EVENTS_A_BLOCK, self._total), EVENTS_A_BLOCK)
+            self._block, self._filled = batch.new_empty(max(room, len(batch))), 0
         self._block[self._filled : self._filled + len(batch)] = batch
         self._filled += len(batch)
+        self._total += len(batch)
 
     def drain(self) -> Iterator[Tensor]:
         """Yields all values in blocks, in their order, and keeps none of them."""

@@ -9,11 +9,11 @@ from typing import Any, Final
 from torch import Tensor
 
 from towerzoo.datasets import TwoTowerData
+from towerzoo.datasets.event_digest import digest_of_columns
+from towerzoo.datasets.splits import PARTS
 from towerzoo.registry.errors import RunError
 from towerzoo.registry.experiment import Experiment
 from towerzoo.towers.measures import Measures
-
-PARTS: Final = ("train", "valid", "test")
 
 RANKED: Final = {
     "recall": "share of the relevant items in the list",
@@ -56,7 +56,12 @@ def protocol(experiment: Experiment, data: TwoTowerData) -> dict[str, Any]:
 def event_digests(data: TwoTowerData) -> dict[str, str]:
     """Returns the number and the digest of the labelled events of each part of the split."""
     events = data.schema.interactions
-    return {part: event_digest(*events.pairs, data.labels, getattr(data.split, part)) for part in PARTS}
+    digests = {
+        part: event_digest(*events.pairs, data.labels, getattr(data.split, part))
+        for part in PARTS
+        if part != "train" or data.stream is None
+    }
+    return digests if data.stream is None else {"train": data.stream_digest, **digests}
 
 
 def event_digest(user: Tensor, item: Tensor, label: Tensor, rows: Tensor) -> str:
@@ -68,10 +73,7 @@ def event_digest(user: Tensor, item: Tensor, label: Tensor, rows: Tensor) -> str
         label: Labels (N,).
         rows: Which of them (M,).
     """
-    digest = hashlib.sha256()
-    for values in (user, item, label):
-        digest.update(values.index_select(0, rows).numpy().tobytes())
-    return f"{len(rows)}:{digest.hexdigest()[:16]}"
+    return digest_of_columns([values.index_select(0, rows)] for values in (user, item, label))
 
 
 def fingerprint(described: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from towerzoo.datasets import TwoTowerData
-from towerzoo.towers.baselines import PRIOR_EVENTS, fit_biases
+from towerzoo.towers.baselines import item_means, training_biases
 from towerzoo.towers.ranking import RankingTask, rank
 
 RANDOM_FACTORS, RANDOM_SEED = 16, 0
@@ -38,22 +38,15 @@ def item_scores(data: TwoTowerData) -> dict[str, Tensor]:
     | popularity | events |
     | positive popularity | positive events |
     | item mean | share of positives, smoothed by `PRIOR_EVENTS` events of the overall share |
-    | user + item bias | the item's fitted bias; a user's own bias does not change the order |
+    | user + item bias | the item's fitted bias; a user's own bias does not change the order; not of a stream |
 
     Returns:
         float64 (n_items,) by name; where all labels are the same, popularity alone.
     """
-    events, train = data.schema.interactions, data.split.train
-    user, item = (side.index_select(0, train).long() for side in (events.user, events.item))
-    labels = data.labels.index_select(0, train).double()
-    n_users, n_items = len(data.schema.users), len(data.schema.items)
-    counts = torch.bincount(item, minlength=n_items).double()
-    if bool((labels == labels[0]).all()):
-        return {"popularity": counts}
-    positives = torch.bincount(item, weights=labels, minlength=n_items)
-    return {
-        "popularity": counts,
-        "positive popularity": positives,
-        "item mean": (positives + PRIOR_EVENTS * labels.mean()) / (counts + PRIOR_EVENTS),
-        "user + item bias": fit_biases(user, item, labels, n_users, n_items)[1],
-    }
+    counts = data.train_counts
+    scores = {"popularity": counts.item.double()}
+    if 0 < counts.positives < counts.total:
+        scores |= {"positive popularity": counts.positive.double(), "item mean": item_means(counts)}
+        if data.stream is None:
+            scores["user + item bias"] = training_biases(data)[1]
+    return scores

@@ -22,18 +22,27 @@ def ranking_task(data: TwoTowerData, part: str, at: Sequence[int]) -> RankingTas
         part: `valid` or `test`.
         at: Lengths of lists.
     """
-    split, n_users, n_items = data.split, len(data.schema.users), len(data.schema.items)
-    rows = getattr(split, part)
+    n_users = len(data.schema.users)
+    rows = getattr(data.split, part)
     relevant = rows[data.labels.index_select(0, rows) > 0.5]
-    seen = split.train if part == "valid" else torch.cat([split.train, split.valid])
+    user, item = (column.index_select(0, relevant) for column in data.schema.interactions.pairs)
+    ranked = torch.zeros(n_users, dtype=torch.bool)
+    ranked[user.long()] = True
     return RankingTask(
-        *_pairs(data, relevant),
-        seen=SeenItems(*_pairs(data, seen), n_users),
-        counts=torch.bincount(_pairs(data, split.train)[1], minlength=n_items),
+        user,
+        item,
+        seen=SeenItems(*_met(data, ("train",) if part == "valid" else ("train", "valid"), ranked), n_users),
+        counts=data.train_counts.item,
         ks=at,
     )
 
 
-def _pairs(data: TwoTowerData, rows: Tensor) -> tuple[Tensor, Tensor]:
-    user, item = (column.index_select(0, rows) for column in data.schema.interactions.pairs)
-    return user, item
+def _met(data: TwoTowerData, parts: Sequence[str], ranked: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the pairs of user and item rows of all events of users that are ranked (n_users,)."""
+    users, items = [], []
+    for part in parts:
+        for events in data.events(part):
+            rows = torch.nonzero(ranked.index_select(0, events.user))[:, 0]
+            users.append(events.user.index_select(0, rows))
+            items.append(events.item.index_select(0, rows))
+    return torch.cat(users), torch.cat(items)

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from towerzoo.datasets import TwoTowerData
 from towerzoo.datasets.history import NO_PLACE, History
+from towerzoo.datasets.splits import PARTS
 from towerzoo.registry.errors import RunError
-from towerzoo.towers.protocol import PARTS, event_digest
+from towerzoo.towers.protocol import event_digest
 from towerzoo.towers.run_folder import RunFolder
 
 NAME: Final = "events.parquet"
@@ -39,7 +40,12 @@ class RunEvents(NamedTuple):
 
 
 def save_events(run: RunFolder, data: TwoTowerData) -> None:
-    """Writes the row numbers, labels and parts of all events, and their places in histories where there are any."""
+    """Writes the row numbers, labels and parts of all events, and their places in histories where there are any.
+
+    Of streamed events nothing is kept: a run folder would be as large as the log that they come from.
+    """
+    if data.stream is not None:
+        return
     events, history = data.schema.interactions, data.schema.users.history
     part = torch.full((len(events),), len(PARTS), dtype=torch.int8)
     for number, name in enumerate(PARTS):
@@ -64,11 +70,17 @@ def load_events(run: RunFolder, *, n_users: int, n_items: int) -> RunEvents:
         n_items: Rows of its items table.
 
     Raises:
-        RunError: The file is missing or damaged, or not this run's.
+        RunError: The file is missing or damaged, or not this run's; or the run's training events were streamed.
     """
     path = run.path / NAME
-    digests = run.read_json("schema.json", "events")["events"]
-    columns, about = _read(path)
+    about = run.read_json("schema.json", "events")
+    if about.get("streamed"):
+        raise RunError(
+            f"{run.path} must be a run that keeps its events, got one whose training events were streamed. "
+            "Ask for what needs no events, or train on a part of them in memory."
+        )
+    digests = about["events"]
+    columns, metadata = _read(path)
     user, item, label, part = (columns[name] for name in ("user", "item", "label", "part"))
     rows = [torch.nonzero(part == number)[:, 0] for number in range(len(PARTS))]
     if {name: event_digest(user, item, label, some) for name, some in zip(PARTS, rows, strict=True)} != digests:
@@ -82,7 +94,7 @@ def load_events(run: RunFolder, *, n_users: int, n_items: int) -> RunEvents:
         "label": torch.unique(label.index_select(0, order), return_inverse=True)[1].int(),
         "measure": columns["measure"].index_select(0, order),
     }
-    ordered = about.get(ORDERED.encode()) == b"True"
+    ordered = metadata.get(ORDERED.encode()) == b"True"
     return RunEvents(
         user,
         item,

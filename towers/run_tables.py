@@ -27,7 +27,8 @@ def save_tables(run: RunFolder, data: TwoTowerData) -> None:
 
     Of the events only digests are kept, by which `require_same_data` knows them again.
     """
-    about: dict[str, Any] = {"data_digest": data.schema.digest, "events": event_digests(data)}
+    streamed = data.stream is not None
+    about: dict[str, Any] = {"data_digest": data.schema.digest, "events": event_digests(data), "streamed": streamed}
     for side in SIDES:
         table: Table = getattr(data.schema, side)
         arrow = _to_arrow(table)

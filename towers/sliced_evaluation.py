@@ -87,14 +87,13 @@ def sliced(model: DSSM, data: TwoTowerData, measures: Measures, names: Sequence[
 
 
 def _slices(data: TwoTowerData, name: str) -> tuple[str, Slices]:
-    train = data.split.train
-    user, item = (column.index_select(0, train) for column in data.schema.interactions.pairs)
+    counts = data.train_counts
     if name == USER_WARMTH:
-        return "users", warmth_slices(user, len(data.schema.users))
+        return "users", warmth_slices(counts.user)
     if name == ITEM_WARMTH:
-        return "items", warmth_slices(item, len(data.schema.items))
+        return "items", warmth_slices(counts.item)
     if name == POPULARITY:
-        return "items", popularity_slices(torch.bincount(item, minlength=len(data.schema.items)))
+        return "items", popularity_slices(counts.item)
     side = _side(data, name, "--by", (USER_WARMTH, ITEM_WARMTH, POPULARITY))
     column: Column = getattr(data.schema, side).column(name)
     return side, column_slices(column)

@@ -44,19 +44,17 @@ class Slices:
         return inside.nonzero()[:, 0], members[inside]
 
 
-def warmth_slices(train: Tensor, n_rows: int) -> Slices:
+def warmth_slices(counts: Tensor) -> Slices:
     """Returns users or items with a training event, `warm`, and those without one, `cold`.
 
     Args:
-        train: Row of each training event (N,).
-        n_rows: Rows of the table.
+        counts: Training events of each row (n_rows,).
 
     Example:
-        >>> warmth_slices(torch.tensor([2, 2]), 3).members.flatten()
+        >>> warmth_slices(torch.tensor([0, 0, 2])).members.flatten()
         tensor([0, 0, 1])
     """
-    warm = torch.bincount(train, minlength=n_rows) > 0
-    return Slices("training events", ("cold", "warm"), warm.long().unsqueeze(1))
+    return Slices("training events", ("cold", "warm"), (counts > 0).long().unsqueeze(1))
 
 
 def popularity_slices(counts: Tensor) -> Slices:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from rich.table import Table
 from rich.text import Text
-from torch import Tensor
 
 from towerzoo.datasets import TwoTowerData
+from towerzoo.datasets.splits import PARTS
 from towerzoo.towers.baselines import BEST_REACHABLE
 from towerzoo.towers.dssm import DSSM
 from towerzoo.towers.history import Row
@@ -19,34 +18,19 @@ from towerzoo.towers.measures import OF_ALL_LISTS, main_metrics, mode, told_metr
 from towerzoo.towers.records import Comparison
 from towerzoo.towers.slice_figures import Figures
 
-ROWS_AT_ONCE = 1 << 20
-
 
 def data_table(data: TwoTowerData) -> Table:
     """Returns rows, users, items, label balance and split sizes."""
     table = _table("data", "events", "positive", "users", "items")
-    events = data.schema.interactions
-    for name in ("train", "valid", "test"):
-        rows = getattr(data.split, name)
-        table.add_row(
-            name,
-            f"{len(rows):,}",
-            f"{data.labels.index_select(0, rows).mean().item():.2%}",
-            f"{_distinct(events.user, rows, len(data.schema.users)):,}",
-            f"{_distinct(events.item, rows, len(data.schema.items)):,}",
-        )
-    positive = f"{data.labels.mean().item():.2%}"
+    found = {part: data.train_counts if part == "train" else data.counts(part) for part in PARTS}
+    for part, counts in found.items():
+        met = (f"{int((side > 0).sum()):,}" for side in (counts.user, counts.item))
+        table.add_row(part, f"{counts.total:,}", f"{counts.positives / counts.total:.2%}", *met)
+    total = sum(counts.total for counts in found.values())
+    positive = f"{sum(counts.positives for counts in found.values()) / total:.2%}"
     users, items = (f"{len(side.ids) - 1:,}" for side in (data.schema.users, data.schema.items))
-    table.add_row("all", f"{len(events):,}", positive, users, items, style="bold")
+    table.add_row("all", f"{total:,}", positive, users, items, style="bold")
     return table
-
-
-def _distinct(side: Tensor, rows: Tensor, n: int) -> int:
-    """Returns how many of the n users or items have an event among the given rows."""
-    found = torch.zeros(n, dtype=torch.bool)
-    for some in torch.split(rows, ROWS_AT_ONCE):  # indexing makes int64 of them
-        found[side.index_select(0, some).long()] = True
-    return int(found.sum())
 
 
 def model_text(model: DSSM) -> Text:
