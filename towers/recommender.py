@@ -156,9 +156,14 @@ class Recommender:
             allowed: Which items are candidates (I,), as `allowed_items` returns them; none allows all.
 
         Raises:
-            RequestError: k is out of range.
+            RequestError: k is out of range, or what people have met is not known, since training events were streamed.
         """
         self._require_k(k)
+        if not (keep_seen or self.events.whole) and any(person.row != UNKNOWN for person in people):
+            raise RequestError(
+                "items that people have met must be kept for a run whose training events were streamed, got a request "
+                "to leave them out. Add --keep-seen."
+            )
         left_out = self.left_out(people, keep_seen=keep_seen)
         device = self.item_factors.device
         return best_items(

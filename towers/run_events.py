@@ -31,21 +31,21 @@ class RunEvents(NamedTuple):
         item: int32 rows of the items table (N,).
         label: float32 (N,).
         history: The users' histories, where the run's user tower has them.
+        whole: Whether they are all; training events that were streamed are not kept.
     """
 
     user: Tensor
     item: Tensor
     label: Tensor
     history: History | None
+    whole: bool = True
 
 
 def save_events(run: RunFolder, data: TwoTowerData) -> None:
     """Writes the row numbers, labels and parts of all events, and their places in histories where there are any.
 
-    Of streamed events nothing is kept: a run folder would be as large as the log that they come from.
+    Training events that are streamed are not kept: a run folder would be as large as the log that they come from.
     """
-    if data.stream is not None:
-        return
     events, history = data.schema.interactions, data.schema.users.history
     part = torch.full((len(events),), len(PARTS), dtype=torch.int8)
     for number, name in enumerate(PARTS):
@@ -70,23 +70,20 @@ def load_events(run: RunFolder, *, n_users: int, n_items: int) -> RunEvents:
         n_items: Rows of its items table.
 
     Raises:
-        RunError: The file is missing or damaged, or not this run's; or the run's training events were streamed.
+        RunError: The file is missing or damaged, or not this run's.
     """
     path = run.path / NAME
     about = run.read_json("schema.json", "events")
-    if about.get("streamed"):
-        raise RunError(
-            f"{run.path} must be a run that keeps its events, got one whose training events were streamed. "
-            "Ask for what needs no events, or train on a part of them in memory."
-        )
-    digests = about["events"]
+    whole = not about.get("streamed", False)
+    digests = {part: digest for part, digest in about["events"].items() if whole or part != "train"}
     columns, metadata = _read(path)
     user, item, label, part = (columns[name] for name in ("user", "item", "label", "part"))
     rows = [torch.nonzero(part == number)[:, 0] for number in range(len(PARTS))]
-    if {name: event_digest(user, item, label, some) for name, some in zip(PARTS, rows, strict=True)} != digests:
+    kept = {name: some for name, some in zip(PARTS, rows, strict=True) if name in digests}
+    if {name: event_digest(user, item, label, some) for name, some in kept.items()} != digests:
         raise RunError(f"{path} must be the events of this run, got other ones. Copy the whole run folder again.")
     if "place" not in columns:
-        return RunEvents(user, item, label, None)
+        return RunEvents(user, item, label, None, whole)
     place = columns["place"]
     held = place != NO_PLACE
     order = torch.empty_like(place[held]).index_copy_(0, place[held].long(), torch.nonzero(held)[:, 0].int())

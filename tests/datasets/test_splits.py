@@ -55,7 +55,7 @@ def test_a_share_is_exact_where_a_float_product_is_not_even_near():
     assert _share(n, 0.29) == wrong + 1
 
 
-@pytest.mark.parametrize("name", SPLITS.names())
+@pytest.mark.parametrize("name", sorted({*SPLITS.names()} - {"files"}))
 def test_parts_are_disjoint_complete_ascending_and_int32(name, world):
     events = world.interactions
     split: Split = SPLITS.build(name, user=events.user, timestamp=events.timestamp)

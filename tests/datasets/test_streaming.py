@@ -16,7 +16,9 @@ from pytorch_lightning import Trainer
 
 from towerzoo.datasets import BatchLoader, Column, Table, Vocabulary
 from towerzoo.datasets.batches import Batch
-from towerzoo.datasets.streaming import ParquetLoader
+from towerzoo.datasets.parquet_stream import ParquetStream, RowGroups
+from towerzoo.datasets.streaming import StreamLoader
+from towerzoo.datasets.tabular_events import Ids
 from towerzoo.datasets.tabular_files import find_shards
 from towerzoo.datasets.tabular_sections import InteractionFiles
 from towerzoo.registry import LOSSES, OPTIMIZERS, SCORES
@@ -48,12 +50,28 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def make_loader(folder: Path, *, columns: dict[str, Any] | None = None, **changes: Any) -> ParquetLoader:
-    arguments: dict[str, Any] = {
-        "users": USERS, "items": ITEMS, "label": {"column": "rating", "positive_from": 4}, "batch_size": 64, "groups": 3
-    }  # fmt: skip
-    section = InteractionFiles(files=str(folder), **(columns or {}))
-    return ParquetLoader(find_shards(str(folder)), section, **{**arguments, **changes})
+LABEL = {"column": "rating", "positive_from": 4}
+
+
+def make_stream(
+    folder: Path, *, items: Vocabulary = ITEMS, unknown: Any = "error", buffer: int = 150, **columns: Any
+) -> ParquetStream:
+    measures = ["rating", "event"] if items is ITEMS else []
+    section = InteractionFiles(files=str(folder), shuffle_buffer=buffer, **{"measures": measures, **columns})
+    users, items_ids = (Ids(pa.array(ids.values), f"the {side}") for side, ids in (("users", USERS), ("items", items)))
+    return ParquetStream(RowGroups(find_shards(str(folder)), section), users, items_ids, unknown)
+
+
+def make_loader(
+    folder: Path,
+    *,
+    label: dict[str, Any] = LABEL,
+    batch_size: int = 64,
+    seed: int | None = None,
+    positives: int | None = None,
+    **changes: Any,
+) -> StreamLoader:
+    return make_stream(folder, **changes).loader(label, batch_size=batch_size, seed=seed, positives=positives)
 
 
 def joined(batches: list[Batch]) -> Batch:
@@ -69,7 +87,7 @@ def test_without_a_seed_batches_are_those_of_the_events_in_memory(folder: Path) 
         torch.from_numpy(whole["w"].astype(np.float32)),
     )
     in_memory = BatchLoader(events, torch.arange(EVENTS, dtype=torch.int32), batch_size=64)
-    streamed = make_loader(folder, columns={"weight": "w"})
+    streamed = make_loader(folder, weight="w")
     assert len(streamed) == len(in_memory) == 16
     for found, expected in zip(streamed, in_memory, strict=True):
         assert found.negatives is None
@@ -123,10 +141,36 @@ def test_no_more_than_some_groups_are_in_memory(tmp_path: Path) -> None:
     size = table.nbytes
     del table
     items = Vocabulary(range(25))
-    loader = make_loader(tmp_path, items=items, label={"implicit": True}, groups=2, seed=0, batch_size=8_192)
+    loader = make_loader(tmp_path, items=items, label={"implicit": True}, buffer=40_000, seed=0, batch_size=8_192)
     pool = pa.total_allocated_bytes()
     most = max(pa.total_allocated_bytes() - pool for _ in loader)
     assert most < size / 20
+
+
+def test_positive_events_alone_come_where_these_train(folder: Path) -> None:
+    positive = (rows()["rating"] >= 4).nonzero()[0].tolist()
+    found = joined(list(make_loader(folder, positives=len(positive), seed=3)))
+    assert found.event is not None
+    assert sorted(found.event.tolist()) == positive
+    assert bool((found.label == 1).all())
+
+
+def test_the_buffer_is_filled_with_whole_groups_and_holds_one_at_least(folder: Path) -> None:
+    groups = make_stream(folder, buffer=120).groups
+    assert list(groups.fills([3, 1, 0, 2, 19])) == [[3, 1], [0, 2], [19]]
+    assert list(make_stream(folder, buffer=1).groups.fills([3, 1])) == [[3], [1]]
+
+
+def test_all_events_and_each_of_their_columns_come_in_the_order_of_the_files(folder: Path) -> None:
+    stream = make_stream(folder)
+    whole = rows()
+    everything = joined(list(stream.parts(LABEL)))
+    assert everything.user.tolist() == USERS.encode(whole["user_id"]).tolist()
+    assert everything.label.tolist() == (whole["rating"] >= 4).tolist()
+    for column in ("user", "item", "label"):
+        assert torch.equal(torch.cat(list(stream.values(LABEL, column))), getattr(everything, column))
+    for label in ({"implicit": True}, {"column": "event", "equals": "buy"}):
+        assert torch.equal(torch.cat(list(stream.values(label, "label"))), joined(list(stream.parts(label))).label)
 
 
 @pytest.mark.parametrize(
@@ -161,6 +205,10 @@ def test_unknown_users_are_an_error_with_their_row_or_get_row_0(folder: Path) ->
          r"Parquet file to be streamed, got CSV\. Write it as Parquet\."),
         (lambda folder: [pq.write_table(pa.table(rows())[:0], folder / f"{n}.parquet") for n in range(2)],
          r"0\.parquet and its neighbours must hold 1 to 2,147,483,647 events, got 0\. Name other files\."),
+        (lambda folder: pq.write_table(pa.table(rows()).drop_columns(["rating"]), folder / "1.parquet"),
+         r"1\.parquet must have a column 'rating', got none of that name\. Columns: event, item_id, user_id, w\."),
+        (lambda folder: pq.write_table(pa.table({**rows(), "item_id": np.arange(EVENTS)}), folder / "1.parquet"),
+         r"1\.parquet: item_id must be text, as in .*0\.parquet, got whole numbers\. Write all files alike\."),
     ],
 )  # fmt: skip
 def test_files_that_cannot_be_streamed_are_told(folder: Path, spoil: Callable[[Path], Any], message: str) -> None:
@@ -170,15 +218,18 @@ def test_files_that_cannot_be_streamed_are_told(folder: Path, spoil: Callable[[P
 
 
 def test_what_is_wrong_with_the_rows_is_told_when_they_are_read(folder: Path) -> None:
-    with pytest.raises(
-        DataError, match=r"0\.parquet must have a column 'stars', got none of that name\. Columns: user_id"
-    ):
-        list(make_loader(folder, label={"column": "stars", "positive_from": 4}))
     path = folder / "1.parquet"
     loader = make_loader(folder)
     path.write_bytes(path.read_bytes()[:-500])
     with pytest.raises(DataError, match=r"1\.parquet must be a whole file that can be read, got"):
         list(loader)
+
+
+def test_groups_that_hold_nothing_or_whole_numbers_take_the_type_of_the_others(folder: Path) -> None:
+    halves = pa.table({**rows(), "rating": rows()["rating"] + 0.5})[:600]
+    pq.write_table(halves, folder / "2.parquet", row_group_size=GROUP)
+    found = joined(list(make_loader(folder, label={"column": "rating", "equals": 3.5})))
+    assert int(found.label.sum()) == int((rows()["rating"][:600] == 3).sum())
 
 
 def test_a_model_trains_on_the_stream(folder: Path, make_trainer: Callable[..., Trainer]) -> None:

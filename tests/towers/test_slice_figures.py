@@ -57,7 +57,7 @@ def test_one_slice_of_all_pairs_has_the_figures_of_all():
 
 
 def test_a_slice_of_one_class_has_no_auc():
-    slices = warmth_slices(torch.tensor([1]), 2)
+    slices = warmth_slices(torch.tensor([0, 1]))
     found = pair_slices(slices, torch.tensor([0, 0, 1]), torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1, 1, 0]))
     assert found["cold"]["auc"] is None
     assert found["cold"]["loss"] is not None
@@ -99,4 +99,4 @@ def test_slices_without_a_relevant_item_are_left_out(world, ranking):
     counts = torch.bincount(world.interactions.item, minlength=len(world.items))
     found = item_slices(popularity_slices(counts), ranking)
     assert sum(figures["pairs"] for figures in found.values()) == len(ranking.item)
-    assert list(item_slices(warmth_slices(ranking.item, len(world.items)), ranking)) == ["warm"]
+    assert list(item_slices(warmth_slices(torch.bincount(ranking.item, minlength=len(world.items))), ranking)) == ["warm"]

@@ -24,7 +24,7 @@ def test_no_rows_have_no_memberships():
 
 
 def test_rows_are_warm_by_a_training_event():
-    slices = warmth_slices(torch.tensor([3, 1, 3], dtype=torch.int32), 5)
+    slices = warmth_slices(torch.tensor([0, 1, 0, 2, 0]))
     assert [labels_of(slices, row) for row in range(5)] == [["cold"], ["warm"], ["cold"], ["warm"], ["cold"]]
 
 
