@@ -150,3 +150,19 @@ def test_leave_last_out_without_a_user_of_three_events_is_an_error(user):
     rows_of: Tensor = torch.tensor(user, dtype=torch.int32)
     with pytest.raises(DataError, match=r"the (train|valid) split must be at least one event, got none"):
         leave_last_out_split(rows_of, torch.arange(len(user)))
+
+
+def test_data_that_is_not_divided_by_its_files_has_no_such_split():
+    with pytest.raises(
+        DataError, match=r"data\.split must be one that divides events, got 'files' for data that is not"
+    ):
+        SPLITS.build("files", user=torch.zeros(3), timestamp=None)
+
+
+def test_a_streamed_split_has_no_training_rows_and_no_other_may_be_empty():
+    one, none = torch.tensor([0]), torch.tensor([])
+    assert not len(Split(none, one, one, streamed=True).train)
+    with pytest.raises(DataError, match="the train split must be at least one event, got none"):
+        Split(none, one, one)
+    with pytest.raises(DataError, match="the test split must be at least one event, got none"):
+        Split(none, one, none, streamed=True)

@@ -409,3 +409,54 @@ def test_sound_data_does_not_warn(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         dataset(tmp_path, pattern).load()
+
+
+def test_files_of_parts_are_read_as_one_and_divided_as_they_come(tmp_path: Path) -> None:
+    for name, part in {"train": EVENTS[:2], "valid": EVENTS[2:3], "test": EVENTS[3:]}.items():
+        part.to_csv(tmp_path / f"{name}.csv", index=False)
+    files = {"files": "train.csv", "valid": "valid.csv", "test": "test.csv", "measures": ["rating"]}
+    source = Tabular(interactions=files, root=str(tmp_path))  # type: ignore[arg-type]
+    assert (source.divided, source.streamed) == (True, False)
+    schema = source.load()
+    split = schema.split
+    assert split is not None
+    assert [part.tolist() for part in (split.train, split.valid, split.test)] == [[0, 1], [2], [3]]
+    assert schema.interactions.measures["rating"].tolist() == [5.0, 3.0, 4.5, 1.0]
+    assert not split.in_time, "without times nothing is known of it"
+    again = source.load().split
+    assert again is not None
+    assert torch.equal(again.test, split.test), "the cache keeps the division"
+
+
+def test_a_division_in_time_lets_histories_hold_validation_events(tmp_path: Path) -> None:
+    for name, part in {"train": EVENTS[:1], "valid": EVENTS[2:3], "test": EVENTS[1:2]}.items():
+        part.to_csv(tmp_path / f"{name}.csv", index=False)
+    files = {"files": "train.csv", "valid": "valid.csv", "test": "test.csv", "timestamp": "ts"}
+    for names, in_time in ((("train", "valid"), True), (("valid", "train"), False)):
+        sections = {**files, "files": f"{names[0]}.csv", "valid": f"{names[1]}.csv"}
+        split = Tabular(interactions=sections, root=str(tmp_path)).load().split  # type: ignore[arg-type]
+        assert split is not None
+        assert split.in_time is in_time, "user 10 was there in 5, and again 10 seconds later"
+
+
+def test_events_that_are_dropped_are_of_no_part(tmp_path: Path) -> None:
+    for name, part in {"train": EVENTS[:2], "valid": EVENTS[2:3], "test": EVENTS[3:]}.items():
+        part.to_csv(tmp_path / f"{name}.csv", index=False)
+    USERS[USERS["user_id"] != 20].to_csv(tmp_path / "users.csv", index=False)
+    files = {"files": "train.csv", "valid": "valid.csv", "test": "test.csv"}
+    users = {"files": "users.csv", "missing": "zero"}
+    source = Tabular(interactions=files, users=users, unknown="drop", root=str(tmp_path))  # type: ignore[arg-type]
+    with pytest.warns(UserWarning, match="1 of 4 events were dropped"):
+        split = source.load().split
+    assert split is not None
+    assert [part.tolist() for part in (split.train, split.valid, split.test)] == [[0], [1], [2]]
+
+
+def test_files_of_parts_must_be_of_one_form(tmp_path: Path) -> None:
+    for name in ("train.csv", "valid.csv", "test.tsv"):
+        EVENTS.to_csv(tmp_path / name, index=False)
+    files = {"files": "train.csv", "valid": "valid.csv", "test": "test.tsv"}
+    with pytest.raises(
+        DataError, match=r"test\.tsv must be CSV, as .*train\.csv is, got TSV\. Write all events in one"
+    ):
+        Tabular(interactions=files, root=str(tmp_path)).load()  # type: ignore[arg-type]

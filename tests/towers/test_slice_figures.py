@@ -99,4 +99,6 @@ def test_slices_without_a_relevant_item_are_left_out(world, ranking):
     counts = torch.bincount(world.interactions.item, minlength=len(world.items))
     found = item_slices(popularity_slices(counts), ranking)
     assert sum(figures["pairs"] for figures in found.values()) == len(ranking.item)
-    assert list(item_slices(warmth_slices(torch.bincount(ranking.item, minlength=len(world.items))), ranking)) == ["warm"]
+    assert list(item_slices(warmth_slices(torch.bincount(ranking.item, minlength=len(world.items))), ranking)) == [
+        "warm"
+    ]
