@@ -43,6 +43,10 @@ class RequestError(TowerZooError):
         super().__init__("\n".join([f"The request has {len(problems)} problems.", *problems][len(problems) < 2 :]))
 
 
+class ServingError(TowerZooError):
+    """A service that cannot start: a port in use, a token that cannot be read, a library that is not installed."""
+
+
 class PeerError(TowerZooError):
     """Another system, beside which TowerZoo is measured, is not installed, dies or answers what cannot be read."""
 

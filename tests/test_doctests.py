@@ -8,7 +8,7 @@ import pytest
 
 MODULES = sorted(
     f"towerzoo.{folder}.{file.name.removesuffix('.py')}"
-    for folder in ("registry", "datasets", "towers", "benchmarks")
+    for folder in ("registry", "datasets", "towers", "towers.serving", "benchmarks")
     for file in importlib.resources.files(f"towerzoo.{folder}").iterdir()
     if file.name.endswith(".py") and not file.name.startswith(("__init__", "conftest", "test_"))
 )

@@ -19,6 +19,7 @@ COMMANDS = {
     "inspect_data": "Look at your own tables, and write a config that trains on them.",
     "recommend": "Recommend items from a finished run.",
     "results": "Record finished runs of shipped configs, and make README's table of them.",
+    "serve": "Serve finished runs over HTTP, with a page to try them with.",
     "show_config": "Print a config as it is resolved, with the place that each value came from.",
     "similar": "Find the items of a finished run that are nearest to one.",
     "test": "Test a finished run, or a checkpoint of a config.",

@@ -72,7 +72,7 @@ class RunFolder:
         """
         run = cls(Path(path))
         if not (run.path / ABOUT).exists():
-            run = cls(max((file.parent for file in run.path.glob(f"*/{ABOUT}")), key=_started, default=run.path))
+            run = cls(max((file.parent for file in run.path.glob(f"*/{ABOUT}")), key=started, default=run.path))
         if not run.path.is_dir():
             raise RunError(f"{path} must be a run folder, got no such folder. Runs lie in runs/NAME/TIME.")
         about = run.read_json(ABOUT)
@@ -176,7 +176,7 @@ class RunFolder:
         return RunError(f"{self.path / name} must be a whole {kind} file, got {reason}. Copy the run folder again.")
 
 
-def _started(path: Path) -> tuple[str, int, str]:
+def started(path: Path) -> tuple[str, int, str]:
     """Returns what sorts run folders by time: the second, and the number of the run within it."""
     second, number = path.name[: len("2026-11-24T03-45-10")], path.name[len("2026-11-24T03-45-10") :]
     return second, len(number), number

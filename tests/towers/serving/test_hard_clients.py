@@ -1,0 +1,150 @@
+"""Clients that send too much, too slowly or too little, and that hang up."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+
+import pytest
+
+from towerzoo.towers.serving import patient_http
+from towerzoo.towers.serving.limits import Limits
+
+HEAD = b"POST /recommend HTTP/1.1\r\nhost: 127.0.0.1\r\n"
+BODY = b'{"user": 1, "k": 1}'
+WHOLE = HEAD + b"content-length: %d\r\n\r\n%b" % (len(BODY), BODY)
+
+
+def connect(service) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", service.port), timeout=10)
+
+
+def read_all(connection: socket.socket) -> bytes:
+    """Reads until the service closes."""
+    received = b""
+    while chunk := connection.recv(65_536):
+        received += chunk
+    return received
+
+
+def cut_off(connection: socket.socket, piece: bytes) -> bool:
+    """Sends a piece again and again; returns whether the service closed before the thousandth."""
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        for _ in range(1000):
+            connection.sendall(piece)
+        return False
+    return True
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(patient_http, "SECONDS_TO_SEND", 0.3)
+    monkeypatch.setattr(patient_http, "SECONDS_TO_TAKE", 0.3)
+
+
+@pytest.mark.parametrize("length", [1025, 5_000_000])
+def test_too_long_a_body_is_refused_and_its_client_told(start, trained, length):
+    service = start(trained, limits=Limits(body=1024))
+    with connect(service) as connection:
+        connection.sendall(HEAD + b"content-length: %d\r\n\r\n" % length + b" " * length)
+        answer = read_all(connection)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"the request's body must be at most 1,024 bytes, got " in answer
+    assert service.recommend(user=1)["items"]
+
+
+def test_a_body_of_unknown_length_is_counted_as_it_comes(start, trained):
+    service = start(trained, limits=Limits(body=1024))
+    chunk = b"400\r\n" + b" " * 1024 + b"\r\n"
+    with connect(service) as connection:
+        connection.sendall(HEAD + b"transfer-encoding: chunked\r\n\r\n" + 100 * chunk + b"0\r\n\r\n")
+        assert read_all(connection).startswith(b"HTTP/1.1 413 ")
+    with connect(service) as connection:
+        pieces = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in (BODY[:5], BODY[5:]))
+        connection.sendall(HEAD + b"connection: close\r\ntransfer-encoding: chunked\r\n\r\n" + pieces + b"0\r\n\r\n")
+        assert read_all(connection).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_body_without_end_is_cut_off(start, trained):
+    service = start(trained, limits=Limits(body=1024))
+    with connect(service) as connection:
+        connection.sendall(HEAD + b"content-length: 1000000000000\r\n\r\n")
+        assert cut_off(connection, bytes(65_536))
+
+
+@pytest.mark.parametrize(
+    "part", [b"", b"\r\n", b"POST /rec", HEAD, HEAD + b"content-length: 100\r\n\r\n{", WHOLE[:-1]], ids=range(6)
+)
+def test_who_stops_in_the_middle_is_told_and_closed(service, impatient, part):
+    with connect(service) as connection:
+        connection.sendall(part)
+        started = time.monotonic()
+        answer = read_all(connection)
+        assert time.monotonic() - started < 5
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"a request must be sent within 10 seconds, got a part of one" in answer
+
+
+def test_who_stops_after_a_request_gets_its_answer_first(service, impatient):
+    with connect(service) as connection:
+        connection.sendall(WHOLE + HEAD)
+        answer = read_all(connection)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+def test_slow_clients_keep_nobody_waiting(service):
+    slow = [connect(service) for _ in range(50)]
+    for connection in slow:
+        connection.sendall(WHOLE[:-3])
+    assert service.recommend(user=1)["items"]
+    for connection in slow:  # and they are answered when they are done
+        connection.sendall(WHOLE[-3:])
+        assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
+        connection.close()
+
+
+def test_who_does_not_read_is_dropped(service, impatient):
+    ask = b"GET /openapi.json HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"
+    before = service.connections
+    with connect(service) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(0.2)
+        with contextlib.suppress(OSError):
+            for _ in range(1000):
+                connection.sendall(ask * 100)
+        deadline = time.monotonic() + 5
+        while service.connections > before and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert service.connections <= before
+    assert service.recommend(user=1)["items"]
+
+
+def test_who_hangs_up_is_forgotten(service):
+    for part in (b"", HEAD, WHOLE[:-2], WHOLE, WHOLE * 5):
+        for _ in range(5):
+            with connect(service) as connection:
+                connection.sendall(part)
+    assert service.recommend(user=1)["items"]
+    assert service.call("GET", "/metrics")[1].count("towerzoo_waiting 0.0") == 1
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"\x16\x03\x01\x02\x00\x01", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\x00" * 999]
+)
+def test_what_is_no_http_is_refused(service, garbage):
+    with connect(service) as connection:
+        connection.sendall(garbage)
+        assert read_all(connection).startswith(b"HTTP/1.1 400 ")
+    assert service.recommend(user=1)["items"]
+
+
+def test_a_head_without_end_is_cut_off(service):
+    with connect(service) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\n" + b"x: %b\r\n" % (b"y" * 70_000))
+        answer = read_all(connection)
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert b"a request's head must be at most 65,536 bytes, got more" in answer
+    with connect(service) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nx: ")
+        assert cut_off(connection, b"y" * 8192)

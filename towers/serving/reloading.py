@@ -1,0 +1,67 @@
+"""Replaces runs by newer ones while requests go on: at a request, at a signal, or because a newer one is there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from towerzoo.registry.errors import TowerZooError
+from towerzoo.towers.serving.served_run import ServedRun, find_run
+from towerzoo.towers.serving.service_metrics import ServiceMetrics
+
+
+class Reloading:
+    """Opens runs anew, one at a time, in a thread beside that of the model.
+
+    Args:
+        runs: The runs.
+        metrics: Is told of loads.
+        tell: Is told in a line what became of each.
+    """
+
+    def __init__(self, runs: Sequence[ServedRun], metrics: ServiceMetrics, tell: Callable[[str], object]) -> None:
+        self._runs = runs
+        self._metrics = metrics
+        self._tell = tell
+        self._one_at_a_time = asyncio.Lock()
+        for run in runs:
+            metrics.swapped(run.name, None, run.current.path.name)
+
+    async def reload(self) -> list[str]:
+        """Lets all runs answer from what their folders hold now; those that cannot be opened go on as they are.
+
+        Returns:
+            What went wrong.
+        """
+        async with self._one_at_a_time:
+            problems = [await self._reload(run) for run in self._runs]
+        return [problem for problem in problems if problem is not None]
+
+    async def watch(self, seconds: float) -> None:
+        """Looks for newer runs for ever; one that cannot be opened is told of once."""
+        tried = {run.name: run.current.path for run in self._runs}
+        while True:
+            await asyncio.sleep(seconds)
+            for run in self._runs:
+                try:
+                    found = (await asyncio.to_thread(find_run, run.source)).resolve()
+                except (TowerZooError, OSError):
+                    continue
+                if found != tried[run.name]:
+                    tried[run.name] = found
+                    async with self._one_at_a_time:
+                        await self._reload(run)
+
+    async def _reload(self, run: ServedRun) -> str | None:
+        before = run.current.path.name
+        try:
+            await asyncio.to_thread(run.reload)
+        except TowerZooError as error:
+            self._metrics.reloads.labels(run.name, "failed").inc()
+            self._tell(f"{run.name}: {before} goes on. {error}")
+            return str(error)
+        now = run.current.path.name
+        self._metrics.reloads.labels(run.name, "loaded").inc()
+        self._metrics.swapped(run.name, before, now)
+        self._tell(f"{run.name}: {now} answers now.")
+        return None

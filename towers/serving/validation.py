@@ -1,0 +1,55 @@
+"""Says what FastAPI found wrong with a request in the words of all other errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+LONGEST_SHOWN: Final = 80
+
+EXPECTED: Final = {
+    "missing": "given",
+    "extra_forbidden": "left out, since nothing is called so",
+    "bool_type": "true or false",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "string_type": "a text",
+    "list_type": "a list",
+    "dict_type": "an object",
+    "model_attributes_type": "a JSON object",
+    "json_invalid": "JSON",
+}
+"""What a value must be, by pydantic's kind of error; other kinds say it in their own words."""
+
+
+def problems_of(errors: Sequence[Any]) -> list[str]:
+    """Returns a sentence for each error of pydantic's.
+
+    Example:
+        >>> problems_of([{"type": "missing", "loc": ("query", "item"), "msg": "Field required", "input": None}])
+        ['item must be given, got nothing.']
+        >>> error = {"type": "greater_than", "loc": ("body", "k"), "msg": "Input should be greater than 0", "input": 0}
+        >>> problems_of([error])
+        ['k must be greater than 0, got 0.']
+    """
+    return [_problem(error) for error in errors]
+
+
+def _problem(error: Mapping[str, Any]) -> str:
+    kind, place = error["type"], error["loc"]
+    if kind == "json_invalid":
+        return f"the body must be JSON, got {error.get('ctx', {}).get('error', 'something else')}."
+    names = [str(part) for part in place[1:]]
+    where = ".".join(names) or f"the {place[0]}"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    words = message.removeprefix("Input should be ").removeprefix("must be ")
+    if words == message:
+        words = f"valid ({message[:1].lower()}{message[1:]})"
+    found = "nothing" if kind == "missing" else _shown(error.get("input"))
+    return f"{where} must be {EXPECTED.get(kind, words)}, got {found}."
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 3]}..."
