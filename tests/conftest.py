@@ -23,6 +23,9 @@ from towerzoo.registry.experiment import Experiment
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
+# Nor are these processes workers of this test run: pytest-benchmark measures nothing in one that it takes for such.
+os.environ.pop("PYTEST_XDIST_WORKER", None)
+
 WORLD = {"users": 60, "items": 40, "interactions": 1_500, "seed": 3}
 
 
