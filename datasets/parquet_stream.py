@@ -284,8 +284,8 @@ def _labels(events: Interactions, label: Mapping[str, Any]) -> Tensor:
 
 def _positive(events: Batch) -> Batch:
     rows = torch.nonzero(events.label > 0.5)[:, 0]
-    user, item, label, weight, event = (None if v is None else v.index_select(0, rows) for v in events)
+    user, item, label, *others = (None if v is None else v.index_select(0, rows) for v in events)
     assert user is not None
     assert item is not None
     assert label is not None
-    return Batch(user, item, label, weight, event)
+    return Batch(user, item, label, *others)

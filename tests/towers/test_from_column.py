@@ -86,7 +86,7 @@ def mean(values: list[float]) -> float:
             lambda own, others: max((max(0.0, 4 - own + x) for x in others), default=0.0),
         ),
     ],
-    ids=str,
+    ids=["sampled-softmax", "sampled-softmax without logQ", "bpr", "hinge", "hinge with the hardest"],
 )
 def test_the_loss_is_that_of_the_formula(step, loss, formula):
     model, found = step({"sampler": "from-column", **loss})
