@@ -68,7 +68,8 @@ DATASETS: Final = Registry(
 )
 INDEXES: Final = Registry(
     "index",
-    "called with item_vectors (n_items, D), and returns an object that finds the nearest items of user vectors",
+    "called with item_vectors (I, F), the factors of the rows of the items table, and returns an object that finds the "
+    "items of the largest dot product with user vectors, see towers.indexes.Index",
     context=("item_vectors",),
 )
 

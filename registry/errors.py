@@ -47,6 +47,10 @@ class ServingError(TowerZooError):
     """A service that cannot start: a port in use, a token that cannot be read, a library that is not installed."""
 
 
+class SearchError(TowerZooError):
+    """An index that cannot be built, read or asked: a library is missing, items are too few, a database is away."""
+
+
 class PeerError(TowerZooError):
     """Another system, beside which TowerZoo is measured, is not installed, dies or answers what cannot be read."""
 
