@@ -26,7 +26,7 @@ from towerzoo.registry.expectations import (
 )
 from towerzoo.registry.experiment import Experiment
 from towerzoo.registry.registry import REQUIRED, Registry, registry_of
-from towerzoo.registry.yaml_file import Document, KeyPath, dotted
+from towerzoo.registry.yaml_file import Document, KeyPath, dotted, read_yaml
 
 
 def check_experiment(document: Document, problems: Iterable[Problem] = ()) -> Experiment:
@@ -46,6 +46,25 @@ def check_experiment(document: Document, problems: Iterable[Problem] = ()) -> Ex
     if found:
         raise ConfigError(_in_order(found))
     return Experiment.model_validate(value)
+
+
+def check_part(registry: Registry, text: str, where: str) -> dict[str, Any]:
+    """Returns the part of a registry that a YAML text names, with every default filled in.
+
+    Args:
+        registry: The registry.
+        text: Its bare name, or a mapping of name and parameters.
+        where: What the text was given by, such as an option, for messages.
+
+    Raises:
+        ConfigError: With all problems at once.
+    """
+    document = read_yaml(text, where, under=())
+    checker = _Checker(document)
+    part: dict[str, Any] = checker.part(registry, document.value, ())
+    if found := [*document.problems, *checker.problems]:
+        raise ConfigError(found)
+    return part
 
 
 class _Checker:

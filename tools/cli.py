@@ -16,6 +16,7 @@ COMMANDS = {
     "compare": "Print one table of several runs and draw their curves in one picture.",
     "explain": "Explain the score of an item for a person.",
     "export": "Export a finished run as a bundle that needs no TowerZoo: ONNX, item vectors, vocabularies.",
+    "index": "Build an index of a run's items, measure its recall, and add new items.",
     "inspect_data": "Look at your own tables, and write a config that trains on them.",
     "recommend": "Recommend items from a finished run.",
     "results": "Record finished runs of shipped configs, and make README's table of them.",

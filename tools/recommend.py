@@ -24,6 +24,7 @@ from towerzoo.tools.person_options import json_option, person_of, person_options
     "--users", type=click.Path(path_type=Path), help="A file of raw user ids, one a line; `all` for everyone."
 )
 @click.option("--out", type=click.Path(path_type=Path), help="With --users: the Parquet file to write.")
+@click.option("--index", "with_index", is_flag=True, help="Answer from the index that tools/index.py saved into RUN.")
 @device_option
 @tells_errors
 def main(
@@ -36,6 +37,7 @@ def main(
     as_csv: bool,
     users: Path | None,
     out: Path | None,
+    with_index: bool,
     device: str,
     **options: Any,
 ) -> None:
@@ -58,8 +60,12 @@ def main(
     from towerzoo.towers.item_filters import allowed_items
     from towerzoo.towers.recommended_lists import read_users, write_lists
     from towerzoo.towers.recommender import Recommender
+    from towerzoo.towers.run_folder import RunFolder
+    from towerzoo.towers.run_index import RunIndex
 
     recommender = Recommender.open(run, device=device)
+    if with_index:
+        RunIndex.open(RunFolder.open(run), recommender)
     allowed, notes = allowed_items(recommender.items, where)
     for note in notes:
         click.echo(f"note: {note}", err=True)

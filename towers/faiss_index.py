@@ -13,10 +13,9 @@ from torch import Tensor
 from towerzoo.registry import INDEXES
 from towerzoo.registry.errors import ConfigError, Problem, SearchError
 from towerzoo.towers.best_items import NO_SCORE, TopItems
-from towerzoo.towers.indexes import checked_vectors
+from towerzoo.towers.indexes import SeenBy, checked_vectors
 from towerzoo.towers.optional_library import optional_library
 from towerzoo.towers.over_fetching import over_fetch
-from towerzoo.towers.seen_items import SeenItems
 
 SCORED_AT_ONCE: Final = 1 << 23
 """Numbers of candidates' vectors that are gathered at once: 32 MiB."""
@@ -72,7 +71,7 @@ class FaissIndex:
         self._add(vectors, factory)
 
     def search(
-        self, user_vectors: Tensor, k: int, *, seen: tuple[SeenItems, Tensor] | None = None, allowed: Tensor | None = None
+        self, user_vectors: Tensor, k: int, *, seen: SeenBy | None = None, allowed: Tensor | None = None
     ) -> TopItems:
         """Returns the k items of each user that FAISS finds, best first."""
         return over_fetch(self._find, user_vectors, self.item_vectors, k, seen=seen, allowed=allowed)
@@ -121,7 +120,7 @@ class FaissIndex:
         """Keeps FAISS from a line on stderr for each clustering of few points; recall says what they cost."""
         inner = self._faiss.downcast_index(getattr(self._index, "base_index", None) or self._index)
         for holder in (inner, getattr(inner, "pq", None)):
-            if hasattr(holder, "cp"):
+            if holder is not None and hasattr(holder, "cp"):
                 holder.cp.min_points_per_centroid = 1
 
     def _apply(self, parameters: str | None) -> None:
@@ -149,7 +148,7 @@ class FaissIndex:
             [
                 # Each sum in the same order, so that equal vectors have equal scores.
                 (self.item_vectors[some] * users.unsqueeze(1)).sum(dim=2)
-                for users, some in zip(user_vectors.split(at_once), rows.split(at_once), strict=True)
+                for users, some in zip(torch.split(user_vectors, at_once), torch.split(rows, at_once), strict=True)
             ]
         )
         scores.masked_fill_(rows == 0, NO_SCORE)

@@ -13,6 +13,9 @@ from towerzoo.registry.errors import SearchError
 from towerzoo.towers.best_items import TopItems, best_items
 from towerzoo.towers.seen_items import SeenItems
 
+SeenBy = tuple[SeenItems, Tensor]
+"""What to leave out of some users' lists, and the rows (U,) of these users in it."""
+
 
 class Index(Protocol):
     """The contract of a registered index: maximum inner product search over the rows of the items table.
@@ -27,7 +30,7 @@ class Index(Protocol):
     item_vectors: Tensor
 
     def search(
-        self, user_vectors: Tensor, k: int, *, seen: tuple[SeenItems, Tensor] | None = None, allowed: Tensor | None = None
+        self, user_vectors: Tensor, k: int, *, seen: SeenBy | None = None, allowed: Tensor | None = None
     ) -> TopItems:
         """Returns the k best items of each user, as `best_items` does, or nearly so; arguments are as there."""
 
@@ -76,7 +79,7 @@ class ExactIndex:
         self.item_vectors = checked_vectors(item_vectors)
 
     def search(
-        self, user_vectors: Tensor, k: int, *, seen: tuple[SeenItems, Tensor] | None = None, allowed: Tensor | None = None
+        self, user_vectors: Tensor, k: int, *, seen: SeenBy | None = None, allowed: Tensor | None = None
     ) -> TopItems:
         """Returns the k best items of each user."""
         return best_items(user_vectors, self.item_vectors, k, seen=seen, allowed=allowed)

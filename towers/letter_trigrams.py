@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
 
 import numpy as np
@@ -122,6 +123,23 @@ class LetterTrigramEncoder(nn.Module):
         counts = np.bincount(text[kept], minlength=len(self._lengths))
         for name, values in {"ids": rows[kept], "starts": np.cumsum(counts) - counts, "counts": counts}.items():
             setattr(self, name, torch.from_numpy(values).to(self.trigrams.device))
+
+    def add_texts(self, texts: Sequence[str]) -> Tensor:
+        """Returns ids (N,) of texts that the feature does not hold, by which they are encoded from now on.
+
+        Example:
+            >>> from towerzoo.datasets import encode_column
+            >>> encoder = LetterTrigramEncoder(encode_column("title", ["Alien", "Ran"]), dim=4)
+            >>> new = encoder(encoder.add_texts(["Ran Alien"]))
+            >>> torch.allclose(new[0], encoder(torch.tensor([1, 2])).sum(dim=0))
+            True
+        """
+        first = len(self._lengths)
+        bags = [[_code(trigram) for trigram in letter_trigrams(text)] for text in texts]
+        self._codes = np.append(self._codes, np.array([code for bag in bags for code in bag], dtype=np.int64))
+        self._lengths = np.append(self._lengths, [len(bag) for bag in bags])
+        self._encode_texts()
+        return torch.arange(first, first + len(texts))
 
     def forward(self, ids: Tensor) -> Tensor:
         """Maps ids of texts (B,), or of the known trigrams of any text (B, L), padded with -1, to vectors (B, dim)."""

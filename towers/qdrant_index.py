@@ -18,9 +18,8 @@ from towerzoo.registry import INDEXES
 from towerzoo.registry.errors import SearchError
 from towerzoo.registry.ranges import Count
 from towerzoo.towers.best_items import NO_SCORE, TopItems
-from towerzoo.towers.indexes import checked_vectors
+from towerzoo.towers.indexes import SeenBy, checked_vectors
 from towerzoo.towers.optional_library import optional_library
-from towerzoo.towers.seen_items import SeenItems
 
 KEY_VARIABLE: Final = "QDRANT_API_KEY"
 """The environment variable with a server's key: keys belong into no config and no run."""
@@ -60,7 +59,7 @@ class QdrantIndex:
         self._create()
 
     def search(
-        self, user_vectors: Tensor, k: int, *, seen: tuple[SeenItems, Tensor] | None = None, allowed: Tensor | None = None
+        self, user_vectors: Tensor, k: int, *, seen: SeenBy | None = None, allowed: Tensor | None = None
     ) -> TopItems:
         """Returns the k items of each user that the database finds, best first."""
         filters = self._filters(len(user_vectors), seen, allowed)
@@ -142,7 +141,7 @@ class QdrantIndex:
             with self._answering():
                 self._client.upsert(self._collection, points=points, wait=True)
 
-    def _filters(self, n: int, seen: tuple[SeenItems, Tensor] | None, allowed: Tensor | None) -> list[Any]:
+    def _filters(self, n: int, seen: SeenBy | None, allowed: Tensor | None) -> list[Any]:
         """Returns the conditions of each user's query; None where there are none."""
         ids = self._models.HasIdCondition
         must, must_not = [], []
@@ -166,12 +165,11 @@ class QdrantIndex:
     @contextmanager
     def _answering(self) -> Iterator[None]:
         """Tells what goes wrong between here and the server."""
-        from grpc import RpcError
         from qdrant_client.http.exceptions import ApiException
 
         try:
             yield
-        except (ApiException, RpcError, OSError, ValueError) as error:
+        except (ApiException, OSError, ValueError) as error:
             reason = (" ".join(str(error).split()) or type(error).__name__).removesuffix(".")
             raise SearchError(
                 f"the vector database at {self._url or 'hand'} must answer, got {reason!r}. "

@@ -19,8 +19,10 @@ from towerzoo.towers.assembly import build_model, read_experiment
 from towerzoo.towers.best_items import TopItems, best_items
 from towerzoo.towers.dssm import DSSM
 from towerzoo.towers.history_encoder import HistoryEncoder
+from towerzoo.towers.indexes import Index
 from towerzoo.towers.item_names import ItemNames
 from towerzoo.towers.measures import has_candidates
+from towerzoo.towers.new_items import NewItems
 from towerzoo.towers.people import Person, read_person
 from towerzoo.towers.person_vectors import PersonVectors
 from towerzoo.towers.run_events import RunEvents, load_events
@@ -70,6 +72,7 @@ class Recommender:
         events: The events.
         seen: The items that each user has met in any of the events.
         vectors: The user tower's vectors of people.
+        index: What finds items for people; none scores every item.
     """
 
     def __init__(self, experiment: Experiment, model: DSSM, users: Table, items: Table, events: RunEvents) -> None:
@@ -82,6 +85,8 @@ class Recommender:
         self.seen = SeenItems(events.user, events.item, len(users))
         self._gives_probabilities = not has_candidates(experiment)
         self.vectors = PersonVectors(self.model.user_tower, users.history, events.label)
+        self.index: Index | None = None
+        self._added: list[NewItems] = []
 
     @classmethod
     def open(cls, path: str | Path, *, device: str = "cpu") -> Recommender:
@@ -166,13 +171,11 @@ class Recommender:
             )
         left_out = self.left_out(people, keep_seen=keep_seen)
         device = self.item_factors.device
-        return best_items(
-            self.factors(people),
-            self.item_factors,
-            k,
-            seen=(left_out, torch.arange(len(people))),
-            allowed=None if allowed is None else allowed.to(device),
-        )
+        factors, seen = self.factors(people), (left_out, torch.arange(len(people)))
+        allowed = None if allowed is None else allowed.to(device)
+        if self.index is not None:
+            return self.index.search(factors, k, seen=seen, allowed=allowed)
+        return best_items(factors, self.item_factors, k, seen=seen, allowed=allowed)
 
     @torch.no_grad()
     def similar(self, rows: Tensor, k: int, *, allowed: Tensor | None = None) -> TopItems:
@@ -243,16 +246,26 @@ class Recommender:
     @cached_property
     def item_factors(self) -> Tensor:
         """The factors of all items (I, F)."""
-        return self._of_all_items(self.model.item_factors)
+        factors = self._of_all_items(self.model.item_factors)
+        return torch.cat([factors, *(new.factors(self.model) for new in self._added)])
 
     @cached_property
     def item_directions(self) -> Tensor:
         """The item tower's vectors at length 1 (I, D); zeros where one is zero."""
-        return functional.normalize(self._of_all_items(self.model.item_tower), dim=1)
+        vectors = self._of_all_items(self.model.item_tower)
+        return functional.normalize(torch.cat([vectors, *(new.vectors(self.model) for new in self._added)]), dim=1)
+
+    def append(self, new: NewItems) -> None:
+        """Lets items that were not there in training be recommended, named, filtered and similar to others."""
+        self.items = new.items
+        self.names = ItemNames(new.items)
+        self._added.append(new)
+        for known in ("item_factors", "item_directions"):
+            self.__dict__.pop(known, None)
 
     @torch.no_grad()
     def _of_all_items(self, encode: Callable[[Tensor], Tensor]) -> Tensor:
-        rows = torch.arange(len(self.items), device=self.device)
+        rows = torch.arange(self.model.item_tower.n_rows, device=self.device)
         return torch.cat([encode(some) for some in torch.split(rows, ROWS_AT_ONCE)])
 
     def _require_k(self, k: int) -> None:
