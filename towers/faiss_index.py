@@ -85,10 +85,9 @@ class FaissIndex:
 
     def save(self, path: Path) -> None:
         """Writes FAISS's file."""
-        try:
-            self._faiss.write_index(self._index, str(path))
-        except RuntimeError as error:
-            raise OSError(_reason(error)) from None
+        # Through Python's file: FAISS's own does not look whether the last bytes reached the disk.
+        with path.open("wb") as file:
+            self._faiss.write_index(self._index, self._faiss.PyCallbackIOWriter(file.write))
 
     @classmethod
     def load(
