@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import resource
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from pytorch_lightning import Trainer
 
 import towerzoo.towers  # noqa: F401  (registers the parts over whose names tests are parametrised)
 from towerzoo.datasets import StarSchema, Synthetic
+from towerzoo.registry import imports
 from towerzoo.registry.experiment import Experiment
 
 # The models of tests are so small that a second thread only waits, and on a busy machine for long. The variable is for
@@ -46,6 +48,14 @@ def room_for() -> Callable[[int], AbstractContextManager[None]]:
     To be opened around the code under test alone: pytest's own output may go to a file.
     """
     return _room_for
+
+
+@pytest.fixture(autouse=True)
+def own_parts_end_with_their_test() -> Iterator[None]:
+    """Forgets the parts that a config's own files registered, so that no later test finds them."""
+    yield
+    for name in [name for name in sys.modules if name.startswith(imports._PREFIX)]:
+        imports._forget(name)
 
 
 @pytest.fixture(scope="session")
