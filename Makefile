@@ -15,8 +15,8 @@ demo: $(READY)            ## train and test configs/quickstart.yaml on generated
 train: $(READY)           ## train and test configs/tanh_bn.yaml on MovieLens-1M
 	$(BIN)/python tools/train.py configs/tanh_bn.yaml
 
-test: $(READY) links      ## run the tests
-	$(BIN)/python -m pytest
+test: $(READY) links      ## run the tests, a process a core
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 check: $(READY) links     ## lint, types, import layers, doctests
 	$(BIN)/ruff check .
