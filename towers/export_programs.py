@@ -106,10 +106,6 @@ def translate(program: ExportedProgram, inputs: Sequence[Input]) -> Any:
     )
 
 
-def _trace_and_translate(module: nn.Module, inputs: Sequence[Input]) -> None:
-    translate(trace(module, inputs), inputs)
-
-
 def _uses_rows(program: ExportedProgram, exported: ExportedTower) -> bool:
     """Whether more of the rows is used than how many they are."""
     names = dict(zip([some.name for some in exported.inputs], program.graph_signature.user_inputs, strict=True))
