@@ -58,10 +58,12 @@ class Vocabulary:
 
         Example:
             >>> ages = Vocabulary([18, 25])
-            >>> ages.row(25), ages.row("25"), ages.row("25.0"), ages.row(None)
-            (2, 2, 0, 0)
+            >>> ages.row(25), ages.row("25"), ages.row("25.0")
+            (2, 2, 0)
+            >>> Vocabulary(["None"]).row(None)  # a missing value is none of the values
+            0
         """
-        return self._rows.get(str(value), UNKNOWN)
+        return UNKNOWN if value is None else self._rows.get(str(value), UNKNOWN)
 
     @cached_property
     def _rows(self) -> dict[str, int]:

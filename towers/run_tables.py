@@ -151,5 +151,5 @@ def _column(name: str, array: Any, facts: dict[str, Any]) -> Column:
     else:
         for row, raw in enumerate(array.to_pylist()):
             for slot, value in enumerate(raw):
-                values[row, slot] = 0 if value is None else vocabulary.encode([value])[0]
+                values[row, slot] = vocabulary.row(value)
     return Column(name, torch.from_numpy(values), vocabulary)
