@@ -54,7 +54,7 @@ def main(
 
     console = Console(highlight=False)
     if resumed is not None:
-        run = RunFolder.open(resumed)
+        run = RunFolder.open(resumed, unfinished=True)
         experiment, _ = read_experiment(run.config, overrides)
         resume(run, experiment, device=device, console=console)
         return

@@ -19,8 +19,8 @@ from towerzoo.towers.process_settings import settle_process
 from towerzoo.towers.protocol import fingerprint, protocol
 from towerzoo.towers.ranking_baselines import ranking_baselines
 from towerzoo.towers.ranking_tasks import ranking_task
-from towerzoo.towers.report import REPORT, write_report
-from towerzoo.towers.run_folder import RunFolder
+from towerzoo.towers.report import write_report
+from towerzoo.towers.run_folder import REPORT, RunFolder
 from towerzoo.towers.run_tables import require_same_data
 from towerzoo.towers.sliced_evaluation import mask_biases, mask_columns, sliced
 from towerzoo.towers.trainer import make_trainer, quieten_lightning, torch_device

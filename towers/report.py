@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import Any, Final
+from typing import Any
 
 import jinja2
 
 from towerzoo.towers.curves import draw_curves, draw_shots
 from towerzoo.towers.dssm import DSSM
 from towerzoo.towers.history import read_history
-from towerzoo.towers.run_folder import RunFolder
-
-REPORT: Final = "report.html"
-"""The report's file in a run folder."""
+from towerzoo.towers.run_folder import REPORT, RunFolder
 
 
 def write_report(run: RunFolder, metrics: dict[str, Any], model: DSSM) -> None:

@@ -21,6 +21,8 @@ from towerzoo.towers.whole_files import told_as_run_error, write_whole, write_wh
 FORMAT: Final = "towerzoo-run"
 ABOUT: Final = "environment.json"
 """The file by which a folder is known as a run."""
+REPORT: Final = "report.html"
+"""What a run writes last: without it, there is still something to finish."""
 VERSION: Final = 1
 """Raised whenever a file of a run folder changes its meaning."""
 
@@ -61,20 +63,22 @@ class RunFolder:
         raise RunError(f"{out / name} must be free for a new run, got 99 runs of this second. Wait a moment.")
 
     @classmethod
-    def open(cls, path: str | Path) -> RunFolder:
+    def open(cls, path: str | Path, *, unfinished: bool = False) -> RunFolder:
         """Opens an existing run.
 
         Args:
             path: The folder of a run; or one of several runs, such as `runs/tanh_bn`, of which the newest is meant.
+            unfinished: Whether, of several runs, one may be meant that is not finished.
 
         Raises:
             RunError: This is not a run folder, or one of another version.
         """
         run = cls(Path(path))
-        if not (run.path / ABOUT).exists():
-            run = cls(max((file.parent for file in run.path.glob(f"*/{ABOUT}")), key=started, default=run.path))
         if not run.path.is_dir():
             raise RunError(f"{path} must be a run folder, got no such folder. Runs lie in runs/NAME/TIME.")
+        if not (run.path / ABOUT).exists():
+            runs = [file.parent for file in run.path.glob(f"*/{ABOUT if unfinished else REPORT}")]
+            run = cls(max(runs, key=_started, default=run.path))
         about = run.read_json(ABOUT)
         if about.get("format") != FORMAT or about.get("version") != VERSION:
             found = f"{about.get('format')} {about.get('version')}"
@@ -176,7 +180,7 @@ class RunFolder:
         return RunError(f"{self.path / name} must be a whole {kind} file, got {reason}. Copy the run folder again.")
 
 
-def started(path: Path) -> tuple[str, int, str]:
+def _started(path: Path) -> tuple[str, int, str]:
     """Returns what sorts run folders by time: the second, and the number of the run within it."""
     second, number = path.name[: len("2026-11-24T03-45-10")], path.name[len("2026-11-24T03-45-10") :]
     return second, len(number), number

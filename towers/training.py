@@ -24,9 +24,9 @@ from towerzoo.towers.measures import mode, monitor
 from towerzoo.towers.precision_advice import precision_advice
 from towerzoo.towers.process_settings import settle_process
 from towerzoo.towers.progress import EpochProgress
-from towerzoo.towers.report import REPORT, write_report
+from towerzoo.towers.report import write_report
 from towerzoo.towers.run_events import save_events
-from towerzoo.towers.run_folder import FORMAT, VERSION, RunFolder
+from towerzoo.towers.run_folder import FORMAT, REPORT, VERSION, RunFolder
 from towerzoo.towers.run_tables import require_same_data, save_tables
 from towerzoo.towers.step_profile import profile_step
 from towerzoo.towers.summary import data_table, epoch_text, model_text, result_table, step_table
@@ -79,7 +79,7 @@ def resume(run: RunFolder, experiment: Experiment, *, device: str, console: Cons
     Raises:
         RunError: There is nothing left to train, or the checkpoint is damaged or of another architecture.
     """
-    report = run.path / REPORT  # what a run writes last: without it, there is still something to finish
+    report = run.path / REPORT
     if run.last.exists():
         checkpoint = read_checkpoint(run.last)
         finished = checkpoint["epoch"] + 1
@@ -203,4 +203,4 @@ def _test_and_report(
     run.write_json("metrics.json", metrics)
     write_report(run, metrics, model)
     console.print(result_table(metrics))
-    console.print(f"report: {run.path / 'report.html'}", soft_wrap=True)
+    console.print(f"report: {run.path / REPORT}", soft_wrap=True)

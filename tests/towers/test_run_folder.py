@@ -127,12 +127,22 @@ def test_own_parts_of_one_file_name_are_kept_apart(run, tmp_path):
     assert [Path(source).read_text() for source in again.imports] == ["FOLDER = 'a'\n", "FOLDER = 'b'\n"]
 
 
-def test_a_folder_of_runs_means_the_newest(tmp_path):
+def test_a_folder_of_runs_means_the_newest_that_is_finished(tmp_path):
+    runs = tmp_path / "tanh"
     for time in ("2026-11-24T10-00-00", "2026-11-24T09-00-00", "2026-11-24T10-00-00-2", "2026-11-24T10-00-00-10"):
-        folder = tmp_path / "tanh" / time
-        folder.mkdir(parents=True)
-        RunFolder(folder).write_json("environment.json", {"format": FORMAT, "version": VERSION, "config": time})
-    (tmp_path / "tanh" / "2027-not-a-run").mkdir()
-    assert RunFolder.open(tmp_path / "tanh").name == "2026-11-24T10-00-00-10"
+        (runs / time).mkdir(parents=True)
+        RunFolder(runs / time).write_json("environment.json", {"format": FORMAT, "version": VERSION, "config": time})
+        if not time.endswith("-10"):
+            (runs / time / "report.html").touch()
+    (runs / "2027-not-a-run").mkdir()
+    assert RunFolder.open(runs).name == "2026-11-24T10-00-00-2"
+    assert RunFolder.open(runs, unfinished=True).name == "2026-11-24T10-00-00-10"
+    (runs / "2026-11-24T10-00-00-10" / "report.html").touch()
+    assert RunFolder.open(runs).name == "2026-11-24T10-00-00-10"
+    assert RunFolder.open(runs / "2026-11-24T09-00-00").name == "2026-11-24T09-00-00"
+
+
+@pytest.mark.parametrize("unfinished", [False, True])
+def test_a_folder_without_runs_is_told(tmp_path, unfinished):
     with pytest.raises(RunError, match=r"must be a run folder with environment\.json, got one without it"):
-        RunFolder.open(tmp_path / "tanh" / "2027-not-a-run")
+        RunFolder.open(tmp_path, unfinished=unfinished)

@@ -4,32 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
-from towerzoo.registry.errors import RunError
 from towerzoo.towers.recommender import Recommender
-from towerzoo.towers.run_folder import ABOUT, RunFolder, started
+from towerzoo.towers.run_folder import RunFolder
 from towerzoo.towers.serving.run_answers import RunAnswers
-
-LAST_WRITTEN: Final = "report.html"
-"""The file whose presence says that a run is finished."""
-
-
-def find_run(source: Path) -> Path:
-    """Returns the run folder that a path means: itself, or the newest finished run of `runs/NAME`.
-
-    Raises:
-        RunError: It is neither, or holds no finished run.
-    """
-    if not source.is_dir() or (source / ABOUT).exists():
-        return source
-    finished = [file.parent for file in source.glob(f"*/{LAST_WRITTEN}")]
-    if not finished:
-        raise RunError(
-            f"{source} must be a run folder, or one that holds finished runs, got none in it. "
-            "Runs lie in runs/NAME/TIME."
-        )
-    return max(finished, key=started)
 
 
 class ServedRun:
@@ -51,7 +29,7 @@ class ServedRun:
         self.name = name
         self.source = source
         self.device = device
-        self.current = self._open(find_run(source))
+        self.current = self._open(RunFolder.open(source).path)
 
     def reload(self) -> bool:
         """Opens what the source is now and lets it answer; where that fails, the current run goes on.
@@ -63,7 +41,7 @@ class ServedRun:
             RunError: The run cannot be opened.
         """
         before = self.current.path
-        self.current = self._open(find_run(self.source))
+        self.current = self._open(RunFolder.open(self.source).path)
         return self.current.path != before
 
     def _open(self, path: Path) -> RunAnswers:
@@ -78,7 +56,7 @@ def open_runs(sources: Sequence[Path], *, device: str = "cpu") -> list[ServedRun
     Raises:
         RunError: One of them cannot be opened.
     """
-    configs = [RunFolder.open(find_run(source)).name for source in sources]
+    configs = [RunFolder.open(source).name for source in sources]
     names = [
         config if configs.count(config) == 1 else f"{config}-{configs[: place + 1].count(config)}"
         for place, config in enumerate(configs)

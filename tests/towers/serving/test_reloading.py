@@ -8,8 +8,7 @@ import time
 import pytest
 
 from towerzoo.benchmarks.serving_load import put_under_load
-from towerzoo.registry.errors import RunError
-from towerzoo.towers.serving.served_run import ServedRun, find_run
+from towerzoo.towers.serving.served_run import ServedRun
 
 OLD, NEW = "2026-01-01T00-00-00", "2026-01-01T00-00-00-2"
 TOKEN = "a-token-of-the-tests"
@@ -20,24 +19,6 @@ def until(done, seconds=10.0):
     while not done() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert done()
-
-
-def test_a_folder_of_runs_means_the_newest_finished_one(runs, add_newer):
-    assert find_run(runs).name == OLD
-    unfinished = runs / "2026-02-01T00-00-00"
-    unfinished.mkdir()
-    (unfinished / "environment.json").write_text("{}")
-    assert find_run(runs).name == OLD
-    assert find_run(add_newer()) == runs / NEW
-    assert find_run(runs).name == NEW
-    (runs / NEW).rename(runs / f"{OLD}-10")
-    (runs / OLD).rename(runs / f"{OLD}-9")
-    assert find_run(runs).name == f"{OLD}-10"
-
-
-def test_a_folder_without_runs_is_told(tmp_path):
-    with pytest.raises(RunError, match=r"must be a run folder, or one that holds finished runs, got none in it"):
-        find_run(tmp_path)
 
 
 def test_a_swap_changes_the_answer_and_keeps_what_is_held(runs, add_newer):
