@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from towerzoo.datasets import Column
 from towerzoo.registry import ENCODERS, INITIALIZERS, Spec
@@ -124,22 +125,19 @@ class LetterTrigramEncoder(nn.Module):
         for name, values in {"ids": rows[kept], "starts": np.cumsum(counts) - counts, "counts": counts}.items():
             setattr(self, name, torch.from_numpy(values).to(self.trigrams.device))
 
-    def add_texts(self, texts: Sequence[str]) -> Tensor:
-        """Returns ids (N,) of texts that the feature does not hold, by which they are encoded from now on.
+    def lists(self, texts: Sequence[str]) -> Tensor:
+        """Returns the known trigrams of any texts (N, L), as `forward` takes them.
 
         Example:
             >>> from towerzoo.datasets import encode_column
             >>> encoder = LetterTrigramEncoder(encode_column("title", ["Alien", "Ran"]), dim=4)
-            >>> new = encoder(encoder.add_texts(["Ran Alien"]))
+            >>> new = encoder(encoder.lists(["Ran Alien"]))
             >>> torch.allclose(new[0], encoder(torch.tensor([1, 2])).sum(dim=0))
             True
         """
-        first = len(self._lengths)
-        bags = [[_code(trigram) for trigram in letter_trigrams(text)] for text in texts]
-        self._codes = np.append(self._codes, np.array([code for bag in bags for code in bag], dtype=np.int64))
-        self._lengths = np.append(self._lengths, [len(bag) for bag in bags])
-        self._encode_texts()
-        return torch.arange(first, first + len(texts))
+        numbers = {trigram: number for number, trigram in enumerate(self.known)}
+        known = [[numbers[one] for one in letter_trigrams(text) if one in numbers] for text in texts]
+        return pad_sequence([torch.tensor(one, dtype=torch.int64) for one in known], True, NO_TRIGRAM)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Maps ids of texts (B,), or of the known trigrams of any text (B, L), padded with -1, to vectors (B, dim)."""

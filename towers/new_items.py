@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,7 @@ from towerzoo.datasets.tabular_entities import read_key
 from towerzoo.datasets.tabular_files import find_shards
 from towerzoo.registry.errors import DataError
 from towerzoo.towers.dssm import DSSM
+from towerzoo.towers.letter_trigrams import LetterTrigramEncoder
 
 LIST_SEPARATOR: Final = "|"
 """Between the values of a list in a text file, as in commands."""
@@ -190,12 +191,12 @@ def _encoded(column: Column, added: pa.Table) -> Column:
 
 
 def _text_ids(encoder: nn.Module, items: Table, name: str, texts: list[str]) -> Tensor:
-    """Returns the ids of texts in a feature that is made of them; an encoder that reads texts numbers new ones."""
+    """Returns texts as the encoder of a feature that is made of them takes them: by their trigrams, or their ids."""
+    if isinstance(encoder, LetterTrigramEncoder):
+        return encoder.lists(texts)
     vocabulary = items.column(name).vocabulary
     assert vocabulary is not None
-    add_texts: Any = getattr(encoder, "add_texts", None)
-    ids: Tensor = add_texts(texts) if add_texts is not None else torch.from_numpy(vocabulary.encode(texts))
-    return ids
+    return torch.from_numpy(vocabulary.encode(texts))
 
 
 def _unknown_values(name: str, values: pa.ChunkedArray, items: Table) -> str | None:

@@ -129,6 +129,7 @@ def test_trigrams_that_are_told_have_the_vectors_of_their_text(pooling, min_coun
     told = torch.tensor([[*some, *[NO_TRIGRAM] * (longest - len(some))] for some in lists])
     expected = encoder(torch.from_numpy(TITLES.vocabulary.encode(TEXTS)))
     torch.testing.assert_close(encoder(told), expected)
+    assert torch.equal(encoder.lists(TEXTS), told[:, :-1])
 
 
 @pytest.mark.parametrize("text", TEXTS)
