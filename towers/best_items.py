@@ -71,7 +71,7 @@ def _best_of_block(
         if start == 0:
             scores[:, UNKNOWN] = NO_SCORE
         if allowed is not None:
-            scores.masked_fill_(~allowed[start : start + ITEMS_AT_ONCE], NO_SCORE)
+            scores.masked_fill_(~allowed[start : start + ITEMS_AT_ONCE].to(scores.device), NO_SCORE)
         if left_out is not None:
             place, item = (values.to(users.device) for values in left_out)
             here = (item >= start) & (item < start + scores.shape[1])

@@ -109,7 +109,7 @@ class Recommender:
         run.load_weights(model)
         return cls(experiment, model.to(torch_device(device)), users, items, events)
 
-    @property
+    @cached_property
     def features(self) -> list[str]:
         """The features that can be told of somebody new."""
         tower = self.model.user_tower
@@ -163,19 +163,21 @@ class Recommender:
         Raises:
             RequestError: k is out of range, or what people have met is not known, since training events were streamed.
         """
+        self.require_answerable(people, k, keep_seen=keep_seen)
+        left_out = self.left_out(people, keep_seen=keep_seen)
+        factors, seen = self.factors(people), (left_out, torch.arange(len(people)))
+        if self.index is not None:
+            return self.index.search(factors, k, seen=seen, allowed=allowed)
+        return best_items(factors, self.item_factors, k, seen=seen, allowed=allowed)
+
+    def require_answerable(self, people: Sequence[Person], k: int, *, keep_seen: bool = False) -> None:
+        """Raises a RequestError unless there can be lists of k items for people, by what `recommend` says."""
         self._require_k(k)
         if not (keep_seen or self.events.whole) and any(person.row != UNKNOWN for person in people):
             raise RequestError(
                 "items that people have met must be kept for a run whose training events were streamed, got a request "
-                "to leave them out. Add --keep-seen."
+                "to leave them out. Add --keep-seen, or keep_seen to a request over HTTP."
             )
-        left_out = self.left_out(people, keep_seen=keep_seen)
-        device = self.item_factors.device
-        factors, seen = self.factors(people), (left_out, torch.arange(len(people)))
-        allowed = None if allowed is None else allowed.to(device)
-        if self.index is not None:
-            return self.index.search(factors, k, seen=seen, allowed=allowed)
-        return best_items(factors, self.item_factors, k, seen=seen, allowed=allowed)
 
     @torch.no_grad()
     def similar(self, rows: Tensor, k: int, *, allowed: Tensor | None = None) -> TopItems:

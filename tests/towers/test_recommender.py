@@ -185,3 +185,13 @@ def test_logits_against_candidates_are_no_probabilities(make_run):
     recommender = Recommender.open(path)
     people = [recommender.person(1)]
     assert recommender.answers(recommender.recommend(people, 1, keep_seen=True), people)[0][0].probability is None
+
+
+def test_what_a_streamed_run_does_not_keep_must_not_be_asked(plain):
+    experiment, whole = plain
+    events = whole.events._replace(whole=False)
+    streamed = Recommender(experiment, whole.model, whole.users, whole.items, events)
+    with pytest.raises(RequestError, match="must be kept for a run whose training events were streamed"):
+        streamed.recommend([Person(features={}), Person(1)], 3)
+    assert streamed.recommend([Person(1)], 3, keep_seen=True).items.shape == (1, 3)
+    assert streamed.recommend([Person()], 3).items.shape == (1, 3)

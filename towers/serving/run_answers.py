@@ -60,9 +60,7 @@ class RunAnswers:
             try:
                 person = self._person(ask)
                 _, notes = self._allowed(tuple(ask.where))
-                if ask.k >= len(self.recommender.items):
-                    most = len(self.recommender.items) - 1
-                    raise RequestError(f"k must be at most {most}, the number of items, got {ask.k}. Ask for fewer.")
+                self.recommender.require_answerable([person], ask.k, keep_seen=ask.keep_seen)
             except RequestError as error:
                 answers[place] = error
             else:
@@ -160,10 +158,6 @@ class RunAnswers:
         }
 
     def _person(self, ask: Recommend) -> Person:
-        if ask.user is not None and not (ask.features or ask.liked or ask.disliked or ask.exclude):
-            row = self.recommender.users.ids.row(ask.user)
-            if row != UNKNOWN:  # the usual question, at a tenth of the time
-                return Person(row)
         return self.recommender.person(
             ask.user, features=ask.features, liked=ask.liked, disliked=ask.disliked, exclude=ask.exclude
         )

@@ -106,7 +106,7 @@ def test_what_is_not_known_is_told_in_notes(service):
         ({}, r"the person must be .* got nobody"),
         ({"user": 1, "k": 0}, r"^k must be greater than or equal to 1, got 0\.$"),
         ({"user": 1, "k": 101}, r"^k must be less than or equal to 100, got 101\.$"),
-        ({"user": 1, "k": 91}, r"^k must be at most 90, the number of items, got 91"),
+        ({"user": 1, "k": 91}, r"^k must be from 1 to 90, the number of items, got 91"),
         ({"user": 1, "k": "10"}, r"^k must be a whole number, got '10'\.$"),
         ({"user": 1, "k": HUGE}, r"^k must be less than or equal to 100, got 1000"),
         ({"user": HUGE}, r"^user must be a whole number or a text of at most 200 letters, got 1000"),
