@@ -74,7 +74,7 @@ def quick_exporter() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_experiment() -> Callable[..., Experiment]:
     """Makes an experiment on the world, with any of its sections replaced and `data` merged."""
 

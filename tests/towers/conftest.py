@@ -20,14 +20,11 @@ TEMPORAL = {"name": "temporal", "fractions": [0.8, 0.1, 0.1]}
 
 
 @pytest.fixture(scope="session")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the runs lie."""
-    return tmp_path_factory.mktemp("runs")
-
-
-@pytest.fixture
-def make_run(runs: Path, make_experiment: Callable[..., Experiment]) -> Callable[..., tuple[Experiment, Path]]:
-    """Trains for one epoch, once for each name, and returns the experiment and the run's folder."""
+def make_run(
+    tmp_path_factory: pytest.TempPathFactory, make_experiment: Callable[..., Experiment]
+) -> Callable[..., tuple[Experiment, Path]]:
+    """Trains for one epoch, once for each name, and returns the experiment and the run's folder; not to be changed."""
+    runs = tmp_path_factory.mktemp("runs")
 
     def make(name: str, **sections: Any) -> tuple[Experiment, Path]:
         experiment = make_experiment(**{"training": {"max_epochs": 1}, **sections})

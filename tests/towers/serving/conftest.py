@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import io
 import json
 import shutil
 import threading
@@ -14,50 +13,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
-from towerzoo.towers.assembly import read_experiment
+from towerzoo.registry.experiment import Experiment
 from towerzoo.towers.recommender import Recommender
 from towerzoo.towers.serving.app import create_app
 from towerzoo.towers.serving.served_run import open_runs
 from towerzoo.towers.serving.server import Server, bind
-from towerzoo.towers.training import train
 
-CONFIG = """\
-seed: 7
-data:
-  name: synthetic
-  users: 80
-  items: 90
-  interactions: 2000
-  label: {column: rating, positive_from: 4}
-  split: {name: random, fractions: [0.8, 0.1, 0.1]}
-  batch_size: 256
-user_tower: &tower
-  features: {user_id: {encoder: embedding, dim: 4}, gender: {encoder: embedding, dim: 4}}
-  block: {name: dropout-linear-bn-tanh, dropout: 0.3}
-  widths: [8]
-item_tower:
-  <<: *tower
-  features: {movie_id: {encoder: embedding, dim: 4}, genres: {encoder: embedding-bag, dim: 4, max_length: 6}}
-score: {name: cosine, scale: 10.0}
-loss: bce-with-logits
-optimizer: {name: adam, lr: 1e-2}
-training: {max_epochs: 2}
-"""
 OLD, NEW = "2026-01-01T00-00-00", "2026-01-01T00-00-00-2"
 TOKEN = "a-token-of-the-tests"
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(make_run: Callable[..., tuple[Experiment, Path]]) -> Path:
     """A finished run; not to be changed."""
-    folder = tmp_path_factory.mktemp("served")
-    (folder / "tiny.yaml").write_text(CONFIG)
-    experiment, _ = read_experiment(folder / "tiny.yaml")
-    train(experiment, name="tiny", out=folder / "runs", device="cpu", console=Console(file=io.StringIO()))
-    (run,) = (folder / "runs" / "tiny").iterdir()
-    return run
+    features = dict.fromkeys(("user_id", "gender"), {"encoder": "embedding", "dim": 4})
+    _, path = make_run(
+        "tiny",
+        data={"users": 80, "items": 90, "interactions": 2_000, "seed": 0},
+        user_tower={"features": features, "widths": [8], "block": "linear-bn-tanh-dropout"},
+    )
+    return path
 
 
 @pytest.fixture(scope="session")
