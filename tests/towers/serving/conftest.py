@@ -27,11 +27,15 @@ TOKEN = "a-token-of-the-tests"
 @pytest.fixture(scope="session")
 def trained(make_run: Callable[..., tuple[Experiment, Path]]) -> Path:
     """A finished run; not to be changed."""
-    features = dict.fromkeys(("user_id", "gender"), {"encoder": "embedding", "dim": 4})
+    embedding = {"encoder": "embedding", "dim": 4}
     _, path = make_run(
         "tiny",
         data={"users": 80, "items": 90, "interactions": 2_000, "seed": 0},
-        user_tower={"features": features, "widths": [8], "block": "linear-bn-tanh-dropout"},
+        user_tower={
+            "features": {"user_id": embedding, "gender": embedding},
+            "widths": [8],
+            "block": "linear-bn-tanh-dropout",
+        },
     )
     return path
 
