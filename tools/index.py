@@ -47,7 +47,7 @@ def main(run: str, spec: str | None, k: int, add: Path | None, device: str) -> N
 
     checked = check_part(INDEXES, spec or "exact", "--index")
     folder = RunFolder.open(run)
-    recommender = Recommender.open(run, device=device)
+    recommender = Recommender.open(folder.path, device=device)
     if add is None or not has_index(folder):
         index = RunIndex.build(folder, recommender, checked)
     else:

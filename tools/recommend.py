@@ -63,9 +63,10 @@ def main(
     from towerzoo.towers.run_folder import RunFolder
     from towerzoo.towers.run_index import RunIndex
 
-    recommender = Recommender.open(run, device=device)
+    folder = RunFolder.open(run)
+    recommender = Recommender.open(folder.path, device=device)
     if with_index:
-        RunIndex.open(RunFolder.open(run), recommender)
+        RunIndex.open(folder, recommender)
     allowed, notes = allowed_items(recommender.items, where)
     for note in notes:
         click.echo(f"note: {note}", err=True)
