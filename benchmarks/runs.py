@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 from towerzoo.benchmarks.options import SuiteOptions
 from towerzoo.benchmarks.result_file import Result, write_result
 from towerzoo.registry.errors import RunError, name_hint
+from towerzoo.registry.extras import require_extra
 
 FOLDER = Path(__file__).parent
 PREFIX = "test_"
@@ -28,15 +28,14 @@ def require_suites(names: Sequence[str], folder: Path = FOLDER) -> list[str]:
     """Returns the named suites; without names, all of them.
 
     Raises:
-        RunError: There is no such suite, or pytest is not installed.
+        RunError: There is no such suite.
+        ExtraError: pytest is not installed.
     """
     known = suite_names(folder)
     for name in names:
         if name not in known:
             raise RunError(f"SUITES must be suites of benchmarks, got {name!r}. {name_hint(name, known, 'Suites')}")
-    for module in ("pytest", "pytest_benchmark"):
-        if importlib.util.find_spec(module) is None:
-            raise RunError(f"{module} must be installed to measure, got none. Run pip install 'towerzoo[bench]'.")
+    require_extra("bench", "measure")
     return list(dict.fromkeys(names)) or known
 
 

@@ -43,12 +43,16 @@ class RequestError(TowerZooError):
         super().__init__("\n".join([f"The request has {len(problems)} problems.", *problems][len(problems) < 2 :]))
 
 
+class ExtraError(TowerZooError):
+    """A library that only some commands need is not installed."""
+
+
 class ServingError(TowerZooError):
-    """A service that cannot start: a port in use, a token that cannot be read, a library that is not installed."""
+    """A service that cannot start: a port in use, a token that cannot be read."""
 
 
 class SearchError(TowerZooError):
-    """An index that cannot be built, read or asked: a library is missing, items are too few, a database is away."""
+    """An index that cannot be built, read or asked: items are too few, a database is away."""
 
 
 class PeerError(TowerZooError):

@@ -52,9 +52,9 @@ def main(
     """
     if len(runs) > 2:
         raise click.UsageError("At most two runs are compared side by side.")
-    from towerzoo.towers.serving.libraries import require_libraries
+    from towerzoo.registry.extras import require_extra
 
-    require_libraries()
+    require_extra("serve", "serve")
     from towerzoo.towers.serving.access import read_token, require_safe_host
     from towerzoo.towers.serving.app import create_app
     from towerzoo.towers.serving.limits import Limits

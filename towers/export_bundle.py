@@ -16,9 +16,10 @@ import torch
 
 from towerzoo.datasets import Table, Vocabulary
 from towerzoo.registry.errors import ExportError
+from towerzoo.registry.extras import require_extra
 from towerzoo.towers import export_reader
 from towerzoo.towers.export_check import TOLERANCE, check_in_fresh_process
-from towerzoo.towers.export_programs import OPSET, OUTPUT, Programs, export_tower, require_exporter
+from towerzoo.towers.export_programs import OPSET, OUTPUT, Programs, export_tower
 from towerzoo.towers.export_reader import FORMAT, VERSION
 from towerzoo.towers.export_readme import render_readme
 from towerzoo.towers.export_tower import SIDES, Input, Side
@@ -54,11 +55,11 @@ def export_run(path: Path, to: Path, *, force: bool = False, report: Report = _s
         The bundle's bundle.json.
 
     Raises:
-        ExportError: `to` is taken, the export extra is not installed, a part cannot be exported, or the bundle does
-            not agree with the run.
+        ExtraError: The export extra is not installed.
+        ExportError: `to` is taken, a part cannot be exported, or the bundle does not agree with the run.
         RunError: A file of the run is missing or damaged, or the disk is full or cannot be written.
     """
-    require_exporter()
+    require_extra("export", "export")
     require_free(to, force=force)
     run = RunFolder.open(path)
     about: dict[str, Any] = {
@@ -68,7 +69,7 @@ def export_run(path: Path, to: Path, *, force: bool = False, report: Report = _s
         "run": f"{run.name}/{run.path.resolve().name}",
         "fingerprint": run.read_json("metrics.json", "fingerprint")["fingerprint"],
     }
-    recommender = Recommender.open(path)
+    recommender = Recommender.open(run.path)
     with whole_folder(to) as folder:
         report("exporting the towers")
         programs = {side: _write_tower(folder, recommender, side) for side in SIDES}
@@ -80,7 +81,7 @@ def export_run(path: Path, to: Path, *, force: bool = False, report: Report = _s
         (folder / "reader.py").write_text(reader, encoding="utf-8")
         _write_json(folder / ABOUT, about)
         report("checking both towers in a fresh process")
-        about["parity"] = {"tolerance": TOLERANCE, **check_in_fresh_process(path, folder)._asdict()}
+        about["parity"] = {"tolerance": TOLERANCE, **check_in_fresh_process(run.path, folder)._asdict()}
         _write_json(folder / ABOUT, about)
         (folder / "README.md").write_text(render_readme(about, programs, recommender.items), encoding="utf-8")
     return about

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
@@ -14,7 +13,6 @@ from torch import nn
 from torch.export import Dim, ExportedProgram
 
 from towerzoo.datasets import Table
-from towerzoo.registry.errors import ExportError
 from towerzoo.towers.export_faults import refusal
 from towerzoo.towers.export_operators import TRANSLATIONS
 from towerzoo.towers.export_tower import ExportedTower, Input, Side
@@ -38,13 +36,6 @@ class Programs(NamedTuple):
     tower: ExportedTower
     program: ExportedProgram
     onnx: Any
-
-
-def require_exporter() -> None:
-    """Raises an ExportError unless what makes and runs ONNX models is installed."""
-    for module in ("onnx", "onnxscript", "onnxruntime"):
-        if importlib.util.find_spec(module) is None:
-            raise ExportError(f"{module} must be installed to export, got none. Run pip install 'towerzoo[export]'.")
 
 
 def export_tower(tower: Tower, score: nn.Module, side: Side, table: Table) -> Programs:

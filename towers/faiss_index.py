@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
 from typing import Any, Final
@@ -12,9 +13,9 @@ from torch import Tensor
 
 from towerzoo.registry import INDEXES
 from towerzoo.registry.errors import ConfigError, Problem, SearchError
+from towerzoo.registry.extras import require_extra
 from towerzoo.towers.best_items import NO_SCORE, TopItems
 from towerzoo.towers.indexes import SeenBy, checked_vectors
-from towerzoo.towers.optional_library import optional_library
 from towerzoo.towers.over_fetching import over_fetch
 
 SCORED_AT_ONCE: Final = 1 << 23
@@ -44,7 +45,8 @@ class FaissIndex:
 
     Raises:
         ConfigError: FAISS does not know the factory or a parameter, or cannot search inner products with it.
-        SearchError: FAISS is not installed, or the items are too few to train the structure.
+        ExtraError: FAISS is not installed.
+        SearchError: The items are too few to train the structure.
 
     Sources: Johnson et al., IEEE Transactions on Big Data 2021; HNSW, Malkov and Yashunin, TPAMI 2020; PQ, Jegou et
     al., TPAMI 2011.
@@ -160,7 +162,8 @@ class FaissIndex:
 
 
 def _library() -> Any:
-    return optional_library("faiss", wanted_by="the index 'faiss'", extra="faiss")
+    require_extra("faiss", "search with FAISS")
+    return importlib.import_module("faiss")
 
 
 def _as_array(vectors: Tensor) -> Any:

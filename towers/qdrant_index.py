@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import uuid
@@ -16,10 +17,10 @@ from torch import Tensor
 from towerzoo.datasets import UNKNOWN
 from towerzoo.registry import INDEXES
 from towerzoo.registry.errors import SearchError
+from towerzoo.registry.extras import require_extra
 from towerzoo.registry.ranges import Count
 from towerzoo.towers.best_items import NO_SCORE, TopItems
 from towerzoo.towers.indexes import SeenBy, checked_vectors
-from towerzoo.towers.optional_library import optional_library
 
 KEY_VARIABLE: Final = "QDRANT_API_KEY"
 """The environment variable with a server's key: keys belong into no config and no run."""
@@ -43,7 +44,8 @@ class QdrantIndex:
         timeout: Seconds to wait for an answer.
 
     Raises:
-        SearchError: The client is not installed, or the server does not answer.
+        ExtraError: The client is not installed.
+        SearchError: The server does not answer.
 
     Example:
         >>> index = QdrantIndex(torch.tensor([[0.0, 0.0], [1.0, 0.0], [3.0, 0.0], [0.0, 2.0]]))
@@ -114,7 +116,8 @@ class QdrantIndex:
         return index
 
     def _connect(self, url: str | None, ef: int | None, timeout: int, *, collection: str) -> None:
-        library = optional_library("qdrant_client", wanted_by="the index 'qdrant'", extra="qdrant")
+        require_extra("qdrant", "search with Qdrant")
+        library = importlib.import_module("qdrant_client")
         self._models: Any = library.models
         self._url, self._ef, self._collection = url, ef, collection
         options: dict[str, Any] = {"url": url, "timeout": timeout, "check_compatibility": False}

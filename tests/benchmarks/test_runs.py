@@ -7,7 +7,7 @@ import pytest
 from towerzoo.benchmarks.options import SuiteOptions
 from towerzoo.benchmarks.result_file import read_result
 from towerzoo.benchmarks.runs import require_suites, run_suite, run_suites, suite_names
-from towerzoo.registry.errors import RunError
+from towerzoo.registry.errors import ExtraError, RunError
 
 OPTIONS = SuiteOptions(device="cpu", quick=True)
 # Stands in for the suites' own, which takes seconds to import; the whole is run in test_suites.py.
@@ -102,6 +102,8 @@ def test_an_unknown_suite_is_told():
 
 def test_without_pytest_the_way_to_it_is_told(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    expected = r"^pytest must be installed to measure, got none\. Run pip install 'towerzoo\[bench\]'\.$"
-    with pytest.raises(RunError, match=expected):
+    expected = (
+        r"^pytest and pytest_benchmark must be installed to measure, got none\. Run pip install 'towerzoo\[bench\]'\.$"
+    )
+    with pytest.raises(ExtraError, match=expected):
         require_suites([])

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from towerzoo.benchmarks.serving_load import Load, put_under_load
+from towerzoo.registry.extras import EXTRAS
 from towerzoo.tools.serve import main
 from towerzoo.towers.recommender import Recommender
-from towerzoo.towers.serving import libraries
 
 TOOLS = Path(__file__).parents[2] / "tools"
 
@@ -126,7 +126,7 @@ def test_the_token_is_never_an_argument(invoke):
 
 
 def test_a_missing_library_is_told(invoke, finished_run, monkeypatch):
-    monkeypatch.setattr(libraries, "LIBRARIES", ("fastapi", "no_such_library"))
+    monkeypatch.setitem(EXTRAS, "serve", ("fastapi", "no_such_library"))
     result = invoke(main, finished_run)
     assert result.exit_code == 1
     assert (
