@@ -5,6 +5,7 @@ User and item features are never joined into the events. Row 0 of both tables is
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -15,7 +16,7 @@ from torch import Tensor
 from towerzoo.datasets.batches import Batch, EpochLoader
 from towerzoo.datasets.history import History
 from towerzoo.datasets.splits import Split
-from towerzoo.datasets.vocabulary import Vocabulary
+from towerzoo.datasets.vocabulary import UNKNOWN, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,22 @@ class Column:
     def cardinality(self) -> int:
         """Number of ids with the unknown one, so that 0 <= id < cardinality; 0 for numbers."""
         return len(self.vocabulary) if self.vocabulary is not None else 0
+
+    def raw(self, rows: Tensor) -> list[Any]:
+        """Returns the raw values of rows (B,), None for an unknown one; lists without their padding.
+
+        Example:
+            >>> tags = Column("tags", torch.tensor([[0, 0, 0], [2, 0, 1]]), Vocabulary(["a", "b"]))
+            >>> tags.raw(torch.tensor([1, 0]))
+            [['b', None, 'a'], []]
+        """
+        values = self.values.index_select(0, rows).tolist()
+        if self.vocabulary is None:
+            return [None if math.isnan(value) else value for value in values]
+        if not self.is_list:
+            return list(self.vocabulary.decode(values))
+        ends = [max((place + 1 for place, id in enumerate(ids) if id != UNKNOWN), default=0) for ids in values]
+        return [self.vocabulary.decode(ids[:end]) for ids, end in zip(values, ends, strict=True)]
 
 
 @dataclass(frozen=True)

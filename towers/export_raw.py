@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
-from towerzoo.datasets import Column, Table, Vocabulary
+from towerzoo.datasets import Table, Vocabulary
 from towerzoo.towers.export_tower import Input
 from towerzoo.towers.history_encoder import NO_EVENT, HistoryEncoder
 from towerzoo.towers.tower import Tower
@@ -36,11 +35,4 @@ def _raw_values(some: Input, tower: Tower, table: Table, item_ids: Vocabulary, r
         assert isinstance(encoder, HistoryEncoder)
         lists = [[id for id in ids if id != NO_EVENT] for ids in encoder.lists(rows).tolist()]
         return [[(item_ids.decode([id % some.items])[0], id // some.items) for id in ids] for ids in lists]
-    return _decoded(table.column(some.vocabulary or some.name), rows)
-
-
-def _decoded(column: Column, rows: Tensor) -> list[Any]:
-    values = column.values.index_select(0, rows).tolist()
-    if column.vocabulary is None:
-        return [None if math.isnan(value) else value for value in values]
-    return [column.vocabulary.decode(ids) for ids in values] if column.is_list else column.vocabulary.decode(values)
+    return table.column(some.vocabulary or some.name).raw(rows)

@@ -98,23 +98,12 @@ def _describe(table: Table) -> dict[str, Any]:
 
 
 def _to_arrow(table: Table) -> pa.Table:
-    arrays: dict[str, Any] = {}
-    for name, column in table.columns.items():
-        values = column.values.tolist()
-        if column.vocabulary is None:
-            arrays[name] = pa.array(values, pa.float32())
-        elif column.is_list:
-            arrays[name] = pa.array([column.vocabulary.decode(_without_padding(ids)) for ids in values])
-        else:
-            arrays[name] = pa.array(column.vocabulary.decode(values))
+    everyone = torch.arange(len(table))
+    arrays: dict[str, Any] = {
+        name: pa.array(column.values.numpy() if column.vocabulary is None else column.raw(everyone))
+        for name, column in table.columns.items()
+    }
     return pa.table(arrays | {name: pa.array(texts) for name, texts in table.texts.items()})
-
-
-def _without_padding(ids: list[int]) -> list[int]:
-    # An unknown id between known ones keeps its place.
-    while ids and not ids[-1]:
-        ids = ids[:-1]
-    return ids
 
 
 def _read(run: RunFolder, side: str, about: dict[str, Any]) -> Table:

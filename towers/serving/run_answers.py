@@ -199,12 +199,8 @@ def _features(table: Table, row: int) -> JsonObject:
 
 
 def _raw(column: Column, row: int) -> Any:
-    value: Any = column.values[row].tolist()
-    if column.vocabulary is None:
-        return value if value == value else None  # NaN
-    if column.is_list:
-        return [raw for raw in column.vocabulary.decode(value) if raw is not None]
-    return column.vocabulary.decode([value])[0]
+    (value,) = column.raw(torch.tensor([row]))
+    return [raw for raw in value if raw is not None] if column.is_list else value
 
 
 def _about(column: Column) -> JsonObject:
