@@ -134,8 +134,9 @@ def _effects(
         masked = {**columns, name: _unknown(tower, name, values)}
         without = change(factors(vector(masked), row)[0])
         effects.append(Effect(side, name, _text(tower, table, name, values[0]), without.item()))
-    bias = getattr(getattr(model.score, "biases", None), side, None)
-    if isinstance(getattr(model.score, "biases", None), Biases) and bias is not None:
+    biases = getattr(model.score, "biases", None)
+    bias = getattr(biases, side) if isinstance(biases, Biases) else None
+    if bias is not None:
         without = change(factors(vector(columns), torch.zeros_like(row))[0])
         effects.append(Effect(side, "bias", f"{bias(row).item():+.3f}", without.item()))
     return effects
