@@ -76,8 +76,7 @@ class DSSM(LightningModule):
         self.item_tower = item_tower
         self.score = score
         self.loss = loss
-        self.train_metrics = SplitMetrics()
-        self._running: RunningMetrics | None = None
+        self.train_metrics: SplitMetrics | RunningMetrics = SplitMetrics()
         self.evaluation_metrics = SplitMetrics()
         self.unique = unique
         self._sampler: Sampler | None = None
@@ -127,8 +126,8 @@ class DSSM(LightningModule):
     def on_fit_start(self) -> None:
         """Prepares the candidates of a loss that compares events with them, and bounded figures of a stream."""
         data: TwoTowerData | None = getattr(self.trainer, "datamodule", None)
-        if data is not None and data.stream is not None:
-            self._running = RunningMetrics()
+        streamed = data is not None and data.stream is not None
+        self.train_metrics = (RunningMetrics() if streamed else SplitMetrics()).to(self.device)
         if not isinstance(self.loss, CandidateLoss):
             return
         assert data is not None
@@ -146,7 +145,7 @@ class DSSM(LightningModule):
         logits = self(batch.user, batch.item, batch.event)
         weights = () if batch.weight is None else (batch.weight,)
         loss: Tensor = self.loss(logits, batch.label, *weights)
-        self._training_figures.update(loss, logits, batch.label)
+        self.train_metrics.update(loss, logits, batch.label)
         return loss + self._penalty()
 
     def _candidate_step(self, batch: Batch, sampler: Sampler) -> Tensor:
@@ -167,23 +166,19 @@ class DSSM(LightningModule):
         pairs = excluded_pairs(batch, candidates, self._known)
         negatives = negatives.index_put(pairs, negatives.new_tensor(float("-inf")))
         loss: Tensor = self.loss(positive, negatives, candidates, batch.weight)
-        self._training_figures.update(loss, positive, batch.label)
+        self.train_metrics.update(loss, positive, batch.label)
         return loss + self._penalty()
-
-    @property
-    def _training_figures(self) -> SplitMetrics | RunningMetrics:
-        return self._running or self.train_metrics
 
     def _penalty(self) -> Tensor | float:
         return self.user_tower.penalty + self.item_tower.penalty
 
     def on_train_epoch_start(self) -> None:
         """Starts the epoch's training figures."""
-        self._training_figures.reset()
+        self.train_metrics.reset()
 
     def on_train_epoch_end(self) -> None:
         """Logs the epoch's training figures."""
-        figures = self._training_figures.compute()
+        figures = self.train_metrics.compute()
         self._log("train", {"loss": figures["loss"]} if self._sampler is not None else figures)
 
     def on_validation_epoch_start(self) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
-class RunningMetrics:
+class RunningMetrics(nn.Module):
     """Adds up what the model says about events that are too many to be kept, batch by batch.
 
     Its interface is that of `SplitMetrics`, which has an AUC besides and keeps all logits for it.
@@ -23,6 +23,7 @@ class RunningMetrics:
     _events: int
 
     def __init__(self) -> None:
+        super().__init__()
         self.reset()
 
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
