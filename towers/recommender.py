@@ -30,7 +30,7 @@ from towerzoo.towers.run_folder import RunFolder
 from towerzoo.towers.run_tables import load_tables
 from towerzoo.towers.seen_items import SeenItems
 from towerzoo.towers.trainer import torch_device
-from towerzoo.towers.vector_table import ROWS_AT_ONCE
+from towerzoo.towers.vector_table import ROWS_AT_ONCE, VectorTable
 
 NEAR_LIKES = "the user tower has no history, so that the items nearest to the liked ones are recommended"
 LIKES_UNUSED = "the user tower has no history, so that liked and disliked items are only left out"
@@ -55,7 +55,9 @@ class Answer(NamedTuple):
 
 
 class Recommender:
-    """A run's model, users, items and events, ready to answer; answering changes nothing in it.
+    """A run's model, users, items and events, ready to answer.
+
+    Answering changes nothing but that users' factors are kept once they are made; one thread at a time may ask.
 
     Args:
         experiment: What the model was built from.
@@ -84,6 +86,7 @@ class Recommender:
         self.events = events
         self.seen = SeenItems(events.user, events.item, len(users))
         self._gives_probabilities = not has_candidates(experiment)
+        self._known = VectorTable(self.model.user_factors, len(users))
         self.vectors = PersonVectors(self.model.user_tower, users.history, events.label)
         self.index: Index | None = None
         self._added: list[NewItems] = []
@@ -221,7 +224,8 @@ class Recommender:
         new, because the tower has no history, she stands where the items stand that she likes.
         """
         rows = torch.tensor([person.row for person in people], device=self.device)
-        factors = torch.cat([self.model.user_factors(some) for some in torch.split(rows, ROWS_AT_ONCE)])
+        known, places = self._known(rows)
+        factors = known.index_select(0, places)
         told = [place for place, person in enumerate(people) if person.features or person.liked or person.disliked]
         if told:
             vectors = self.vectors([people[place] for place in told], rows[told])

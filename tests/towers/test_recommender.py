@@ -195,3 +195,18 @@ def test_what_a_streamed_run_does_not_keep_must_not_be_asked(plain):
         streamed.recommend([Person(features={}), Person(1)], 3)
     assert streamed.recommend([Person(1)], 3, keep_seen=True).items.shape == (1, 3)
     assert streamed.recommend([Person()], 3).items.shape == (1, 3)
+
+
+def test_users_are_encoded_once_and_told_ones_anew(plain):
+    experiment, run = plain
+    recommender = Recommender(experiment, run.model, run.users, run.items, run.events)
+    made = []
+    encode = recommender.model.user_factors
+    recommender._known.encode = lambda rows: made.append(rows.tolist()) or encode(rows)
+    for rows in ([3, 1, 3], [2, 1], [1]):
+        found = recommender.factors([Person(row) for row in rows])
+        torch.testing.assert_close(found, encode(torch.tensor(rows)))
+    assert made == [[1, 3], [2]]
+    told = recommender.person(1, features={"gender": "F"})
+    other = recommender.person(1, features={"gender": "M"})
+    assert not torch.equal(recommender.factors([told]), recommender.factors([other]))
