@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from towerzoo.tools.cli import device_option, tells_errors
-from towerzoo.tools.person_options import json_option, person_of, person_options, print_rows
+from towerzoo.tools.person_options import index_option, json_option, person_of, person_options, print_rows
 
 
 @click.command("explain")
@@ -16,9 +16,10 @@ from towerzoo.tools.person_options import json_option, person_of, person_options
 @person_options
 @click.option("--item", required=True, metavar="ITEM", help="A raw id or title.")
 @json_option
+@index_option
 @device_option
 @tells_errors
-def main(run: str, item: str, as_json: bool, device: str, **options: Any) -> None:
+def main(run: str, item: str, as_json: bool, with_index: bool, device: str, **options: Any) -> None:
     """Explain what RUN makes of an item for a person.
 
     Shows where the item ranks among all that the person has not met, how its score changes when one feature at a time
@@ -28,9 +29,10 @@ def main(run: str, item: str, as_json: bool, device: str, **options: Any) -> Non
     python tools/explain.py RUN --user 42 --item 260
     """
     from towerzoo.towers.explanation import explain
-    from towerzoo.towers.recommender import Recommender
+    from towerzoo.towers.run_folder import RunFolder
+    from towerzoo.towers.run_index import open_recommender
 
-    recommender = Recommender.open(run, device=device)
+    recommender = open_recommender(RunFolder.open(run), with_index=with_index, device=device)
     names = recommender.names
     row = names.row(item)
     told = explain(recommender, person_of(recommender, options), row)

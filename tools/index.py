@@ -61,7 +61,7 @@ def main(run: str, spec: str | None, k: int, add: Path | None, device: str) -> N
     recall = index.recall(recommender, k)
     index.save(recall)
     click.echo(recall)
-    click.echo(f"index of {len(recommender.item_factors) - 1:,} items: {folder.path / 'index'}")
+    click.echo(f"index of {len(recommender.item_vectors.factors) - 1:,} items: {folder.path / 'index'}")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,12 @@ OPTIONS = (
     click.option("--disliked", multiple=True, metavar="ITEM", help="A raw id or title that she does not like."),
 )
 
+index_option = click.option(
+    "--index",
+    "with_index",
+    is_flag=True,
+    help="Answer from the index that tools/index.py saved into RUN, with the items that were added to it.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from towerzoo.tools.cli import device_option, tells_errors
-from towerzoo.tools.person_options import json_option, person_of, person_options, print_rows
+from towerzoo.tools.person_options import index_option, json_option, person_of, person_options, print_rows
 
 
 @click.command("recommend")
@@ -24,7 +24,7 @@ from towerzoo.tools.person_options import json_option, person_of, person_options
     "--users", type=click.Path(path_type=Path), help="A file of raw user ids, one a line; `all` for everyone."
 )
 @click.option("--out", type=click.Path(path_type=Path), help="With --users: the Parquet file to write.")
-@click.option("--index", "with_index", is_flag=True, help="Answer from the index that tools/index.py saved into RUN.")
+@index_option
 @device_option
 @tells_errors
 def main(
@@ -59,14 +59,10 @@ def main(
         )
     from towerzoo.towers.item_filters import allowed_items
     from towerzoo.towers.recommended_lists import read_users, write_lists
-    from towerzoo.towers.recommender import Recommender
     from towerzoo.towers.run_folder import RunFolder
-    from towerzoo.towers.run_index import RunIndex
+    from towerzoo.towers.run_index import open_recommender
 
-    folder = RunFolder.open(run)
-    recommender = Recommender.open(folder.path, device=device)
-    if with_index:
-        RunIndex.open(folder, recommender)
+    recommender = open_recommender(RunFolder.open(run), with_index=with_index, device=device)
     allowed, notes = allowed_items(recommender.items, where)
     for note in notes:
         click.echo(f"note: {note}", err=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from towerzoo.tools.cli import device_option, tells_errors
+from towerzoo.tools.person_options import index_option
 
 
 @click.command("serve")
@@ -28,6 +29,7 @@ from towerzoo.tools.cli import device_option, tells_errors
 @click.option(
     "--max-batch", type=click.IntRange(1, 4096), default=64, show_default=True, help="Requests answered at once."
 )
+@index_option
 @device_option
 @tells_errors
 def main(
@@ -39,6 +41,7 @@ def main(
     max_k: int,
     max_body: int,
     max_batch: int,
+    with_index: bool,
     device: str,
 ) -> None:
     """Serve RUNS, one or two run folders, or folders of runs, of which the newest finished one is served.
@@ -65,7 +68,7 @@ def main(
     require_safe_host(host, token)
     with bind(host, port) as listener:
         settle_threads(device)
-        served = open_runs(runs, device=device)
+        served = open_runs(runs, with_index=with_index, device=device)
         for run in served:
             click.echo(f"{run.name}: {run.current.path}")
         limits = Limits(items=max_k, body=max_body, batch=max_batch)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from towerzoo.tools.cli import device_option, tells_errors
-from towerzoo.tools.person_options import json_option, print_rows
+from towerzoo.tools.person_options import index_option, json_option, print_rows
 
 
 @click.command("similar")
@@ -14,9 +14,10 @@ from towerzoo.tools.person_options import json_option, print_rows
 @click.option("--top-k", "k", type=int, default=10, show_default=True, help="How many.")
 @click.option("--where", multiple=True, metavar="COLUMN=VALUE", help="A condition on items; also !=, >= and <=.")
 @json_option
+@index_option
 @device_option
 @tells_errors
-def main(run: str, item: str, k: int, where: tuple[str, ...], as_json: bool, device: str) -> None:
+def main(run: str, item: str, k: int, where: tuple[str, ...], as_json: bool, with_index: bool, device: str) -> None:
     """Find the items of RUN nearest to one, by the cosine of the item tower's vectors.
 
     \b
@@ -25,9 +26,10 @@ def main(run: str, item: str, k: int, where: tuple[str, ...], as_json: bool, dev
     import torch
 
     from towerzoo.towers.item_filters import allowed_items
-    from towerzoo.towers.recommender import Recommender
+    from towerzoo.towers.run_folder import RunFolder
+    from towerzoo.towers.run_index import open_recommender
 
-    recommender = Recommender.open(run, device=device)
+    recommender = open_recommender(RunFolder.open(run), with_index=with_index, device=device)
     allowed, notes = allowed_items(recommender.items, where)
     for note in notes:
         click.echo(f"note: {note}", err=True)

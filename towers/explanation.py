@@ -80,7 +80,7 @@ def explain(recommender: Recommender, person: Person, item: int) -> Explanation:
         item: The item's row.
     """
     user = recommender.factors([person])[0]
-    scores = recommender.item_factors @ user
+    scores = recommender.item_vectors.factors @ user
     own = scores[item]
     candidates = torch.ones(len(scores), dtype=torch.bool, device=scores.device)
     candidates[recommender.left_out([person]).of(torch.tensor([0]))[1].to(scores.device)] = False
@@ -103,14 +103,13 @@ def _of_person(recommender: Recommender, person: Person, item: int, own: Tensor)
     if recommender.by_likes_alone(person):
         return []
     row = torch.tensor([person.row], device=recommender.device)
-    columns = recommender.vectors.columns([person], row)
-    against = recommender.item_factors[item]
+    columns = recommender.person_vectors.columns([person], row)
+    against = recommender.item_vectors.factors[item]
     return _effects("user", recommender, recommender.users, columns, row, lambda factors: own - factors @ against)
 
 
 def _of_item(recommender: Recommender, user: Tensor, item: int, own: Tensor) -> list[Effect]:
-    row = torch.tensor([item], device=recommender.device)
-    columns = recommender.model.item_tower.columns(row)
+    columns, row = recommender.item_vectors.columns(item)
     return _effects("item", recommender, recommender.items, columns, row, lambda factors: own - factors @ user)
 
 
@@ -165,10 +164,10 @@ def _nearest(recommender: Recommender, person: Person, item: int) -> list[Near]:
     liked |= dict.fromkeys(person.liked, True) | dict.fromkeys(person.disliked, False)
     liked.pop(item, None)
     liked.pop(UNKNOWN, None)
-    if not liked or recommender.item_directions.shape[1] == 0:
+    if not liked or recommender.item_vectors.directions.shape[1] == 0:
         return []
     rows = torch.tensor(sorted(liked), device=recommender.device)
-    cosines = recommender.item_directions[rows] @ recommender.item_directions[item]
+    cosines = recommender.item_vectors.directions[rows] @ recommender.item_vectors.directions[item]
     order = cosines.argsort(descending=True, stable=True)[:NEAREST]
     return [
         Near(row, cosine, liked[row]) for row, cosine in zip(rows[order].tolist(), cosines[order].tolist(), strict=True)

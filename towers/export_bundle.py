@@ -125,7 +125,7 @@ def _describe(recommender: Recommender, programs: dict[Side, Programs]) -> dict[
         "item_key": recommender.items.key,
         "towers": {side: {"inputs": described} for side, described in inputs.items()},
         "output": OUTPUT,
-        "factors": recommender.item_factors.shape[1],
+        "factors": recommender.item_vectors.factors.shape[1],
         "probabilities": recommender.is_probability(Person()),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
     }
@@ -137,7 +137,7 @@ def _about_input(some: Input) -> dict[str, Any]:
 
 def _write_items(folder: Path, recommender: Recommender) -> dict[str, float]:
     """Writes the item vectors, and returns what share of the exact lists their quantised form finds, by length."""
-    factors = recommender.item_factors
+    factors = recommender.item_vectors.factors
     vectors = factors[1:].contiguous().numpy()
     numbers, scales = quantise(factors[1:])
     np.save(folder / "item_vectors.npy", vectors)

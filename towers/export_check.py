@@ -85,7 +85,9 @@ def check(run: Path, folder: Path) -> Parity:
             for name, factors in found.items():
                 difference = _require_near(f"the {side} tower's {name}", factors, expected)
                 differences[name] = max(differences[name], difference)
-    _require_near("item_vectors.npy", np.load(folder / "item_vectors.npy"), recommender.item_factors[1:].numpy())
+    _require_near(
+        "item_vectors.npy", np.load(folder / "item_vectors.npy"), recommender.item_vectors.factors[1:].numpy()
+    )
     return Parity(len(rows["user"]), len(rows["item"]), **differences)
 
 

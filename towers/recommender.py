@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from towerzoo.datasets import UNKNOWN, Interactions, StarSchema, Table
 from towerzoo.registry.errors import RequestError
@@ -21,6 +20,7 @@ from towerzoo.towers.dssm import DSSM
 from towerzoo.towers.history_encoder import HistoryEncoder
 from towerzoo.towers.indexes import Index
 from towerzoo.towers.item_names import ItemNames
+from towerzoo.towers.item_vectors import ItemVectors
 from towerzoo.towers.measures import has_candidates
 from towerzoo.towers.new_items import NewItems
 from towerzoo.towers.people import Person, read_person
@@ -30,7 +30,7 @@ from towerzoo.towers.run_folder import RunFolder
 from towerzoo.towers.run_tables import load_tables
 from towerzoo.towers.seen_items import SeenItems
 from towerzoo.towers.trainer import torch_device
-from towerzoo.towers.vector_table import ROWS_AT_ONCE, VectorTable
+from towerzoo.towers.vector_table import VectorTable
 
 NEAR_LIKES = "the user tower has no history, so that the items nearest to the liked ones are recommended"
 LIKES_UNUSED = "the user tower has no history, so that liked and disliked items are only left out"
@@ -73,7 +73,8 @@ class Recommender:
         names: How items are called.
         events: The events.
         seen: The items that each user has met in any of the events.
-        vectors: The user tower's vectors of people.
+        person_vectors: The user tower's vectors of people.
+        item_vectors: The vectors of all items.
         index: What finds items for people; none scores every item.
     """
 
@@ -87,9 +88,9 @@ class Recommender:
         self.seen = SeenItems(events.user, events.item, len(users))
         self._gives_probabilities = not has_candidates(experiment)
         self._known = VectorTable(self.model.user_factors, len(users))
-        self.vectors = PersonVectors(self.model.user_tower, users.history, events.label)
+        self.person_vectors = PersonVectors(self.model.user_tower, users.history, events.label)
+        self.item_vectors = ItemVectors(self.model)
         self.index: Index | None = None
-        self._added: list[NewItems] = []
 
     @classmethod
     def open(cls, path: str | Path, *, device: str = "cpu") -> Recommender:
@@ -171,7 +172,7 @@ class Recommender:
         factors, seen = self.factors(people), (left_out, torch.arange(len(people)))
         if self.index is not None:
             return self.index.search(factors, k, seen=seen, allowed=allowed)
-        return best_items(factors, self.item_factors, k, seen=seen, allowed=allowed)
+        return best_items(factors, self.item_vectors.factors, k, seen=seen, allowed=allowed)
 
     def require_answerable(self, people: Sequence[Person], k: int, *, keep_seen: bool = False) -> None:
         """Raises a RequestError unless there can be lists of k items for people, by what `recommend` says."""
@@ -190,13 +191,14 @@ class Recommender:
             RequestError: k is out of range, or the item tower has no vectors, only biases.
         """
         self._require_k(k)
-        if self.item_directions.shape[1] == 0:
+        directions = self.item_vectors.directions
+        if directions.shape[1] == 0:
             raise RequestError(
                 "the items must have vectors to be similar, got biases alone. Give the item tower features."
             )
         itself = SeenItems(torch.arange(len(rows)), rows, len(rows))
-        wanted = self.item_directions.index_select(0, rows.to(self.item_directions.device))
-        return best_items(wanted, self.item_directions, k, seen=(itself, torch.arange(len(rows))), allowed=allowed)
+        wanted = directions.index_select(0, rows.to(directions.device))
+        return best_items(wanted, directions, k, seen=(itself, torch.arange(len(rows))), allowed=allowed)
 
     def answers(self, top: TopItems, people: Sequence[Person] | None = None) -> list[list[Answer]]:
         """Returns lists of items as people read them.
@@ -228,10 +230,10 @@ class Recommender:
         factors = known.index_select(0, places)
         told = [place for place, person in enumerate(people) if person.features or person.liked or person.disliked]
         if told:
-            vectors = self.vectors([people[place] for place in told], rows[told])
+            vectors = self.person_vectors([people[place] for place in told], rows[told])
             for at, place in enumerate(told):
                 if self.by_likes_alone(people[place]):
-                    vectors[at] = self.item_directions[list(people[place].liked)].mean(dim=0)
+                    vectors[at] = self.item_vectors.directions[list(people[place].liked)].mean(dim=0)
             factors[told] = self.model.score.user_factors(vectors, rows[told])  # type: ignore[operator]
         return factors
 
@@ -249,30 +251,11 @@ class Recommender:
         """Where the model computes."""
         return self.model.device
 
-    @cached_property
-    def item_factors(self) -> Tensor:
-        """The factors of all items (I, F)."""
-        factors = self._of_all_items(self.model.item_factors)
-        return torch.cat([factors, *(new.factors(self.model) for new in self._added)])
-
-    @cached_property
-    def item_directions(self) -> Tensor:
-        """The item tower's vectors at length 1 (I, D); zeros where one is zero."""
-        vectors = self._of_all_items(self.model.item_tower)
-        return functional.normalize(torch.cat([vectors, *(new.vectors(self.model) for new in self._added)]), dim=1)
-
     def append(self, new: NewItems) -> None:
         """Lets items that were not there in training be recommended, named, filtered and similar to others."""
         self.items = new.items
         self.names = ItemNames(new.items)
-        self._added.append(new)
-        for known in ("item_factors", "item_directions"):
-            self.__dict__.pop(known, None)
-
-    @torch.no_grad()
-    def _of_all_items(self, encode: Callable[[Tensor], Tensor]) -> Tensor:
-        rows = torch.arange(self.model.item_tower.n_rows, device=self.device)
-        return torch.cat([encode(some) for some in torch.split(rows, ROWS_AT_ONCE)])
+        self.item_vectors.append(new)
 
     def _require_k(self, k: int) -> None:
         if not 1 <= k < len(self.items):

@@ -56,7 +56,7 @@ class RunIndex:
         Raises:
             TowerZooError: The spec names no index or a wrong one, or the items are too few for it.
         """
-        return cls(run, spec, INDEXES.build(spec, item_vectors=recommender.item_factors))
+        return cls(run, spec, INDEXES.build(spec, item_vectors=recommender.item_vectors.factors))
 
     @classmethod
     def open(cls, run: RunFolder, recommender: Recommender) -> RunIndex:
@@ -77,7 +77,7 @@ class RunIndex:
         vectors = folder / (about["vectors"] or "no such file")
         if about["vectors"] is not None and _digest(vectors) != about["sha256"]:
             raise RunError(f"{vectors} must be the file that was saved, got another one. {_anew(run)}")
-        index = part.load(vectors, recommender.item_factors, **parameters)
+        index = part.load(vectors, recommender.item_vectors.factors, **parameters)
         recommender.index = index
         return cls(run, about["index"], index, added)
 
@@ -96,7 +96,7 @@ class RunIndex:
             users = [
                 recommender.model.user_factors(some.to(recommender.device)) for some in torch.split(rows, ROWS_AT_ONCE)
             ]
-        return measure_recall(self.index, torch.cat(users), min(k, len(recommender.item_factors) - 1))
+        return measure_recall(self.index, torch.cat(users), min(k, len(recommender.item_vectors.factors) - 1))
 
     def save(self, recall: Recall) -> None:
         """Saves the index into the run, whole or not at all: until it is complete, an earlier one stays in force.
@@ -156,6 +156,19 @@ class RunIndex:
         return path.name
 
 
+def open_recommender(run: RunFolder, *, with_index: bool, device: str) -> Recommender:
+    """Opens a finished run to answer: from the index that was saved into it, if that is wanted, or from all items.
+
+    Raises:
+        RunError: A file of the run or its index is missing or damaged.
+        SearchError: The index cannot be read, or its library or database is missing.
+    """
+    recommender = Recommender.open(run.path, device=device)
+    if with_index:
+        RunIndex.open(run, recommender)
+    return recommender
+
+
 def run_digest(run: RunFolder) -> str:
     """Returns the hex digest of a run's weights and of the rows that they belong to.
 
@@ -173,9 +186,14 @@ def has_index(run: RunFolder) -> bool:
     return (run.path / FOLDER / ABOUT).is_file()
 
 
-def _read_about(run: RunFolder) -> dict[str, Any]:
+def require_index(run: RunFolder) -> None:
+    """Raises a RunError unless an index was saved into a run."""
     if not has_index(run):
         raise RunError(f"{run.path} must have an index, got none. {_anew(run)}")
+
+
+def _read_about(run: RunFolder) -> dict[str, Any]:
+    require_index(run)
     about = run.read_json(f"{FOLDER}/{ABOUT}", "format", "version", "index", "run", "vectors", "sha256", "added")
     if (about["format"], about["version"]) != (FORMAT, VERSION):
         found = f"{about['format']} {about['version']}"

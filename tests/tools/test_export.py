@@ -146,7 +146,7 @@ def test_the_bundle_recommends_what_the_run_does(bundle, recommender):
     columns["met"][:] = torch.tensor([[recommender.items.ids.row(3) + n_items, 0, -1, -1, -1]])
     model = recommender.model
     factors = model.score.user_factors(model.user_tower.encode(columns), torch.tensor([told.row]))
-    logits = (factors @ recommender.item_factors[1:].T)[0].detach()
+    logits = (factors @ recommender.item_vectors.factors[1:].T)[0].detach()
     expected = {recommender.items.ids.values[row]: logits[row].item() for row in logits.topk(6).indices.tolist()}
     best = next(iter(expected))
     found = dict(bundle.recommend(person, k=5, exclude=[best, "nothing"]))
@@ -189,7 +189,7 @@ def test_batches_are_of_any_size(exported, bundle, size):
 def test_item_vectors_come_with_their_raw_ids_in_every_form(exported, recommender):
     folder, _ = exported
     vectors = np.load(folder / "item_vectors.npy")
-    np.testing.assert_allclose(vectors, recommender.item_factors[1:].numpy(), atol=1e-6)
+    np.testing.assert_allclose(vectors, recommender.item_vectors.factors[1:].numpy(), atol=1e-6)
     table = pq.read_table(folder / "item_vectors.parquet")
     items = json.loads((folder / "items.json").read_text())
     assert table["id"].to_pylist() == items["id"] == list(recommender.items.ids.values)

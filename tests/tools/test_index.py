@@ -9,8 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from towerzoo.tools.explain import main as explain_command
 from towerzoo.tools.index import main as index_command
 from towerzoo.tools.recommend import main as recommend_command
+from towerzoo.tools.similar import main as similar_command
 from towerzoo.towers.best_items import best_items
 from towerzoo.towers.recommender import Recommender
 from towerzoo.towers.run_folder import RunFolder
@@ -84,11 +86,34 @@ def test_new_items_are_found_without_training(invoke, finished_run, tmp_path, sp
     columns = {"movie_id": torch.zeros(1, dtype=torch.int32), "genres": genres[41:42]}
     assert twin is None or len(column) == 41
     vectors = torch.nn.functional.normalize(model.item_tower.encode(columns), dim=1)
-    torch.testing.assert_close(recommender.item_factors[41:42], vectors)
+    torch.testing.assert_close(recommender.item_vectors.factors[41:42], vectors)
     people = [recommender.person(user) for user in (5, 9)]
-    exact = best_items(recommender.factors(people), recommender.item_factors, 12)
+    exact = best_items(recommender.factors(people), recommender.item_vectors.factors, 12)
     assert torch.equal(recommender.recommend(people, 12, keep_seen=True).items, exact.items)
-    assert torch.equal(saved.index.item_vectors, recommender.item_factors)
+    assert torch.equal(saved.index.item_vectors, recommender.item_vectors.factors)
+
+
+def test_new_items_are_explained_and_similar_to_others(invoke, finished_run, tmp_path):
+    for name, row in (("one", "901,Fresh Air,War|Drama"), ("two", "902,Later,Drama\n903,Stale Air,War|Drama")):
+        file = tmp_path / f"{name}.csv"
+        file.write_text(f"movie_id,title,genres\n{row}\n")
+        assert invoke(index_command, finished_run, "--add", file).exit_code == 0
+    arguments = (finished_run, "--item", "stale air", "--json")
+    told = json.loads(invoke(explain_command, *arguments, "--user", 5, "--index").output)
+    recommender, _ = opened(finished_run)
+    factors = recommender.factors([recommender.person(5)])
+    assert told["id"] == 903
+    assert told["logit"] == pytest.approx((factors @ recommender.item_vectors.factors[43]).item(), abs=1e-5)
+    effects = {(effect["side"], effect["feature"]): effect for effect in told["effects"]}
+    assert effects["item", "movie_id"]["value"] == "unknown"
+    assert effects["item", "movie_id"]["change"] == pytest.approx(0, abs=1e-6)
+    assert effects["item", "genres"]["value"] in ("War|Drama", "Drama|War")
+    assert effects["item", "genres"]["change"] != pytest.approx(0, abs=1e-4)
+    near = json.loads(invoke(similar_command, *arguments, "--index").output)
+    assert (near[0]["id"], near[0]["cosine"]) == (901, pytest.approx(1, abs=1e-5))
+    for command, options in ((explain_command, ("--user", 5)), (similar_command, ())):
+        result = invoke(command, *arguments, *options)
+        assert (result.exit_code, "stale air" in result.output) == (1, True)
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ def test_similar_items_are_the_nearest_vectors(invoke, run, recommender):
     told = json.loads(
         invoke(similar_command, run, "--item", recommender.names.title(3), "--top-k", 39, "--json").output
     )
-    cosines = recommender.item_directions @ recommender.item_directions[3]
+    cosines = recommender.item_vectors.directions @ recommender.item_vectors.directions[3]
     order = [row for row in cosines.argsort(descending=True, stable=True).tolist() if row not in (0, 3)]
     assert [row["id"] for row in told] == [recommender.names.id(row) for row in order]
     assert told[0]["cosine"] == pytest.approx(cosines[order[0]].item())
@@ -191,13 +191,13 @@ def test_an_explanation_re_scores_without_each_feature(invoke, run, recommender)
 
 def test_an_explanation_ranks_the_item_and_names_those_near_it(invoke, run, recommender):
     met = {int(item): bool(label > 0.5) for user, item, label in zip(*recommender.events[:3], strict=True) if user == 5}
-    scores = recommender.factors([recommender.person(5)])[0] @ recommender.item_factors.T
+    scores = recommender.factors([recommender.person(5)])[0] @ recommender.item_vectors.factors.T
     for item in (min(met), next(row for row in range(1, 41) if row not in met)):
         told = json.loads(invoke(explain_command, run, "--user", 5, "--item", item, "--json").output)
         others = [row for row in range(1, 41) if row not in met and row != item]
         assert told["candidates"] == len(others) + 1
         assert told["rank"] == 1 + sum(bool(scores[row] > scores[item]) for row in others)
-        cosines = recommender.item_directions @ recommender.item_directions[item]
+        cosines = recommender.item_vectors.directions @ recommender.item_vectors.directions[item]
         near = sorted((row for row in met if row != item), key=lambda row: -cosines[row])[:5]
         assert [entry["id"] for entry in told["nearest"]] == near
         assert [entry["liked"] for entry in told["nearest"]] == [met[row] for row in near]

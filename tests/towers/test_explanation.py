@@ -18,9 +18,9 @@ def test_a_history_and_what_is_told_are_features_like_others(with_history):
         ("user", "met"): f"{held + 3} events",
         ("item", "movie_id"): "9",
     }
-    tower, item = recommender.model.user_tower, recommender.item_factors[9]
+    tower, item = recommender.model.user_tower, recommender.item_vectors.factors[9]
     row = torch.tensor([7])
-    columns = recommender.vectors.columns([person], row)
+    columns = recommender.person_vectors.columns([person], row)
     columns["met"] = torch.full((1, 1), -1)
     without = recommender.model.score.user_factors(tower.encode(columns), row)[0] @ item
     (change,) = [effect.change for effect in told.effects if effect.feature == "met"]

@@ -18,7 +18,7 @@ TEMPORAL = {"name": "temporal", "fractions": [0.8, 0.1, 0.1]}
 
 
 def logits(recommender: Recommender, person: Person) -> torch.Tensor:
-    return recommender.factors([person]) @ recommender.item_factors.T
+    return recommender.factors([person]) @ recommender.item_vectors.factors.T
 
 
 @pytest.mark.parametrize("kind", ["plain", "with_history"])
@@ -31,7 +31,7 @@ def test_a_run_scores_as_its_model_does_in_test(kind, request):
     with model.eval().finished(), torch.no_grad():
         expected = model.user_factors(users) @ model.item_factors(items).T
     people = [recommender.person(recommender.users.ids.values[row - 1]) for row in users.tolist()]
-    torch.testing.assert_close(recommender.factors(people) @ recommender.item_factors.T, expected)
+    torch.testing.assert_close(recommender.factors(people) @ recommender.item_vectors.factors.T, expected)
 
 
 @pytest.mark.parametrize("kind", ["plain", "with_history"])
@@ -140,7 +140,7 @@ def test_a_run_answers_without_its_data_and_elsewhere(plain, make_run, tmp_path,
     shutil.copytree(path, tmp_path / "moved")
     monkeypatch.setattr("towerzoo.datasets.Synthetic.load", lambda self: pytest.fail("the data was read"))
     moved = Recommender.open(tmp_path / "moved")
-    assert torch.equal(moved.item_factors, recommender.item_factors)
+    assert torch.equal(moved.item_vectors.factors, recommender.item_vectors.factors)
 
 
 @pytest.mark.parametrize("k", [0, -1, 41, 10**9])

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from towerzoo.registry.errors import TowerZooError
-from towerzoo.towers.run_folder import RunFolder
 from towerzoo.towers.serving.served_run import ServedRun
 from towerzoo.towers.serving.service_metrics import ServiceMetrics
 
@@ -45,7 +44,7 @@ class Reloading:
             await asyncio.sleep(seconds)
             for run in self._runs:
                 try:
-                    found = (await asyncio.to_thread(RunFolder.open, run.source)).path.resolve()
+                    found = (await asyncio.to_thread(run.newest)).path
                 except (TowerZooError, OSError):
                     continue
                 if found != tried[run.name]:

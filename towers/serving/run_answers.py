@@ -50,7 +50,7 @@ class RunAnswers:
     def warm_up(self) -> None:
         """Makes what is made at the first question."""
         self.recommender.recommend([Person(row=min(1, len(self.recommender.users) - 1))], 1)
-        assert self.recommender.item_directions is not None
+        assert self.recommender.item_vectors.directions is not None
 
     def recommend(self, asks: Sequence[Recommend]) -> list[JsonObject | Exception]:
         """Answers all questions that wait, those that ask for candidates alike by one call of the model."""
@@ -172,7 +172,7 @@ class RunAnswers:
 
     def _likes(self, person: Person, answers: Sequence[Answer]) -> list[list[int]]:
         """Returns for each item the person's own ones that it is most like, nearest first."""
-        directions = self.recommender.item_directions.cpu()
+        directions = self.recommender.item_vectors.directions.cpu()
         _, known = self._liked.of(torch.tensor([person.row])) if person.row != UNKNOWN else (None, torch.tensor([]))
         own = torch.unique(torch.cat([known.long(), torch.tensor(person.liked, dtype=torch.int64)]))
         if not len(own) or not directions.shape[1]:

@@ -97,9 +97,9 @@ class Service:
 
 
 @contextlib.contextmanager
-def serving(*sources: Path, **arguments: Any) -> Iterator[Service]:
+def serving(*sources: Path, with_index: bool = False, **arguments: Any) -> Iterator[Service]:
     """Serves runs in a thread, and ends as SIGTERM does, when all is answered."""
-    app = create_app(open_runs(sources), **arguments)
+    app = create_app(open_runs(sources, with_index=with_index), **arguments)
     listener = bind("127.0.0.1", 0)
     port = listener.getsockname()[1]
     ready = threading.Event()

@@ -86,7 +86,7 @@ def test_details_name_what_an_item_is_like_of_what_was_liked(service, recommende
         row = recommender.names.row(item["id"])
         events = recommender.events
         own = events.item[(events.user == recommender.users.ids.row(3)) & (events.label > 0.5)].long().unique()
-        cosines = recommender.item_directions[own] @ recommender.item_directions[row]
+        cosines = recommender.item_vectors.directions[own] @ recommender.item_vectors.directions[row]
         best = own[cosines.argsort(descending=True)[:2]].tolist()
         assert [near["id"] for near in item["like"]] == [recommender.names.id(one) for one in best]
     assert "like" not in service.recommend(user=3)["items"][0]

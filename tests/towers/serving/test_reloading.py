@@ -5,13 +5,26 @@ import re
 import threading
 import time
 
+import pyarrow as pa
 import pytest
 
 from towerzoo.benchmarks.serving_load import put_under_load
+from towerzoo.registry.errors import RunError
+from towerzoo.towers.recommender import Recommender
+from towerzoo.towers.run_folder import RunFolder
+from towerzoo.towers.run_index import RunIndex
 from towerzoo.towers.serving.served_run import ServedRun
 
 OLD, NEW = "2026-01-01T00-00-00", "2026-01-01T00-00-00-2"
 TOKEN = "a-token-of-the-tests"
+
+
+def save_index(path, added=None):
+    run, recommender = RunFolder.open(path), Recommender.open(path)
+    index = RunIndex.build(run, recommender, "exact")
+    if added is not None:
+        index = index.with_added(recommender, added)
+    index.save(index.recall(recommender, 5))
 
 
 def until(done, seconds=10.0):
@@ -72,6 +85,25 @@ def test_a_newer_run_is_found_by_itself(start, runs, add_newer):
     add_newer().rename(runs / "2026-03-01T00-00-00")
     until(lambda: service.recommend(user=1)["run"] == "2026-03-01T00-00-00")
     assert "2026-03-01T00-00-00 answers now" in told[-1]
+
+
+def test_with_an_index_a_newer_run_answers_once_it_has_one(start, runs, add_newer):
+    with pytest.raises(RunError, match=r"must have an index, got none\. Build it with tools/index\.py"):
+        ServedRun("tiny", runs, with_index=True)
+    save_index(runs / OLD)
+    told = []
+    service = start(runs, with_index=True, watch=0.05, token=TOKEN, tell=told.append)
+    newest = add_newer()
+    assert "must have an index" in service.refused("POST", "/reload", status=409)
+    assert service.recommend(user=1, k=90, keep_seen=True)["run"] == OLD
+    new = pa.table({"movie_id": [901], "genres": [["Drama"]]})
+    save_index(newest, new)
+    until(lambda: service.recommend(user=1)["run"] == NEW)
+    assert len(told) == 2
+    items = service.recommend(user=1, k=91, keep_seen=True)["items"]
+    assert 901 in [item["id"] for item in items]
+    status, answer = service.call("GET", "/explain?user=1&item=901")
+    assert (status, answer["of"]["id"]) == (200, 901)
 
 
 def test_swaps_under_load_lose_no_request(start, runs, add_newer):
