@@ -41,16 +41,15 @@ class SplitMetrics(nn.Module):
         # By default a NaN loss would be left out of the mean, and a diverged model look well.
         self.loss = MeanMetric(nan_strategy=float("nan"))
         self.accuracy = BinaryAccuracy(validate_args=False)
-        self._losses: list[Tensor] = []
         self._sizes: list[int] = []
-        self._logits, self._positive, self._users = _Column(), _Column(), _Column()
+        self._losses, self._logits, self._positive, self._users = _Column(), _Column(), _Column(), _Column()
 
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor, user: Tensor | None = None) -> None:
         """Adds a batch: its mean loss (), logits (B,), labels (B,) and, in every batch or in none, user rows (B,).
 
         They are only kept for now, to cost a step no time.
         """
-        self._losses.append(loss.detach())
+        self._losses.append(loss.detach().reshape(1))
         self._sizes.append(len(labels))
         self._logits.append(logits.detach())
         self._positive.append(labels > 0.5)
@@ -59,7 +58,7 @@ class SplitMetrics(nn.Module):
 
     def compute(self) -> dict[str, Tensor]:
         """Returns every metric over all that was added since the last reset."""
-        losses = torch.stack(self._losses)
+        losses = torch.cat(list(self._losses.drain()))
         self.loss.update(losses, weight=torch.tensor(self._sizes, device=losses.device))
         blocks: Iterable[tuple[Tensor, Tensor]] = self._blocks()
         by_user = {}
@@ -84,9 +83,8 @@ class SplitMetrics(nn.Module):
 
     def reset(self) -> None:
         """Forgets all that was added."""
-        self._losses.clear()
         self._sizes.clear()
-        self._logits, self._positive, self._users = _Column(), _Column(), _Column()
+        self._losses, self._logits, self._positive, self._users = _Column(), _Column(), _Column(), _Column()
         for metric in (self.loss, self.accuracy):
             metric.reset()
 

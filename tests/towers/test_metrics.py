@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import math
 import weakref
 from collections.abc import Iterable
@@ -185,6 +186,18 @@ def test_collecting_keeps_no_graph():
     metrics.update(logits.sum(), logits, torch.tensor([1.0, 0.0]))
     assert not any(value.requires_grad for value in metrics.compute().values())
     assert metrics.state_dict() == {}, "figures of an epoch are no weights"
+
+
+def test_batches_are_kept_in_few_tensors():
+    def tensors() -> int:
+        return sum(isinstance(thing, Tensor) for thing in gc.get_objects())
+
+    metrics = SplitMetrics()
+    metrics.update(torch.tensor(0.5), torch.tensor([0.1]), torch.tensor([1.0]), torch.tensor([1]))
+    before = tensors()
+    for _ in range(100):
+        metrics.update(torch.tensor(0.5), torch.tensor([0.1]), torch.tensor([1.0]), torch.tensor([1]))
+    assert tensors() < before + 20
 
 
 def test_every_metric_has_a_better_direction():
