@@ -16,6 +16,7 @@ from torch.nn import functional
 from towerzoo.registry import LOSSES, SAMPLERS, Spec
 from towerzoo.registry.ranges import Count, Positive
 from towerzoo.towers.candidates import Candidates
+from towerzoo.towers.log_sum_exp import log_sum_exp
 
 Mining = Literal["semi-hard"]
 """Semi-hard negatives score lower than the positive: Schroff et al., CVPR 2015, section 3.2."""
@@ -86,11 +87,11 @@ class SampledSoftmax(CandidateLoss):
 
     def forward(self, positive: Tensor, negatives: Tensor, drawn: Candidates, weights: Tensor | None = None) -> Tensor:
         """Maps logits (B,) and (B, C) to a mean loss ()."""
-        positive, negatives = positive / self.temperature, negatives / self.temperature
+        if self.temperature != 1:
+            positive, negatives = positive / self.temperature, negatives / self.temperature
         log_weight = drawn.log_count - drawn.log_expected if self.logq else drawn.log_count
-        negatives = negatives + log_weight
-        negatives = self.mine(positive, negatives)
-        everything = torch.logaddexp(negatives.logsumexp(dim=1), positive)
+        negatives = self.mine(positive, negatives + log_weight)
+        everything = torch.logaddexp(log_sum_exp(negatives), positive)
         return weighted_mean(everything - positive, weights)
 
 
