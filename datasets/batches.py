@@ -21,6 +21,9 @@ class Batch(NamedTuple):
         event: int32 rows of the interactions that these are (B,), by which a history leaves the event itself out.
         negatives: int32 rows of items that were shown with each event's item and not taken, padded with 0 (B, L); None
             where training does not compare with them.
+        share: float32 share of the whole batch's weight () that these events have, where they are one rank's; None
+            where they are the whole batch.
+        all_items: int32 rows of the items of the whole batch (G,); None where these events are all of it.
     """
 
     user: Tensor
@@ -29,6 +32,13 @@ class Batch(NamedTuple):
     weight: Tensor | None = None
     event: Tensor | None = None
     negatives: Tensor | None = None
+    share: Tensor | None = None
+    all_items: Tensor | None = None
+
+    @property
+    def pool(self) -> Tensor:
+        """The item rows of the whole batch, those of all ranks."""
+        return self.item if self.all_items is None else self.all_items
 
 
 def epoch_seed(seed: int, epoch: int, stream: int = 0) -> int:

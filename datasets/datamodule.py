@@ -17,6 +17,7 @@ from towerzoo.datasets.event_counts import EventCounts
 from towerzoo.datasets.event_digest import digest_of_columns
 from towerzoo.datasets.history import History
 from towerzoo.datasets.labels import binary_labels, require_classes, require_two_classes
+from towerzoo.datasets.shares import ShareLoader
 from towerzoo.datasets.splits import Split
 from towerzoo.datasets.star_schema import Dataset, EventStream, Interactions, StarSchema, Table
 from towerzoo.registry import DATASETS, SPLITS, Spec
@@ -40,6 +41,9 @@ class TwoTowerData(LightningDataModule):
         positives_only: Whether only positive events train, as losses with negatives want.
         label: The rule of labels, by which streamed events get theirs.
         shown: Whether training batches hold the items that were shown with each event's and not taken.
+
+    Attributes:
+        share: Which share of each training batch is yielded, from 0, and of how many.
 
     Raises:
         DataError: Batches are to hold such items, and the dataset has none or streams its training events.
@@ -71,6 +75,7 @@ class TwoTowerData(LightningDataModule):
         self.seed = seed
         self.positives_only = positives_only
         self.shown = shown
+        self.share = (0, 1)
         self.label = label or {}
 
     @property
@@ -194,7 +199,11 @@ class TwoTowerData(LightningDataModule):
         return data
 
     def train_dataloader(self) -> EpochLoader:
-        """Returns the training batches, in an order drawn anew each epoch."""
+        """Returns the training batches, in an order drawn anew each epoch; of several ranks, this one's share."""
+        loader, (rank, n_ranks) = self._train_loader(), self.share
+        return loader if n_ranks == 1 else ShareLoader(loader, rank, n_ranks)
+
+    def _train_loader(self) -> EpochLoader:
         if self.stream is not None:
             positives = self.train_counts.positives if self.positives_only else None
             return self.stream.loader(

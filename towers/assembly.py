@@ -21,6 +21,7 @@ from towerzoo.registry.errors import ConfigError, DataError, Problem, name_hint,
 from towerzoo.registry.experiment import Data, Experiment
 from towerzoo.registry.yaml_file import Document
 from towerzoo.towers.candidate_losses import CandidateLoss
+from towerzoo.towers.device_checks import device_problems, devices_problem, require_divisible
 from towerzoo.towers.division_checks import division_problems
 from towerzoo.towers.dssm import DSSM
 from towerzoo.towers.history_encoder import takes_history
@@ -36,7 +37,6 @@ TRAINER_KEYS_SET_ELSEWHERE = {
     "callbacks": "",
     "check_val_every_n_epoch": "TowerZoo validates after every epoch.",
     "default_root_dir": "Use --out.",
-    "devices": "TowerZoo trains on one device.",
     "enable_checkpointing": "",
     "fast_dev_run": "Use --fast-dev-run.",
     "limit_test_batches": "Results are those of whole splits; use --fast-dev-run to try a config out.",
@@ -45,9 +45,9 @@ TRAINER_KEYS_SET_ELSEWHERE = {
     "max_epochs": "Set training.max_epochs.",
     "max_steps": "TowerZoo trains whole epochs; set training.max_epochs or trainer.limit_train_batches.",
     "max_time": "TowerZoo trains whole epochs; set training.max_epochs.",
-    "num_nodes": "TowerZoo trains on one device.",
+    "num_nodes": "TowerZoo trains on one machine; set trainer.devices.",
     "overfit_batches": "Results are those of whole splits; set trainer.limit_train_batches.",
-    "strategy": "TowerZoo trains on one device.",
+    "strategy": "TowerZoo divides batches itself; set trainer.devices.",
     "val_check_interval": "TowerZoo validates after every epoch.",
 }
 """Arguments of the Trainer that TowerZoo gives itself, and what a person should use instead."""
@@ -72,6 +72,7 @@ def read_experiment(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Ex
         *_shown_problems(document, experiment),
         *_measure_problems(document, experiment),
         *division_problems(document, experiment),
+        *device_problems(document, experiment),
     ]
     if problems:
         raise ConfigError(problems)
@@ -103,8 +104,8 @@ def build_model(experiment: Experiment, schema: StarSchema, *, trained: bool = F
         trained: Whether trained weights are loaded next, so that files of vectors are not needed any more.
 
     Raises:
-        ConfigError: A feature's encoder does not suit its column, the towers' vectors differ in length, or batch
-            normalisation would get batches of one row.
+        ConfigError: A feature's encoder does not suit its column, the towers' vectors differ in length, batch
+            normalisation would get batches of one row, or batches cannot be divided between devices.
         DataError: A file of vectors is missing or wrong.
     """
     torch.manual_seed(experiment.seed)
@@ -129,6 +130,8 @@ def build_model(experiment: Experiment, schema: StarSchema, *, trained: bool = F
         raise ConfigError(
             [Problem("data.batch_size", "at least 2 for blocks with batch normalisation", 1, "Try 1024.")]
         )
+    if not trained:
+        require_divisible(experiment, model)
     return model
 
 
@@ -222,7 +225,8 @@ def _trainer_problems(document: Document) -> list[Problem]:
     if not isinstance(trainer, Mapping):
         return []
     known = set(inspect.signature(Trainer.__init__).parameters) - {"self", *TRAINER_KEYS_SET_ELSEWHERE}
-    problems = []
+    devices = devices_problem(document, trainer)
+    problems = [devices] if devices else []
     for key in trainer:
         where = document.where(("trainer", key))
         meant = nearest(key, {*known, *TRAINER_KEYS_SET_ELSEWHERE}) if key not in known else None

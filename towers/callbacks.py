@@ -13,22 +13,34 @@ from torch import Tensor
 from towerzoo.datasets.batches import epoch_seed
 from towerzoo.registry.errors import TrainingError, TrainingInterrupted
 from towerzoo.towers.measures import mode
+from towerzoo.towers.ranks import Ranks
 from towerzoo.towers.run_folder import RunFolder
 from towerzoo.towers.whole_files import told_as_run_error
 
 DROPOUT_STREAM = 1
-"""Keeps dropout's random numbers apart from those of the batch order, which come of the same seed and epoch."""
+"""Keeps dropout's random numbers apart from those of the batch order, which come of the same seed and epoch; where
+several ranks train, the next streams are theirs."""
 
 
 class EpochSeeds(Callback):
-    """Makes dropout a pure function of the seed and the epoch, so that a resumed run equals one that never stopped."""
+    """Makes dropout a pure function of the seed and the epoch, so that a resumed run equals one that never stopped.
 
-    def __init__(self, seed: int) -> None:
+    Args:
+        seed: The experiment's seed.
+        ranks: Who trains; each rank has dropout of its own, and candidates are the same on all.
+    """
+
+    def __init__(self, seed: int, ranks: Ranks | None = None) -> None:
         self.seed = seed
+        self.ranks = ranks or Ranks()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Seeds all generators of torch."""
-        torch.manual_seed(epoch_seed(self.seed, trainer.current_epoch, DROPOUT_STREAM))
+        common, own = (
+            epoch_seed(self.seed, trainer.current_epoch, stream)
+            for stream in (DROPOUT_STREAM, DROPOUT_STREAM + 1 + self.ranks.rank)
+        )
+        self.ranks.seed(common, own)
 
 
 class EpochCheckpoints(Checkpoint):
@@ -89,12 +101,17 @@ class StopEarly(EarlyStopping):
 class FiniteLoss(Callback):
     """Stops training when the loss is no longer a number, and names the optimizer's step, counted from 1.
 
-    Losses are looked at every `EVERY` steps and before validation, so that a GPU is not waited for in each step.
+    Losses are looked at every `EVERY` steps and before validation, so that a GPU is not waited for in each step. Of
+    several ranks, a step's loss is the sum of theirs, so that all stop at the same step.
+
+    Args:
+        ranks: Who trains.
     """
 
     EVERY = 50
 
-    def __init__(self) -> None:
+    def __init__(self, ranks: Ranks | None = None) -> None:
+        self.ranks = ranks or Ranks()
         self._losses: list[Tensor] = []
         self._steps: list[int] = []
 
@@ -109,11 +126,12 @@ class FiniteLoss(Callback):
         self._losses.append(outputs["loss"].detach())
         if len(self._losses) < self.EVERY and batch_idx + 1 != trainer.num_training_batches:
             return
-        finite = torch.stack(self._losses).isfinite()
+        losses = self.ranks.sum(torch.stack(self._losses))
+        finite = losses.isfinite()
         if not finite.all():
             offset = int((~finite).nonzero()[0])
             raise TrainingError(
-                f"the training loss must be a finite number, got {self._losses[offset].item()} in step "
+                f"the training loss must be a finite number, got {losses[offset].item()} in step "
                 f"{self._steps[offset]} (epoch {trainer.current_epoch}). Lower optimizer.lr, or set "
                 f"trainer.gradient_clip_val=1."
             )

@@ -20,8 +20,10 @@ class Sampler(Protocol):
     def draw(self, positives: Tensor) -> Tensor:
         """Draws items for a batch.
 
+        Torch's default generator of the CPU draws the same on all ranks.
+
         Args:
-            positives: The batch's own items (B,).
+            positives: The batch's own items (B,), those of all ranks.
 
         Returns:
             int64 item rows (n,); one may come several times.
@@ -54,11 +56,12 @@ def draw_candidates(sampler: Sampler, batch: Batch, known: SeenItems | None = No
 
     Args:
         sampler: Where from.
-        batch: The events (B,).
+        batch: The events (B,); of a rank's share, candidates are those of the whole batch.
         known: The items that each user is known to like, which count as not shown; None lets them count.
     """
-    rows, counts = torch.unique(sampler.draw(batch.item), return_counts=True)
-    log_count, log_expected = counts.log(), sampler.expected(rows, len(batch.item)).log()
+    positives = batch.pool
+    rows, counts = torch.unique(sampler.draw(positives), return_counts=True)
+    log_count, log_expected = counts.log(), sampler.expected(rows, len(positives)).log()
     if batch.negatives is None:
         return Candidates(rows, log_count, log_expected)
     shown = _shown(batch, batch.negatives, known)

@@ -21,6 +21,7 @@ from towerzoo.towers.metrics import SplitMetrics
 from towerzoo.towers.pair_scores import dot_pairs
 from towerzoo.towers.ranking import Ranking, RankingTask, rank
 from towerzoo.towers.ranking_tasks import ranking_task
+from towerzoo.towers.ranks import Ranks
 from towerzoo.towers.running_metrics import RunningMetrics
 from towerzoo.towers.seen_items import SeenItems
 from towerzoo.towers.tower import Tower
@@ -49,6 +50,9 @@ class DSSM(LightningModule):
             batch then share her dropout masks, and batch normalisation weighs each distinct row once.
         schedule: Makes the schedule of an optimizer's step size over all training steps; none leaves it as it is.
         measures: What is measured in validation and test.
+
+    Attributes:
+        ranks: The processes that train it together; the first of them alone validates and tests.
 
     Raises:
         ConfigError: The towers' vectors are of different length.
@@ -79,6 +83,7 @@ class DSSM(LightningModule):
         self.train_metrics: SplitMetrics | RunningMetrics = SplitMetrics()
         self.evaluation_metrics = SplitMetrics()
         self.unique = unique
+        self.ranks = Ranks()
         self._sampler: Sampler | None = None
         self._known: SeenItems | None = None
         self._optimizer = optimizer
@@ -139,18 +144,21 @@ class DSSM(LightningModule):
             self._known = SeenItems(user, item, self.user_tower.n_rows)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Returns the mean loss () of a batch."""
+        """Returns the mean loss () of a batch; of a rank's share of one, what it adds to that of all."""
         if self._sampler is not None:
             return self._candidate_step(batch, self._sampler)
+        if not len(batch.user):
+            return self._no_loss()
         logits = self(batch.user, batch.item, batch.event)
         weights = () if batch.weight is None else (batch.weight,)
-        loss: Tensor = self.loss(logits, batch.label, *weights)
-        self.train_metrics.update(loss, logits, batch.label)
-        return loss + self._penalty()
+        return self._step_loss(self.loss(logits, batch.label, *weights), logits, batch)
 
     def _candidate_step(self, batch: Batch, sampler: Sampler) -> Tensor:
-        """Returns the mean loss () of a batch of positives against the candidates that are drawn for it."""
-        candidates = draw_candidates(sampler, batch, self._known)
+        """Returns the loss () of a batch of positives against the candidates that are drawn for it."""
+        with self.ranks.alike():
+            candidates = draw_candidates(sampler, batch, self._known)
+        if not len(batch.user):
+            return self._no_loss()
         shown = candidates.shown
         named = [batch.item, candidates.rows] if shown is None else [batch.item, candidates.rows, shown.flatten()]
         items, at = torch.unique(torch.cat(named), return_inverse=True)
@@ -165,9 +173,20 @@ class DSSM(LightningModule):
             negatives = torch.cat([negatives, logits.view(shown.shape)], dim=1)
         pairs = excluded_pairs(batch, candidates, self._known)
         negatives = negatives.index_put(pairs, negatives.new_tensor(float("-inf")))
-        loss: Tensor = self.loss(positive, negatives, candidates, batch.weight)
-        self.train_metrics.update(loss, positive, batch.label)
-        return loss + self._penalty()
+        return self._step_loss(self.loss(positive, negatives, candidates, batch.weight), positive, batch)
+
+    def _step_loss(self, loss: Tensor, logits: Tensor, batch: Batch) -> Tensor:
+        """Keeps what a step says for the training figures, and returns what is minimised."""
+        if batch.share is None:
+            self.train_metrics.update(loss, logits, batch.label)
+            return loss + self._penalty()
+        events = len(batch.item) / len(batch.pool)
+        self.train_metrics.update(loss * (batch.share / events), logits, batch.label)
+        return loss * batch.share + self._penalty() * events
+
+    def _no_loss(self) -> Tensor:
+        """Returns the loss () of an empty share, which leaves every gradient as it is."""
+        return torch.zeros((), device=self.device, requires_grad=True)
 
     def _penalty(self) -> Tensor | float:
         return self.user_tower.penalty + self.item_tower.penalty
@@ -178,6 +197,9 @@ class DSSM(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Logs the epoch's training figures."""
+        self.train_metrics.gather(self.ranks, self.device)
+        if not self.ranks.first:
+            return
         figures = self.train_metrics.compute()
         self._log("train", {"loss": figures["loss"]} if self._sampler is not None else figures)
 
@@ -227,7 +249,7 @@ class DSSM(LightningModule):
         self._item_table = VectorTable(self.item_factors, self.item_tower.n_rows)
 
     def _evaluation_step(self, batch: Batch) -> None:
-        if not self._measures.pairs:
+        if not self._measures.pairs or not self.ranks.first:
             return
         assert self._user_table is not None
         assert self._item_table is not None
@@ -235,10 +257,15 @@ class DSSM(LightningModule):
         self.evaluation_metrics.update(self.loss(logits, batch.label), logits, batch.label, batch.user)
 
     def _finish_evaluation(self, part: str) -> None:
+        self._log(part, self.ranks.from_first(lambda: self._figures(part)))
+
+    def _figures(self, part: str) -> dict[str, Tensor | float]:
+        figures: dict[str, Tensor | float] = {}
         if self._measures.pairs:
-            self._log(part, self.evaluation_metrics.compute())
+            figures |= {name: value.cpu() for name, value in self.evaluation_metrics.compute().items()}
         if self._measures.at:
-            self._log(part, self.ranking(part).figures())
+            figures |= self.ranking(part).figures()
+        return figures
 
     def ranking(self, part: str) -> Ranking:
         """Ranks the catalogue for all users with a positive event in a part of the split, `valid` or `test`."""

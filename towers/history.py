@@ -49,7 +49,7 @@ class History(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Counts samples, and the time before validation."""
-        self._samples += len(batch.label)
+        self._samples += len(batch.pool)
         self._trained = time.perf_counter() - self._started
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -11,6 +11,7 @@ from torchmetrics.classification import BinaryAccuracy
 
 from towerzoo.towers.auc import exact_auc
 from towerzoo.towers.calibration import calibration_error
+from towerzoo.towers.ranks import Ranks
 from towerzoo.towers.user_auc import user_auc
 
 EVENTS_AT_ONCE = 1 << 20
@@ -39,8 +40,9 @@ class SplitMetrics(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         # By default a NaN loss would be left out of the mean, and a diverged model look well.
-        self.loss = MeanMetric(nan_strategy=float("nan"))
-        self.accuracy = BinaryAccuracy(validate_args=False)
+        # Nor may torchmetrics ask other ranks by itself: `gather` does, in training; the first one tests alone.
+        self.loss = MeanMetric(nan_strategy=float("nan"), sync_on_compute=False)
+        self.accuracy = BinaryAccuracy(validate_args=False, sync_on_compute=False)
         self._sizes: list[int] = []
         self._losses, self._logits, self._positive, self._users = _Column(), _Column(), _Column(), _Column()
 
@@ -55,6 +57,18 @@ class SplitMetrics(nn.Module):
         self._positive.append(labels > 0.5)
         if user is not None:
             self._users.append(user)
+
+    def gather(self, ranks: Ranks, device: torch.device) -> None:
+        """Adds what was added on other ranks, but for users; `device` is where batches are."""
+        if ranks.size == 1:
+            return
+        sizes = torch.tensor(self._sizes, dtype=torch.int64, device=device)
+        self._sizes = ranks.all_of(sizes).tolist()
+        for column in (self._losses, self._logits, self._positive):
+            # As float32, which a rank that had no event has too, and which every message can be of.
+            own = torch.cat([torch.empty(0, device=device), *(block.float() for block in column.drain())])
+            everybodys = ranks.all_of(own)
+            column.append(everybodys > 0 if column is self._positive else everybodys)
 
     def compute(self) -> dict[str, Tensor]:
         """Returns every metric over all that was added since the last reset."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from towerzoo.towers.ranks import Ranks
+
 
 class RunningMetrics(nn.Module):
     """Adds up what the model says about events that are too many to be kept, batch by batch.
@@ -31,6 +33,13 @@ class RunningMetrics(nn.Module):
         self._loss = self._loss + loss.detach().double() * len(labels)
         self._right = self._right + ((logits.detach() > 0) == (labels > 0.5)).sum()
         self._events += len(labels)
+
+    def gather(self, ranks: Ranks, device: torch.device) -> None:
+        """Adds what was added on other ranks; `device` is where batches are."""
+        if ranks.size > 1:
+            own = (self._loss.double(), self._right.double(), torch.tensor(self._events).double())
+            self._loss, self._right, events = ranks.sum(torch.stack([value.to(device) for value in own]))
+            self._events = int(events)
 
     def compute(self) -> dict[str, Tensor]:
         """Returns both figures over all that was added since the last reset."""

@@ -4,33 +4,30 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-from pytorch_lightning import Callback
-from pytorch_lightning.loggers import TensorBoardLogger
 from rich.console import Console
 
 from towerzoo.datasets import TwoTowerData
-from towerzoo.registry.errors import RunError, TrainingError
+from towerzoo.registry.errors import RunError
 from towerzoo.registry.experiment import Experiment
 from towerzoo.towers.assembly import build_model, load_data
-from towerzoo.towers.callbacks import EpochCheckpoints, EpochSeeds, FiniteLoss, StopEarly, StopOnSignal
+from towerzoo.towers.callbacks import FiniteLoss
 from towerzoo.towers.checkpoints import load_state, read_checkpoint
 from towerzoo.towers.dssm import DSSM
 from towerzoo.towers.environment import environment
 from towerzoo.towers.evaluation import measure
-from towerzoo.towers.history import History, read_history
-from towerzoo.towers.measures import mode, monitor
+from towerzoo.towers.fitting import epochs_left, fit, last_checkpoint, stopped_early
+from towerzoo.towers.history import read_history
 from towerzoo.towers.precision_advice import precision_advice
 from towerzoo.towers.process_settings import settle_process
-from towerzoo.towers.progress import EpochProgress
+from towerzoo.towers.rank_processes import several_ranks
 from towerzoo.towers.report import write_report
 from towerzoo.towers.run_events import save_events
 from towerzoo.towers.run_folder import FORMAT, REPORT, VERSION, RunFolder
 from towerzoo.towers.run_tables import require_same_data, save_tables
 from towerzoo.towers.step_profile import profile_step
-from towerzoo.towers.summary import data_table, epoch_text, model_text, result_table, step_table
-from towerzoo.towers.trainer import make_trainer, quieten_lightning, torch_device
+from towerzoo.towers.summary import data_table, model_text, result_table, step_table
+from towerzoo.towers.trainer import make_trainer, n_devices, quieten_lightning, require_devices, torch_device
 from towerzoo.towers.whole_files import told_as_run_error
 
 
@@ -53,7 +50,7 @@ def train(experiment: Experiment, *, name: str, out: Path, device: str, console:
     """
     data, model = _prepare(experiment, device, console)
     run = RunFolder.create(out, name)
-    about = environment(torch_device(device)) | {"seed": experiment.seed}
+    about = environment(torch_device(device)) | {"seed": experiment.seed, "devices": n_devices(experiment)}
     started = datetime.now().astimezone().isoformat(timespec="seconds")
     run.write_json(
         "environment.json", {"format": FORMAT, "version": VERSION, "config": name, "started": started, **about}
@@ -84,7 +81,7 @@ def resume(run: RunFolder, experiment: Experiment, *, device: str, console: Cons
         checkpoint = read_checkpoint(run.last)
         finished = checkpoint["epoch"] + 1
         complete = report.exists()
-        if complete and _stopped_early(checkpoint, experiment):
+        if complete and stopped_early(checkpoint, experiment):
             raise RunError(
                 f"training.early_stopping.patience must be more than the epochs without a better value after which "
                 f"{run.path} stopped, got {_patience(experiment)}. Add --set training.early_stopping.patience=N or "
@@ -123,12 +120,6 @@ def profile_training(experiment: Experiment, *, device: str, console: Console) -
     console.print(step_table(profile_step(experiment, data, model, device), experiment.data.batch_size))
 
 
-def _stopped_early(checkpoint: dict[str, Any], experiment: Experiment) -> bool:
-    states = [state for name, state in checkpoint.get("callbacks", {}).items() if name.startswith("StopEarly")]
-    patience = _patience(experiment)
-    return patience is not None and any(state["wait_count"] >= max(1, patience) for state in states)
-
-
 def _patience(experiment: Experiment) -> int | None:
     stopping = experiment.training.early_stopping
     return stopping.patience if stopping else None
@@ -139,6 +130,7 @@ def _prepare(
 ) -> tuple[TwoTowerData, DSSM]:
     quieten_lightning()
     make_trainer(experiment, device, callbacks=[], logger=False)
+    require_devices(experiment, device)
     console.print(settle_process(torch_device(device)))
     if advice := precision_advice(experiment, torch_device(device)):
         console.print(advice, soft_wrap=True)
@@ -153,37 +145,12 @@ def _prepare(
 def _fit(
     experiment: Experiment, data: TwoTowerData, model: DSSM, run: RunFolder, device: str, console: Console
 ) -> None:
-    """Trains from the run's last checkpoint, or from the start where there is none."""
-    stopping = experiment.training.early_stopping
-    watched = monitor(experiment)
-    resuming = run.last.exists()
-    checkpoint = read_checkpoint(run.last) if resuming else {"epoch": -1}
-    epochs_before = checkpoint["epoch"] + 1
-    rows = [row for row in read_history(run) if row["epoch"] < epochs_before] if resuming else []
-    checkpoints = EpochCheckpoints(run, watched)
-    history = History(run, rows, lambda row: console.print(epoch_text(row), soft_wrap=True))
-    callbacks: list[Callback] = [EpochSeeds(experiment.seed), FiniteLoss(), StopOnSignal(run)]
-    if stopping:
-        better = mode(watched.partition("/")[2])
-        callbacks.append(StopEarly(watched, mode=better, patience=stopping.patience, check_on_train_epoch_end=True))
-    if console.is_terminal:
-        callbacks.append(EpochProgress(console))
-    logger = TensorBoardLogger(run.path, name="", version="tensorboard")
-    trainer = make_trainer(
-        experiment,
-        device,
-        logger=logger,
-        callbacks=[*callbacks, history, checkpoints],
-        # A run that was killed while it was tested has nothing more to train.
-        max_epochs=max(epochs_before, 0 if _stopped_early(checkpoint, experiment) else experiment.training.max_epochs),
-    )
-    with told_as_run_error(run.path, "a folder that can be written"):
-        trainer.fit(model, data, ckpt_path=str(run.last) if resuming else None, weights_only=True)
-
-    if not history.rows:
-        raise TrainingError(
-            "training must finish an epoch, got none. Look at limit_train_batches and similar keys of trainer."
-        )
+    """Trains, on as many devices as the experiment asks for, if there is something left to train."""
+    size = n_devices(experiment) if epochs_left(last_checkpoint(run), experiment) else 1
+    if size > 1:
+        console.print(f"{size} devices: this process and {size - 1} more divide each batch")
+    with several_ranks(run, size, torch_device(device)) as ranks:
+        fit(experiment, data, model, run, device, ranks, console)
 
 
 def _test_and_report(

@@ -12,6 +12,7 @@ from pytorch_lightning import Callback
 
 from towerzoo.datasets import Batch, BatchLoader
 from towerzoo.datasets.batches import epoch_seed
+from towerzoo.datasets.shares import ShareLoader
 from towerzoo.towers.assembly import build_model, load_data
 
 
@@ -114,8 +115,8 @@ def test_types_are_those_of_the_events(seed):
     for batch in loader(5, 2, seed):
         assert isinstance(batch, Batch)
         expected = {"user": torch.int32, "item": torch.int32, "label": torch.float32, "weight": torch.float32}
-        assert batch.negatives is None
-        columns = {name: column for name, column in batch._asdict().items() if name != "negatives"}
+        assert batch.negatives is batch.share is batch.all_items is None
+        columns = {name: column for name, column in batch._asdict().items() if column is not None}
         assert {name: column.dtype for name, column in columns.items() if name != "event"} == expected
         assert {column.dim() for column in columns.values()} == {1}
 
@@ -173,3 +174,27 @@ def test_the_order_does_not_depend_on_the_type_of_row_numbers(dtype):
         for kind in (torch.int32, dtype)
     ]
     assert torch.equal(*orders)
+
+
+def test_shares_are_all_of_every_batch_and_know_its_items_and_weight():
+    whole = list(loader(11, 4, 5))
+    shares = [list(ShareLoader(loader(11, 4, 5), rank, 3)) for rank in range(3)]
+    assert [len(share) for share in shares] == [len(whole)] * 3
+    for batch, *parts in zip(whole, *shares, strict=True):
+        for part in parts:
+            torch.testing.assert_close(part.pool, batch.item, rtol=0, atol=0)
+        assert torch.equal(torch.cat([part.event for part in parts]), batch.event)
+        torch.testing.assert_close(torch.cat([part.weight for part in parts]), batch.weight, rtol=0, atol=0)
+        for part in parts:
+            torch.testing.assert_close(part.share, part.weight.sum() / batch.weight.sum())
+        assert max(len(part.user) for part in parts) - min(len(part.user) for part in parts) <= 1
+
+
+def test_shares_follow_the_epoch():
+    orders = []
+    for epoch in (0, 1):
+        shares = ShareLoader(loader(11, 4, 5), 1, 2)
+        shares.set_epoch(epoch)
+        orders.append(torch.cat([batch.pool for batch in shares]).tolist())
+    assert sorted(orders[0]) == sorted(orders[1])
+    assert orders[0] != orders[1]

@@ -92,7 +92,7 @@ def test_without_a_seed_batches_are_those_of_the_events_in_memory(folder: Path) 
     for found, expected in zip(streamed, in_memory, strict=True):
         assert found.negatives is None
         assert expected.negatives is None
-        for values, other in zip(found[:-1], expected[:-1], strict=True):
+        for values, other in zip(found[:5], expected[:5], strict=True):
             assert values is not None
             assert other is not None
             assert values.dtype == other.dtype

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from towerzoo.datasets import Batch
 from towerzoo.registry.errors import RunError
 from towerzoo.towers import history
 from towerzoo.towers.assembly import build_model, load_data
@@ -58,7 +59,7 @@ def test_samples_and_seconds_are_those_of_the_epoch(run, monkeypatch):
     trainer = SimpleNamespace(callback_metrics={"train/loss": torch.tensor(0.5)}, current_epoch=3)
     callback.on_train_epoch_start(trainer, None)
     for size in (10, 6):
-        callback.on_train_batch_end(trainer, None, None, SimpleNamespace(label=torch.zeros(size)), 0)
+        callback.on_train_batch_end(trainer, None, None, Batch(*torch.zeros(3, size)), 0)
     callback.on_train_epoch_end(trainer, None)
     assert callback.rows == [{"epoch": 3, "train/loss": 0.5, "seconds": 6.5, "samples_per_second": 4}]
 
