@@ -70,7 +70,7 @@ class Data(Section):
         name: The registered dataset; keys that are not listed here are its parameters.
         label: How labels are made.
         split: How events are divided into training, validation and test.
-        batch_size: Events a training batch.
+        batch_size: Events a training batch, of all devices together.
         fit_on: Which ids have rows of their own: `catalogue`, all of the users and items tables; or `train`, those with
             an event in the training split, all others sharing the unknown row.
     """
@@ -176,7 +176,8 @@ class Experiment(Section):
         optimizer: How it is minimised.
         training: How long.
         evaluation: What is measured.
-        trainer: Keyword arguments of pytorch_lightning.Trainer, passed on as they stand.
+        trainer: Keyword arguments of pytorch_lightning.Trainer, passed on as they stand; but `devices` says how many
+            processes divide each batch between them.
     """
 
     seed: Seed = 42

@@ -21,7 +21,7 @@ from towerzoo.registry.errors import ConfigError, DataError, Problem, name_hint,
 from towerzoo.registry.experiment import Data, Experiment
 from towerzoo.registry.yaml_file import Document
 from towerzoo.towers.candidate_losses import CandidateLoss
-from towerzoo.towers.device_checks import device_problems, devices_problem, require_divisible
+from towerzoo.towers.device_checks import device_problems, devices_problem
 from towerzoo.towers.division_checks import division_problems
 from towerzoo.towers.dssm import DSSM
 from towerzoo.towers.history_encoder import takes_history
@@ -104,8 +104,8 @@ def build_model(experiment: Experiment, schema: StarSchema, *, trained: bool = F
         trained: Whether trained weights are loaded next, so that files of vectors are not needed any more.
 
     Raises:
-        ConfigError: A feature's encoder does not suit its column, the towers' vectors differ in length, batch
-            normalisation would get batches of one row, or batches cannot be divided between devices.
+        ConfigError: A feature's encoder does not suit its column, the towers' vectors differ in length, or batch
+            normalisation would get batches of one row.
         DataError: A file of vectors is missing or wrong.
     """
     torch.manual_seed(experiment.seed)
@@ -130,8 +130,6 @@ def build_model(experiment: Experiment, schema: StarSchema, *, trained: bool = F
         raise ConfigError(
             [Problem("data.batch_size", "at least 2 for blocks with batch normalisation", 1, "Try 1024.")]
         )
-    if not trained:
-        require_divisible(experiment, model)
     return model
 
 

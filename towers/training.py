@@ -13,6 +13,7 @@ from towerzoo.registry.experiment import Experiment
 from towerzoo.towers.assembly import build_model, load_data
 from towerzoo.towers.callbacks import FiniteLoss
 from towerzoo.towers.checkpoints import load_state, read_checkpoint
+from towerzoo.towers.device_checks import require_divisible
 from towerzoo.towers.dssm import DSSM
 from towerzoo.towers.environment import environment
 from towerzoo.towers.evaluation import measure
@@ -106,7 +107,7 @@ def resume(run: RunFolder, experiment: Experiment, *, device: str, console: Cons
 
 
 def try_out(experiment: Experiment, *, device: str, console: Console) -> None:
-    """Trains, validates and tests a single batch each, and saves nothing."""
+    """Trains, validates and tests a single batch each on one device, and saves nothing."""
     data, model = _prepare(experiment, device, console)
     trainer = make_trainer(experiment, device, fast_dev_run=True, callbacks=[FiniteLoss()], logger=False)
     trainer.fit(model, data)
@@ -115,7 +116,7 @@ def try_out(experiment: Experiment, *, device: str, console: Console) -> None:
 
 
 def profile_training(experiment: Experiment, *, device: str, console: Console) -> None:
-    """Trains some steps, prints where the time of one goes, and saves nothing."""
+    """Trains some steps on one device, prints where the time of one goes, and saves nothing."""
     data, model = _prepare(experiment, device, console)
     console.print(step_table(profile_step(experiment, data, model, device), experiment.data.batch_size))
 
@@ -137,6 +138,7 @@ def _prepare(
     with console.status(f"loading {experiment.data.name}"):
         data = load_data(experiment)
     model = build_model(experiment, data.schema, trained=trained)
+    require_divisible(experiment, model)
     console.print(data_table(data))
     console.print(model_text(model), soft_wrap=True)
     return data, model

@@ -65,7 +65,7 @@ def experiment_of(make_experiment):
             "optimizer": {"name": "sgd", "lr": 0.1},
         }
         return make_experiment(
-            **{**standard, **sections, "data": {"interactions": 400, "batch_size": 24, **sections.get("data", {})}}
+            **{**standard, **sections, "data": {"interactions": 400, "batch_size": 25, **sections.get("data", {})}}
         )
 
     return make
