@@ -5,12 +5,16 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from rich.console import Console
 
 from towerzoo.datasets.shares import ShareLoader
 from towerzoo.registry.errors import TrainingError
+from towerzoo.registry.experiment import Data
 from towerzoo.towers.assembly import build_model, load_data
 from towerzoo.towers.fitting import fit
 from towerzoo.towers.history import read_history
@@ -46,13 +50,32 @@ CASES = {
         "item_tower": {"features": {"movie_id": {**EMBEDDING, "sparse": True}, "genres": BAG}, **NO_DROPOUT},
         "trainer": {"accumulate_grad_batches": 2},
     },
+    "streamed events with weights": {
+        "user_tower": {"features": {"user": EMBEDDING}},
+        "item_tower": {"features": {"item": EMBEDDING}},
+    },
 }
-TOGETHER = ("pairs", "bpr", "softmax, uniform negatives", "sparse")
+TOGETHER = ("pairs", "bpr", "softmax, uniform negatives", "sparse", "streamed events with weights")
 """The cases that processes of their own train; all are compared by their gradients."""
 
 
 @pytest.fixture(scope="module")
-def experiment_of(make_experiment):
+def streamed(tmp_path_factory) -> Data:
+    """300 training events with weights in row groups of 50, 60 to validate and 60 to test."""
+    root, numbers = tmp_path_factory.mktemp("stream"), np.random.default_rng(0)
+    for part, n in (("train", 300), ("valid", 60), ("test", 60)):
+        ids = {"user": numbers.integers(0, 20, n), "item": numbers.integers(0, 15, n)}
+        table = pa.table({**ids, "rating": numbers.integers(1, 6, n), "w": numbers.random(n) + 0.1})
+        pq.write_table(table, root / f"{part}.parquet", row_group_size=50)
+    columns = {"user": "user", "item": "item", "measures": ["rating"], "weight": "w"}
+    files = {"files": "train.parquet", "valid": "valid.parquet", "test": "test.parquet", "stream": True}
+    label = {"column": "rating", "positive_from": 4}
+    data = {"name": "tabular", "root": str(root), "interactions": {**files, **columns, "shuffle_buffer": 100}}
+    return Data.model_validate({**data, "label": label, "split": "files", "batch_size": 25})
+
+
+@pytest.fixture(scope="module")
+def experiment_of(make_experiment, streamed):
     """Makes the experiment of a case, without dropout, whose last batch is smaller than the others."""
 
     def make(case: str):
@@ -64,9 +87,9 @@ def experiment_of(make_experiment):
             # Steps that differ as the gradients do: Adam makes as much of a gradient that is all rounding as of others.
             "optimizer": {"name": "sgd", "lr": 0.1},
         }
-        return make_experiment(
-            **{**standard, **sections, "data": {"interactions": 400, "batch_size": 25, **sections.get("data", {})}}
-        )
+        data = {"interactions": 400, "batch_size": 25, **sections.get("data", {})}
+        experiment = make_experiment(**{**standard, **sections, "data": data})
+        return experiment.model_copy(update={"data": streamed}) if case.startswith("streamed") else experiment
 
     return make
 
