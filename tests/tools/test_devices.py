@@ -92,6 +92,15 @@ def test_what_cannot_be_divided_is_told_and_leaves_nothing(tiny_config, tmp_path
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_run_that_cannot_be_divided_cannot_be_resumed_so(finished_run, invoke):
+    config = (finished_run / "config.yaml").read_text()
+    more = sets("training.max_epochs=3", "trainer.devices=2")
+    result = invoke(train, "--resume", finished_run, "--device", "cpu", *more)
+    assert result.exit_code == 1
+    assert "must be without batch normalisation where several devices train" in result.output
+    assert (finished_run / "config.yaml").read_text() == config
+
+
 def test_more_devices_than_gpus_are_told(monkeypatch, make_experiment):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
