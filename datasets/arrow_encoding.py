@@ -73,17 +73,27 @@ def encode_lists(name: str, values: pa.ChunkedArray) -> Column:
     return Column(name, torch.from_numpy(rows), Vocabulary(known.to_pylist()))
 
 
-def encode_list_rows(values: pa.ChunkedArray, ids: pa.Array) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """Returns lists of rows among distinct ids, padded with 0 (N, L), and which lists (N,) hold a value not among them.
+def encode_list_rows(
+    values: pa.ChunkedArray, ids: pa.Array
+) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.bool_]]:
+    """Returns lists of rows among distinct ids, and which lists hold a value that is not among them.
 
-    Such values are left out of their list.
+    Returns:
+        The rows of all lists, one list after the other, without values that are not among the ids; the rows of each
+        list (N,); and which lists (N,) lost such values.
+
+    Example:
+        >>> encode_list_rows(pa.chunked_array([[["b", "c"], []]]), pa.array(["a", "b"]))
+        (array([2], dtype=int32), array([1, 0]), array([ True, False]))
     """
     lists = values.combine_chunks()
     rows, lengths = rows_of(lists.flatten(), ids), _lengths(lists)
+    lost = np.zeros(len(lists), dtype=bool)
+    if rows.all():
+        return rows, lengths, lost
     parents = np.repeat(np.arange(len(lists)), lengths)
-    unknown = np.zeros(len(lists), dtype=bool)
-    unknown[parents[rows == 0]] = True
-    return pad(rows[rows > 0], np.bincount(parents[rows > 0], minlength=len(lists))), unknown
+    lost[parents[rows == 0]] = True
+    return rows[rows > 0], np.bincount(parents[rows > 0], minlength=len(lists)), lost
 
 
 def encode_numbers(name: str, values: pa.ChunkedArray, missing: Literal["mean", "zero", "unknown"]) -> Column:

@@ -46,7 +46,7 @@ class TwoTowerData(LightningDataModule):
         share: Which share of each training batch is yielded, from 0, and of how many.
 
     Raises:
-        DataError: Batches are to hold such items, and the dataset has none or streams its training events.
+        DataError: Batches are to hold such items, and the dataset has none.
     """
 
     def __init__(
@@ -62,11 +62,10 @@ class TwoTowerData(LightningDataModule):
         shown: bool = False,
     ) -> None:
         super().__init__()
-        if shown and (schema.interactions.negatives is None or schema.stream is not None):
-            found = "events without them" if schema.stream is None else "a stream, which leaves them out"
+        if shown and schema.interactions.negatives is None:
             raise DataError(
                 "the dataset must tell which items were shown and not taken for the sampler 'from-column', "
-                f"got {found}. Choose another sampler."
+                "got events without them. Choose another sampler."
             )
         self.schema = schema
         self.labels = labels
@@ -188,7 +187,7 @@ class TwoTowerData(LightningDataModule):
             require_two_classes(labels, parts)
         if data.stream is not None:
             require_classes(data.train_counts, positives_only=positives_only)
-            _tell_of_unknown(data.train_counts)
+            _tell_of_unknown(data.train_counts, data.stream.lost_shown() if shown else 0)
         if fit_on == "train":
             counts = data.train_counts
             data.schema = replace(
@@ -207,7 +206,12 @@ class TwoTowerData(LightningDataModule):
         if self.stream is not None:
             positives = self.train_counts.positives if self.positives_only else None
             return self.stream.loader(
-                self.label, batch_size=self.batch_size, seed=self.seed, positives=positives, device=self._device
+                self.label,
+                batch_size=self.batch_size,
+                seed=self.seed,
+                positives=positives,
+                shown=self.shown,
+                device=self._device,
             )
         negatives = self.schema.interactions.negatives if self.shown else None
         return self._loader(self.train_rows, self.batch_size, self.seed, negatives)
@@ -239,13 +243,19 @@ def _observed(events: Interactions, column: str, labels: Tensor) -> Tensor:
     return labels if column in events.categories else events.measures.get(column, labels)
 
 
-def _tell_of_unknown(counts: EventCounts) -> None:
+def _tell_of_unknown(counts: EventCounts, lost_shown: int) -> None:
     for side, events in (("user", int(counts.user[0])), ("item", int(counts.item[0]))):
         if events:
             warnings.warn(
                 f"{events:,} of {counts.total:,} training events count for the unknown {side}, who has no row.",
                 stacklevel=3,
             )
+    if lost_shown:
+        warnings.warn(
+            f"{lost_shown:,} of {counts.total:,} training events were shown with items that have no row, and go "
+            "without these.",
+            stacklevel=3,
+        )
 
 
 def _forget_unseen(table: Table, seen_rows: Tensor) -> Table:

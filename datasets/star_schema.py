@@ -146,6 +146,15 @@ class EventStream(Protocol):
     def values(self, label: Mapping[str, Any], column: str) -> Iterator[Tensor]:
         """Yields one column of `parts`: `user`, `item` or `label`."""
 
+    def lost_shown(self) -> int:
+        """Reads the items that were shown with the events, and returns with how many some have no row.
+
+        Where events tell what was shown, which `loader` can then give.
+
+        Raises:
+            DataError: What was shown cannot be read, or must have a row and has none.
+        """
+
     def loader(
         self,
         label: Mapping[str, Any],
@@ -153,6 +162,7 @@ class EventStream(Protocol):
         batch_size: int,
         seed: int | None,
         positives: int | None = None,
+        shown: bool = False,
         device: torch.device | None = None,
     ) -> EpochLoader:
         """Returns the batches of an epoch, whose order is a pure function of the seed and the epoch's number.
@@ -162,6 +172,7 @@ class EventStream(Protocol):
             batch_size: Events a batch.
             seed: Seed of the order; None keeps that of the events.
             positives: How many events are positive, where these alone train.
+            shown: Whether batches hold the items that were shown with each event's and not taken.
             device: Where batches are made.
         """
 

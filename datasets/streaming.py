@@ -3,11 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from towerzoo.datasets.batches import Batch, EpochLoader, epoch_seed
+from towerzoo.datasets.id_lists import IdLists
+
+
+class StreamedEvents(NamedTuple):
+    """Events of a stream that are in memory.
+
+    Attributes:
+        events: The events, without negatives.
+        shown: The items that were shown with each event and not taken; None where batches hold none.
+    """
+
+    events: Batch
+    shown: IdLists | None = None
+
+    def take(self, rows: Tensor) -> StreamedEvents:
+        """Returns some events, in the order of their rows; what was shown is shared."""
+        events = _batch(None if values is None else values.index_select(0, rows) for values in self.events)
+        return StreamedEvents(events, None if self.shown is None else self.shown.take(rows))
+
+    def part(self, start: int, end: int) -> StreamedEvents:
+        """Returns the events from one row to before another."""
+        # A view would keep all that is held.
+        events = _batch(None if values is None else values[start:end].clone() for values in self.events)
+        return StreamedEvents(events, None if self.shown is None else self.shown.part(start, end))
+
+    def followed_by(self, other: StreamedEvents) -> StreamedEvents:
+        """Returns these events and others behind them."""
+        pairs = zip(self.events, other.events, strict=True)
+        events = _batch(None if a is None or b is None else torch.cat([a, b]) for a, b in pairs)
+        shown = None if self.shown is None or other.shown is None else self.shown.followed_by(other.shown)
+        return StreamedEvents(events, shown)
+
+    def batch(self, device: torch.device | None) -> Batch:
+        """Returns the events as a batch, what was shown with them padded to the longest list among them."""
+        negatives = None if self.shown is None else self.shown.padded()
+        batch = self.events._replace(negatives=negatives)
+        return _batch(None if values is None else values.to(device) for values in batch)
 
 
 class StreamLoader(EpochLoader):
@@ -29,9 +67,9 @@ class StreamLoader(EpochLoader):
 
     Example:
         >>> groups = [torch.tensor([1, 2, 3]), torch.tensor([4])]
-        >>> def read(numbers: list[int]) -> Batch:
+        >>> def read(numbers: list[int]) -> StreamedEvents:
         ...     rows = torch.cat([groups[number] for number in numbers])
-        ...     return Batch(rows, rows, torch.ones(len(rows)))
+        ...     return StreamedEvents(Batch(rows, rows, torch.ones(len(rows))))
         >>> def one_by_one(order: list[int]) -> Iterator[list[int]]:
         ...     yield from ([number] for number in order)
         >>> [batch.user.tolist() for batch in StreamLoader(read, one_by_one, 2, 4, batch_size=2)]
@@ -40,7 +78,7 @@ class StreamLoader(EpochLoader):
 
     def __init__(
         self,
-        read: Callable[[list[int]], Batch],
+        read: Callable[[list[int]], StreamedEvents],
         fills: Callable[[list[int]], Iterator[list[int]]],
         n_groups: int,
         n_events: int,
@@ -66,30 +104,18 @@ class StreamLoader(EpochLoader):
         start = 0
         for end in self.ends:
             size = end - start
-            while len(held.user) - given < size:
-                held = _part(held, given, len(held.user))
-                held, given = _mixed(_joined(held, self.read(next(waiting))), generator), 0
-            batch = _part(held, given, given + size)
-            yield _batch(None if values is None else values.to(self.device) for values in batch)
+            while len(held.events.user) - given < size:
+                held = held.part(given, len(held.events.user))
+                held, given = _mixed(held.followed_by(self.read(next(waiting))), generator), 0
+            yield held.part(given, given + size).batch(self.device)
             given += size
             start = end
 
 
-def _mixed(events: Batch, generator: torch.Generator | None) -> Batch:
+def _mixed(held: StreamedEvents, generator: torch.Generator | None) -> StreamedEvents:
     if generator is None:
-        return events
-    rows = torch.randperm(len(events.user), generator=generator, dtype=torch.int32)
-    return _batch(None if values is None else values.index_select(0, rows) for values in events)
-
-
-def _joined(first: Batch, second: Batch) -> Batch:
-    pairs = zip(first, second, strict=True)
-    return _batch(None if a is None or b is None else torch.cat([a, b]) for a, b in pairs)
-
-
-def _part(events: Batch, start: int, end: int) -> Batch:
-    # A view would keep all that is held.
-    return _batch(None if values is None else values[start:end].clone() for values in events)
+        return held
+    return held.take(torch.randperm(len(held.events.user), generator=generator, dtype=torch.int32))
 
 
 def _batch(columns: Iterable[Tensor | None]) -> Batch:

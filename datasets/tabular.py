@@ -15,8 +15,9 @@ import pyarrow as pa
 
 from towerzoo.datasets.arrow_encoding import encode_key
 from towerzoo.datasets.cache import cached
-from towerzoo.datasets.parquet_stream import ParquetStream, RowGroups, ids_of_stream
+from towerzoo.datasets.parquet_stream import ParquetStream, ids_of_stream
 from towerzoo.datasets.raw_table import read_shards
+from towerzoo.datasets.row_groups import RowGroups
 from towerzoo.datasets.splits import split_in_order
 from towerzoo.datasets.star_schema import ColumnNames, StarSchema, Table
 from towerzoo.datasets.tabular_entities import encode_entities, feature_names, read_key

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from towerzoo.datasets.arrow_columns import kind_of
-from towerzoo.datasets.arrow_encoding import distinct, encode_list_rows, rows_of
+from towerzoo.datasets.arrow_encoding import distinct, encode_list_rows, pad, rows_of
 from towerzoo.datasets.raw_table import RawTable, are_numbers
 from towerzoo.datasets.star_schema import Interactions
 from towerzoo.datasets.tabular_measures import read_measure, read_numbers
@@ -92,9 +92,14 @@ def encode_events(
             notes.append(
                 f"{int(strange.sum()):,} of {len(raw):,} events {fate}: their {column} is not in {ids.source}."
             )
-    negatives = None
+    shown = None
     if section.negatives is not None and items is not None:
-        negatives = _negatives(raw, section.negatives, items, unknown, notes, problems)
+        shown = encode_shown(raw, section.negatives, items, unknown, problems)
+        if shown is not None and unknown != "error" and shown[2].any():
+            notes.append(
+                f"{int(shown[2].sum()):,} of {len(raw):,} lists of {section.negatives} lost ids that are not in "
+                f"{items.source}."
+            )
     timestamp = None if section.timestamp is None else seconds(raw, section.timestamp, problems)
     weight = None if section.weight is None else read_numbers(raw, section.weight, problems, above=0)
     measures: dict[str, NDArray[np.float32]] = {}
@@ -123,7 +128,7 @@ def encode_events(
         measures={name: kept(values) for name, values in measures.items()},
         timestamp=None if timestamp is None else kept(timestamp),
         weight=None if weight is None else kept(weight),
-        negatives=None if negatives is None else kept(negatives),
+        negatives=None if shown is None else kept(pad(*shown[:2])),
         categories=categories,
     )
     ends = np.cumsum((0, *raw.lengths))
@@ -153,9 +158,21 @@ def _rows(raw: RawTable, column: str, ids: Ids, problems: list[str]) -> NDArray[
     return None
 
 
-def _negatives(
-    raw: RawTable, column: str, items: Ids, unknown: Unknown, notes: list[str], problems: list[str]
-) -> NDArray[np.int32] | None:
+def encode_shown(
+    raw: RawTable, column: str, items: Ids, unknown: Unknown, problems: list[str]
+) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.bool_]] | None:
+    """Encodes the items that were shown with each event and not taken.
+
+    Args:
+        raw: The events.
+        column: The column of lists of items' raw ids.
+        items: The items' ids.
+        unknown: What becomes of a list with an item that has no row: an `error`, or the list goes without it.
+        problems: Takes what is wrong with the lists, a message each.
+
+    Returns:
+        What `encode_list_rows` makes of the lists; None where they cannot be read.
+    """
     values = raw[column]
     if not pa.types.is_list(values.type):
         problems.append(
@@ -170,15 +187,12 @@ def _negatives(
             f"are, got {kind_of(values.type)}. Write the ids of both alike."
         )
         return None
-    rows, strange = encode_list_rows(values, items.values)
-    if strange.any() and unknown == "error":
+    encoded = encode_list_rows(values, items.values)
+    lost = encoded[2]
+    if lost.any() and unknown == "error":
         next_step = "Add the items, or set `unknown` to `row` or `drop`."
-        problems.append(raw.fault(column, f"lists of ids of {items.source}", strange, next_step))
-    elif strange.any():
-        notes.append(
-            f"{int(strange.sum()):,} of {len(raw):,} lists of {column} lost ids that are not in {items.source}."
-        )
-    return rows
+        problems.append(raw.fault(column, f"lists of ids of {items.source}", lost, next_step))
+    return encoded
 
 
 def _can_be_ids(kind: pa.DataType) -> bool:

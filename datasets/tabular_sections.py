@@ -55,14 +55,15 @@ class InteractionFiles(Section):
         test: Files of the events that test, likewise.
         stream: Whether the events of `files` are read from Parquet as training needs them, some row groups at a time,
             because they do not fit into memory. Those of `valid` and `test` are in memory in any case.
-        shuffle_buffer: Events of a stream that are in memory and mixed at a time; a row group at least.
+        shuffle_buffer: Events of a stream that are in memory and mixed at a time; a row group at least. Two items of
+            `negatives` count as an event, where training takes them.
         user: The column of users' raw ids.
         item: The column of items' raw ids.
         timestamp: The column of times: dates, ISO 8601 texts, or numbers since 1970 whose unit their size tells.
         weight: The column of numbers > 0 that say how much an event counts in the loss.
         measures: Columns that labels can be made from: numbers or texts.
         negatives: The column of lists of items' raw ids that were shown with the event's item and not taken.
-        lists: The separator of the `negatives` column where the files hold it as text.
+        lists: The separator of the `negatives` column where the files hold it as text; a stream holds Parquet lists.
         kinds: Columns to read as `text`, such as ids with leading zeros, or as `number`.
     """
 
@@ -86,8 +87,6 @@ class InteractionFiles(Section):
             raise ValueError("a mapping with both valid and test, or with neither")
         if self.stream and self.valid is None:
             raise ValueError("a mapping with valid and test where stream is true, since a stream cannot be divided")
-        if self.stream and self.negatives is not None:
-            raise ValueError("a mapping without negatives where stream is true, since lists are not streamed")
         return self
 
     @property

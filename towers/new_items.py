@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from towerzoo.datasets import UNKNOWN, Column, Table, Vocabulary
 from towerzoo.datasets.arrow_columns import as_text
-from towerzoo.datasets.arrow_encoding import distinct, encode_list_rows, rows_of
+from towerzoo.datasets.arrow_encoding import distinct, encode_list_rows, pad, rows_of
 from towerzoo.datasets.raw_table import RawTable, read_shards
 from towerzoo.datasets.tabular_entities import read_key
 from towerzoo.datasets.tabular_files import find_shards
@@ -183,7 +183,7 @@ def _encoded(column: Column, added: pa.Table) -> Column:
     known = pa.array(column.vocabulary.values)
     if not column.is_list:
         return Column(column.name, torch.from_numpy(rows_of(values, known)), column.vocabulary)
-    rows, _ = encode_list_rows(values, known)
+    rows = pad(*encode_list_rows(values, known)[:2])
     width = column.values.shape[1]
     lists = np.zeros((n, width), dtype=np.int32)
     lists[:, : rows.shape[1]] = rows[:, :width]

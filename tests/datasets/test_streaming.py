@@ -16,7 +16,8 @@ from pytorch_lightning import Trainer
 
 from towerzoo.datasets import BatchLoader, Column, Table, Vocabulary
 from towerzoo.datasets.batches import Batch
-from towerzoo.datasets.parquet_stream import ParquetStream, RowGroups
+from towerzoo.datasets.parquet_stream import ParquetStream
+from towerzoo.datasets.row_groups import RowGroups
 from towerzoo.datasets.streaming import StreamLoader
 from towerzoo.datasets.tabular_events import Ids
 from towerzoo.datasets.tabular_files import find_shards
@@ -38,6 +39,7 @@ def rows() -> dict[str, Any]:
         "rating": rng.integers(1, 6, EVENTS),
         "w": rng.random(EVENTS) + 0.5,
         "event": [*(["view"] * 999), "buy"],
+        "shown": [[f"i{item}" for item in rng.integers(0, 25, n % 7)] for n in range(EVENTS)],
     }
 
 
@@ -69,9 +71,11 @@ def make_loader(
     batch_size: int = 64,
     seed: int | None = None,
     positives: int | None = None,
+    shown: bool = False,
     **changes: Any,
 ) -> StreamLoader:
-    return make_stream(folder, **changes).loader(label, batch_size=batch_size, seed=seed, positives=positives)
+    stream = make_stream(folder, **changes, **({"negatives": "shown"} if shown else {}))
+    return stream.loader(label, batch_size=batch_size, seed=seed, positives=positives, shown=shown)
 
 
 def joined(batches: list[Batch]) -> Batch:
@@ -155,6 +159,60 @@ def test_positive_events_alone_come_where_these_train(folder: Path) -> None:
     assert bool((found.label == 1).all())
 
 
+@pytest.mark.parametrize("buffer", [10_000, 150])
+@pytest.mark.parametrize("positives", [None, int((rows()["rating"] >= 4).sum())])
+def test_what_was_shown_comes_with_its_event_padded_to_the_longest_list_of_the_batch(
+    folder: Path, buffer: int, positives: int | None
+) -> None:
+    lists = [ITEMS.encode(row).tolist() for row in rows()["shown"]]
+    met = []
+    for batch in make_loader(folder, shown=True, buffer=buffer, seed=2, positives=positives, batch_size=8):
+        assert batch.event is not None
+        assert batch.negatives is not None
+        assert batch.negatives.dtype == torch.int32
+        own = [lists[event] for event in batch.event.tolist()]
+        width = max(1, *map(len, own))
+        assert batch.negatives.tolist() == [row + [0] * (width - len(row)) for row in own]
+        met += batch.event.tolist()
+    assert len(set(met)) == len(met) == (positives or EVENTS)
+
+
+def test_lists_take_up_room_in_the_buffer_where_they_are_read(folder: Path) -> None:
+    groups = make_stream(folder, buffer=300, negatives="shown").groups
+    # 50 events have some 150 items, which count as 75 events; an empty list counts as one item.
+    assert [len(fill) for fill in groups.fills(range(4))] == [4]
+    assert [len(fill) for fill in groups.fills(range(4), shown=True)] == [2, 2]
+    assert next(iter(make_loader(folder, negatives="shown"))).negatives is None, "nobody asked for them"
+
+
+def test_one_long_list_takes_up_no_room_for_the_others(tmp_path: Path) -> None:
+    n, long = 100_000, 20_000  # padded they would be 7.5 GiB
+    items = Vocabulary(range(25))
+    lists = [[1]] * (n - 1) + [[2] * long]
+    table = pa.table({"user_id": [100] * n, "item_id": [3] * n, "shown": lists})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=10_000)
+    loader = make_loader(tmp_path, items=items, label={"implicit": True}, shown=True, buffer=n, seed=0, batch_size=100)
+    widths = [batch.negatives.shape[1] for batch in loader if batch.negatives is not None]
+    assert sorted(widths)[-2:] == [1, long]
+    assert len(widths) == 1_000
+
+
+def test_what_is_wrong_with_the_lists_is_told_and_lists_that_lose_items_are_counted(folder: Path) -> None:
+    table = pa.table(rows())
+    lists = table.column("shown").to_pylist()
+    lists[977] = ["i1", "i99", "i2"]
+    where = table.schema.get_field_index("shown")
+    pq.write_table(table.set_column(where, "shown", [lists])[600:], folder / "1.parquet", row_group_size=GROUP)
+    message = r"1\.parquet: shown must be lists of ids of the items, got \['i1', 'i99', 'i2'\] in row 378\. 1 row is"
+    with pytest.raises(DataError, match=message):
+        make_stream(folder, negatives="shown").lost_shown()
+    stream = make_stream(folder, negatives="shown", unknown="row")
+    assert stream.lost_shown() == 1
+    found = joined(list(stream.loader(LABEL, batch_size=EVENTS, seed=None, shown=True)))
+    assert found.negatives is not None
+    assert found.negatives[977].tolist()[:3] == [*ITEMS.encode(["i1", "i2"]), 0]
+
+
 def test_the_buffer_is_filled_with_whole_groups_and_holds_one_at_least(folder: Path) -> None:
     groups = make_stream(folder, buffer=120).groups
     assert list(groups.fills([3, 1, 0, 2, 19])) == [[3, 1], [0, 2], [19]]
@@ -206,15 +264,18 @@ def test_unknown_users_are_an_error_with_their_row_or_get_row_0(folder: Path) ->
         (lambda folder: [pq.write_table(pa.table(rows())[:0], folder / f"{n}.parquet") for n in range(2)],
          r"0\.parquet and its neighbours must hold 1 to 2,147,483,647 events, got 0\. Name other files\."),
         (lambda folder: pq.write_table(pa.table(rows()).drop_columns(["rating"]), folder / "1.parquet"),
-         r"1\.parquet must have a column 'rating', got none of that name\. Columns: event, item_id, user_id, w\."),
+         r"1\.parquet must have a column 'rating', got none of that name\. Columns: event, item_id, shown, user_id, w\."),
         (lambda folder: pq.write_table(pa.table({**rows(), "item_id": np.arange(EVENTS)}), folder / "1.parquet"),
          r"1\.parquet: item_id must be text, as in .*0\.parquet, got whole numbers\. Write all files alike\."),
+        (lambda folder: [pq.write_table(pa.table({**rows(), "shown": ["i1 i2"] * EVENTS}), folder / f"{n}.parquet")
+         for n in range(2)],
+         r"0\.parquet: shown must be lists of ids to be streamed, got text\. Write the column as Parquet lists\."),
     ],
 )  # fmt: skip
 def test_files_that_cannot_be_streamed_are_told(folder: Path, spoil: Callable[[Path], Any], message: str) -> None:
     spoil(folder)
     with pytest.raises(DataError, match=message):
-        make_loader(folder)
+        make_loader(folder, shown=True)
 
 
 def test_what_is_wrong_with_the_rows_is_told_when_they_are_read(folder: Path) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from torch import Tensor
@@ -242,6 +245,74 @@ def test_batches_of_training_hold_what_was_shown_with_their_events_and_others_do
     data = load_data(experiment)
     assert next(iter(data.train_dataloader())).negatives is None
     assert data.schema.interactions.negatives is None, "what nobody asks for would take up memory"
+
+
+STREAMED = [
+    "data.interactions={files: train.parquet, valid: valid.parquet, test: test.parquet, user: user, item: song, "
+    "negatives: shown, measures: [stars], stream: true, shuffle_buffer: 5000}",
+    "data.label={column: stars, positive_from: 4}",
+    "data.split=files",
+    "data.items={files: songs.csv, id: song}",
+    "loss={name: bpr, sampler: from-column, mask_known: false}",
+]
+IN_MEMORY = "data.interactions.stream=false"
+
+
+@pytest.fixture
+def divided(config: Path) -> Path:
+    """1,000 training events in row groups of 70, of which each was shown with none to four songs, from 10 on."""
+    (config.parent / "songs.csv").write_text("song\n" + "\n".join(map(str, range(20))) + "\n")
+    for part, n in (("train", 1_000), ("valid", 40), ("test", 40)):
+        shown = [[10 + (row + place) % 10 for place in range(row // 7 % 5)] for row in range(n)]
+        plays = {
+            "user": [row % 20 for row in range(n)],
+            "song": [row // 3 % 10 for row in range(n)],
+            "stars": [1 + row % 7 % 5 for row in range(n)],
+            "shown": pa.array(shown if part == "train" else [[]] * n, pa.list_(pa.int64())),
+        }
+        pq.write_table(pa.table(plays), config.parent / f"{part}.parquet", row_group_size=70)
+    return config
+
+
+def test_events_that_are_streamed_and_those_in_memory_are_the_same_with_what_was_shown(divided):
+    found = []
+    for overrides in (STREAMED, [*STREAMED, IN_MEMORY]):
+        experiment, _ = read_experiment(divided, overrides)
+        data = load_data(experiment)
+        assert (data.stream is None) == (IN_MEMORY in overrides)
+        events: Counter[tuple[Any, ...]] = Counter()
+        for batch in data.train_dataloader():
+            assert batch.negatives is not None
+            shown = [tuple(row for row in rows if row) for rows in batch.negatives.tolist()]
+            events.update(zip(batch.user.tolist(), batch.item.tolist(), batch.label.tolist(), shown, strict=True))
+        found.append(events)
+        assert next(iter(data.test_dataloader())).negatives is None
+    assert found[0] == found[1]
+    assert found[0].total() == sum(1 for row in range(1_000) if row % 7 % 5 >= 3)
+
+
+def test_a_stream_trains_to_tell_what_was_taken_from_what_was_shown(divided, make_trainer):
+    experiment, _ = read_experiment(divided, STREAMED)
+    data = load_data(experiment)
+    model = build_model(experiment, data.schema)
+    make_trainer(max_epochs=15).fit(model, data)
+    model.eval()
+    users, songs = torch.arange(1, 21), torch.arange(1, 21)
+    logits = model(users.repeat_interleave(20), songs.repeat(20)).view(20, 2, 10)
+    taken, shown = logits.unbind(1)
+    assert (taken.unsqueeze(2) > shown.unsqueeze(1)).float().mean() > 0.8, "before training it is half of them"
+
+
+def test_songs_that_were_shown_in_a_stream_and_have_no_row_are_told_before_training(divided):
+    few = [*STREAMED, "data.unknown=row"]
+    (divided.parent / "songs.csv").write_text("song\n" + "\n".join(map(str, range(19))) + "\n")
+    with pytest.raises(
+        DataError, match=r"train\.parquet: shown must be lists of ids of .*songs\.csv, got \[.*19.*\] in"
+    ):
+        load_data(read_experiment(divided, STREAMED)[0])
+    lost = sum(19 in [10 + (row + place) % 10 for place in range(row // 7 % 5)] for row in range(1_000))
+    with pytest.warns(UserWarning, match=rf"{lost} of 1,000 training events were shown with items that have no row"):
+        load_data(read_experiment(divided, few)[0])
 
 
 @pytest.mark.parametrize("sampler", ["from-column", "{name: mixed, parts: [in-batch, from-column]}"])
