@@ -38,7 +38,7 @@ def item_scores(data: TwoTowerData) -> dict[str, Tensor]:
     | popularity | events |
     | positive popularity | positive events |
     | item mean | share of positives, smoothed by `PRIOR_EVENTS` events of the overall share |
-    | user + item bias | the item's fitted bias; a user's own bias does not change the order; not of a stream |
+    | user + item bias | the item's fitted bias; a user's own bias does not change the order |
 
     Returns:
         float64 (n_items,) by name; where all labels are the same, popularity alone.
@@ -47,6 +47,5 @@ def item_scores(data: TwoTowerData) -> dict[str, Tensor]:
     scores = {"popularity": counts.item.double()}
     if 0 < counts.positives < counts.total:
         scores |= {"positive popularity": counts.positive.double(), "item mean": item_means(counts)}
-        if data.stream is None:
-            scores["user + item bias"] = training_biases(data)[1]
+        scores["user + item bias"] = training_biases(data)[1]
     return scores

@@ -14,11 +14,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from click.testing import CliRunner, Result
 
 from towerzoo.tools.recommend import main as recommend
 from towerzoo.tools.test import main as retest
 from towerzoo.tools.train import main as train
+from towerzoo.towers.assembly import load_data, read_experiment
+from towerzoo.towers.baselines import training_biases
 
 CONFIG = """
 data:
@@ -93,11 +96,23 @@ def test_a_streamed_run_is_of_the_same_data_and_protocol_as_one_in_memory(folder
     assert one["test"].keys() == other["test"].keys()
     assert one["test"]["auc"] == pytest.approx(other["test"]["auc"], abs=0.03)
     assert one["test"]["auc"] > one["baselines"]["item mean"]["auc"]
-    assert set(other["baselines"]) - set(one["baselines"]) == {"user + item bias"}
-    assert one["baselines"] == {name: other["baselines"][name] for name in one["baselines"]}
+    assert list(one["baselines"]) == ["constant", "item mean", "user + item bias"]
+    for name, figures in one["baselines"].items():
+        assert figures == pytest.approx(other["baselines"][name]), name
     header = (streamed / "history.csv").read_text().partition("\n")[0]
     assert "train/loss" in header
     assert "train/auc" not in header, "it would take the logits of all events"
+
+
+def test_biases_are_those_of_the_events_in_memory(folder):
+    found = []
+    for overrides in ([], [IN_MEMORY]):
+        data = load_data(read_experiment(folder / "mine.yaml", overrides)[0])
+        assert (data.stream is None) == bool(overrides)
+        found.append(training_biases(data))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
+        assert one.abs().max() > 0.1
 
 
 def test_rankings_leave_out_what_users_have_met_in_the_stream(folder, tmp_path):
@@ -113,7 +128,12 @@ def test_rankings_leave_out_what_users_have_met_in_the_stream(folder, tmp_path):
 def test_only_positive_events_of_a_stream_train_against_candidates(folder, tmp_path):
     label = "data.label={column: rating, positive_from: 4}"
     run = trained(folder, tmp_path, *SOFTMAX, label, "loss={name: bpr, sampler: in-batch, mask_known: false}")
-    assert "positive popularity" in read(run, "metrics.json")["baselines"]
+    assert list(read(run, "metrics.json")["baselines"])[1:] == [
+        "popularity",
+        "positive popularity",
+        "item mean",
+        "user + item bias",
+    ]
 
 
 def test_ids_may_have_tables_and_those_without_a_training_event_be_unknown(folder, tmp_path):

@@ -5,7 +5,7 @@ from math import log
 import pytest
 import torch
 
-from towerzoo.datasets import Column, Interactions, Split, StarSchema, Table, TwoTowerData, Vocabulary
+from towerzoo.datasets import Batch, Column, Interactions, Split, StarSchema, Table, TwoTowerData, Vocabulary
 from towerzoo.towers.baselines import PRIOR_EVENTS, baselines, fit_biases
 from towerzoo.towers.measures import PAIR_METRICS, USER_METRICS
 
@@ -57,11 +57,17 @@ def test_the_item_mean_is_smoothed_towards_the_share():
     }
 
 
+def fitted(events: Batch, n_users: int, n_items: int, at_once: int = 1_000) -> tuple[torch.Tensor, torch.Tensor]:
+    columns = (column.split(at_once) for column in events[:3])
+    parts = [Batch(*some) for some in zip(*columns, strict=True)]
+    return fit_biases(lambda: iter(parts), events.label.double().mean(), n_users, n_items)
+
+
 def test_biases_are_the_optimum_of_the_penalised_likelihood(world):
     """By gradients that are taken without the formulas of the fit."""
     events = world.interactions
     user, item, labels = events.user.long(), events.item.long(), (events.measures["rating"] >= 4).double()
-    biases = fit_biases(user, item, labels, len(world.users), len(world.items))
+    biases = fitted(Batch(events.user, events.item, labels.float()), len(world.users), len(world.items))
     for bias in biases:
         assert bias[0] == 0
         assert bias.abs().max() > 0.1
@@ -73,9 +79,17 @@ def test_biases_are_the_optimum_of_the_penalised_likelihood(world):
     assert all(bias.grad.abs().max() < 0.05 for bias in biases), [bias.grad.abs().max() for bias in biases]
 
 
+def test_biases_do_not_depend_on_how_many_events_are_looked_at_together(world):
+    events = world.interactions
+    labelled = Batch(events.user, events.item, (events.measures["rating"] >= 4).float())
+    sizes = len(world.users), len(world.items)
+    for one, other in zip(fitted(labelled, *sizes), fitted(labelled, *sizes, at_once=7), strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_users_and_items_without_events_have_no_bias():
-    one = torch.ones(2, dtype=torch.int64)
-    users, items = fit_biases(one, one, torch.tensor([1.0, 0.0], dtype=torch.float64), 3, 4)
+    one = torch.ones(2, dtype=torch.int32)
+    users, items = fitted(Batch(one, one, torch.tensor([1.0, 0.0])), 3, 4)
     assert users.tolist() == [0, 0, 0]  # half of its events are positive, and so is half of all
     assert items.tolist() == [0, 0, 0, 0]
 
