@@ -180,7 +180,8 @@ class Recommender:
         if not (keep_seen or self.events.whole) and any(person.row != UNKNOWN for person in people):
             raise RequestError(
                 "items that people have met must be kept for a run whose training events were streamed, got a request "
-                "to leave them out. Add --keep-seen, or keep_seen to a request over HTTP."
+                "to leave them out. Add --keep-seen, and --exclude for those you know of; over HTTP, keep_seen and "
+                "exclude."
             )
 
     @torch.no_grad()
