@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from towerzoo.tools.cli import give_table, tells_errors, write_option
+from towerzoo.tools.cli import give_table, tells_errors, terminal, write_option
 
 if TYPE_CHECKING:
     from towerzoo.benchmarks.comparison import Comparison
@@ -101,8 +101,6 @@ def compare(
     python tools/benchmark.py compare before.json benchmarks/results/training-cpu-torch2.13.0.json
     python tools/benchmark.py compare main my-branch --suite training --quick --threshold 0.9
     """
-    from rich.console import Console
-
     from towerzoo.benchmarks.comparison import compare_results, require_threshold
     from towerzoo.benchmarks.comparison_table import comparison_table, remarks
     from towerzoo.benchmarks.options import SuiteOptions
@@ -115,10 +113,10 @@ def compare(
     else:
         options = SuiteOptions(device=device, precision=precision, quick=quick, events=events)
         comparison = _compare_commits(old, new, suite, options, rounds)
-    console = Console(highlight=False)
+    console = terminal()
     console.print(comparison_table(comparison))
     for remark in remarks(comparison, threshold):
-        console.print(remark, soft_wrap=True, markup=False)
+        console.print(remark, soft_wrap=True)
     if threshold is not None and comparison.below(threshold):
         sys.exit(1)
 

@@ -7,9 +7,12 @@ import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 COMMANDS = {
     "benchmark": "Run benchmark suites, compare their results, and report them.",
@@ -75,6 +78,13 @@ def tells_errors(function: Function) -> Function:
             sys.exit(128 + error.signal_number if isinstance(error, TrainingInterrupted) else 1)
 
     return run  # type: ignore[return-value]
+
+
+def terminal() -> Console:
+    """Returns a console that prints texts as they stand: titles, paths and values may hold brackets and colons."""
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False, emoji=False)
 
 
 def config_options(function: Function) -> Function:

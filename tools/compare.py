@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from towerzoo.tools.cli import tells_errors
+from towerzoo.tools.cli import tells_errors, terminal
 
 
 @click.command("compare")
@@ -25,8 +25,6 @@ def main(runs: tuple[str, ...], out: Path) -> None:
     \b
     python tools/compare.py runs/tanh_bn/* runs/relu/* --out curves.png
     """
-    from rich.console import Console
-
     from towerzoo.towers.curves import draw_curves
     from towerzoo.towers.history import read_history
     from towerzoo.towers.protocol import require_same_protocol
@@ -47,7 +45,7 @@ def main(runs: tuple[str, ...], out: Path) -> None:
     metrics = {label: run.read_json("metrics.json", *keys) for label, run in by_label.items()}
     require_same_protocol({label: values["protocol"] for label, values in metrics.items()})
     picture = draw_curves({label: read_history(run) for label, run in by_label.items()})
-    console = Console(highlight=False)
+    console = terminal()
     console.print(runs_table(metrics))
     write_whole(out, picture)
     console.print(f"curves: {out}", soft_wrap=True)

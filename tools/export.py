@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from towerzoo.tools.cli import tells_errors
+from towerzoo.tools.cli import tells_errors, terminal
 
 
 @click.command("export")
@@ -22,12 +22,10 @@ def main(run: Path, to: Path, force: bool) -> None:
     \b
     python tools/export.py runs/tanh_bn/2026-11-24T03-45-10 --to bundles/tanh_bn
     """
-    from rich.console import Console
-
     from towerzoo.towers.export_bundle import export_run
     from towerzoo.towers.export_summary import export_lines
 
-    console = Console(highlight=False)
+    console = terminal()
     with console.status("reading the run") as status:
         about = export_run(run, to, force=force, report=status.update)
     for line in export_lines(about, to):

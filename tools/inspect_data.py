@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from towerzoo.tools.cli import tells_errors
+from towerzoo.tools.cli import tells_errors, terminal
 
 
 @click.command("inspect-data")
@@ -20,8 +20,6 @@ def main(files: tuple[str, ...], out: Path | None) -> None:
     python tools/inspect_data.py ratings.csv users.csv movies.csv --out mine.yaml
     python tools/train.py mine.yaml
     """
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     from towerzoo.datasets.column_profiles import profile_table
@@ -33,11 +31,11 @@ def main(files: tuple[str, ...], out: Path | None) -> None:
     tables = [profile_table(name) for name in files]
     guess = guess_roles(tables)
     label = guess_label(guess)
-    console = Console(highlight=False)
+    console = terminal()
     for table in tables:
         names = {id(found): f"{side}s" for side, found in guess.tables.items()} | {id(guess.events): "interactions"}
         title = f"{table.files}: {names.get(id(table), 'not used')}, {len(table):,} rows"
-        view = Table("column", "type", "distinct", "missing", "example", "role", "look at", title=escape(title))
+        view = Table("column", "type", "distinct", "missing", "example", "role", "look at", title=title)
         for column in table.columns.values():
             measure = table is guess.events and column.name in label.measures
             kind = f"{column.type}, separated by {column.separator!r}" if column.separator else column.type
@@ -45,10 +43,10 @@ def main(files: tuple[str, ...], out: Path | None) -> None:
             role = "measure" if measure else guess.role(table, column.name)
             unscaled = [f"not scaled: {column.spread}"] if column.spread and role == "feature" else []
             cells = (column.name, kind, f"{column.distinct:,}", f"{column.missing:,}", shown, role)
-            view.add_row(*map(escape, (*cells, "; ".join([*column.warnings, *unscaled]))))
+            view.add_row(*cells, "; ".join([*column.warnings, *unscaled]))
         console.print(view)
     for note in (*guess.notes, *label.notes):
-        console.print(note, markup=False, soft_wrap=True)
+        console.print(note, soft_wrap=True)
     if label.rule == "implicit":
         console.print("No column gives labels of two classes: every event counts as positive (label: implicit).")
     if out is not None:

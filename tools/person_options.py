@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from towerzoo.tools.cli import terminal
+
 if TYPE_CHECKING:
     from towerzoo.towers.people import Person
     from towerzoo.towers.recommender import Recommender
@@ -69,15 +71,14 @@ def person_of(recommender: Recommender, options: Mapping[str, Any], exclude: Seq
     return person
 
 
-def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool = False, as_csv: bool = False) -> None:
-    """Prints rows of one kind as a table, as JSON or as CSV."""
+def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool = False, csv_header: Sequence[str] = ()) -> None:
+    """Prints rows of one kind as a table, as JSON or, with the header of one, as CSV."""
     if as_json:
         click.echo(json.dumps(list(rows), indent=2, ensure_ascii=False))
         return
-    names = [name for name in (rows[0] if rows else ()) if as_csv or any(row[name] is not None for row in rows)]
-    if as_csv:
+    if csv_header:
         text = io.StringIO()
-        writer = csv.DictWriter(text, names, lineterminator="\n")
+        writer = csv.DictWriter(text, csv_header, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
         click.echo(text.getvalue(), nl=False)
@@ -85,15 +86,15 @@ def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool = False, as_c
     if not rows:
         click.echo("nothing is left to recommend.")
         return
-    from rich.console import Console
     from rich.table import Table
 
+    names = [name for name in rows[0] if any(row[name] is not None for row in rows)]
     table = Table(box=None, pad_edge=False)
     for name in names:
         table.add_column(name, justify="left" if isinstance(rows[0][name], str) else "right", overflow="fold")
     for row in rows:
         table.add_row(*(_text(row[name]) for name in names))
-    Console(highlight=False).print(table)
+    terminal().print(table)
 
 
 def _text(value: Any) -> str:

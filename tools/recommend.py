@@ -74,11 +74,9 @@ def main(
     person = person_of(recommender, options, exclude)
     top = recommender.recommend([person], k, keep_seen=keep_seen, allowed=allowed)
     (answers,) = recommender.answers(top, [person])
-    rows = [
-        {"rank": rank, "id": a.id, "title": a.title, "score": a.score, "probability": a.probability}
-        for rank, a in enumerate(answers, start=1)
-    ]
-    print_rows(rows, as_json=as_json, as_csv=as_csv)
+    header = ("rank", "id", "title", "score", "probability")
+    rows = [dict(zip(header, (rank, *answer[1:]), strict=True)) for rank, answer in enumerate(answers, start=1)]
+    print_rows(rows, as_json=as_json, csv_header=header if as_csv else ())
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from towerzoo.tools.cli import config_options, device_option, tells_errors
+from towerzoo.tools.cli import config_options, device_option, tells_errors, terminal
 
 
 def _counts(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...]:
@@ -63,7 +63,6 @@ def main(
         raise click.UsageError("--mask, --by and --shots take a RUN, and cannot be given with --checkpoint.")
     if mask and check:
         raise click.UsageError("--check compares a run as it is; it cannot be given with --mask.")
-    from rich.console import Console
 
     from towerzoo.registry.errors import RunError
     from towerzoo.towers.evaluation import evaluate_checkpoint, evaluate_run
@@ -71,7 +70,7 @@ def main(
     from towerzoo.towers.run_folder import RunFolder
     from towerzoo.towers.summary import record_table, result_table, shot_table, slice_table
 
-    console = Console(highlight=False)
+    console = terminal()
     if checkpoint is None:
         run = RunFolder.open(run_or_config)
         name = run.name

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from towerzoo.tools.cli import config_options, device_option, tells_errors
+from towerzoo.tools.cli import config_options, device_option, tells_errors, terminal
 
 
 @click.command("train")
@@ -46,13 +46,11 @@ def main(
     if seed is not None:
         overrides = (*overrides, f"seed={seed}")
 
-    from rich.console import Console
-
     from towerzoo.towers.assembly import read_experiment
     from towerzoo.towers.run_folder import RunFolder
     from towerzoo.towers.training import profile_training, resume, train, try_out
 
-    console = Console(highlight=False)
+    console = terminal()
     if resumed is not None:
         run = RunFolder.open(resumed, unfinished=True)
         experiment, _ = read_experiment(run.config, overrides)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from towerzoo.tools.cli import tells_errors
+from towerzoo.tools.cli import tells_errors, terminal
 
 SAMPLERS = (
     "catalogue",
@@ -51,8 +51,6 @@ def main(
     python tools/verify_loss.py
     python tools/verify_loss.py "{name: uniform, n: 512}" --items 200
     """
-    from rich.console import Console
-
     from towerzoo.registry import LOSSES
     from towerzoo.registry.checks import check_experiment
     from towerzoo.registry.config import load_config
@@ -70,7 +68,7 @@ def main(
         check_sampler, temperature=temperature, items=items, batch_size=batch_size, draws=draws, seed=seed
     )
     checks = {(text, logq): check(spec, logq=logq) for text, spec in specs.items() for logq in (True, False)}
-    Console(highlight=False).print(loss_table(checks))
+    terminal().print(loss_table(checks))
 
 
 if __name__ == "__main__":
