@@ -39,6 +39,16 @@ class Column:
         return self.values.dim() == 2
 
     @property
+    def unknown(self) -> Tensor:
+        """The value () or (L,) of who or what nothing is known of: that of row 0; of numbers, as `missing` says.
+
+        Example:
+            >>> Column("age", torch.tensor([30.0, 20.0, 40.0])).unknown
+            tensor(30.)
+        """
+        return self.values[UNKNOWN]
+
+    @property
     def cardinality(self) -> int:
         """Number of ids with the unknown one, so that 0 <= id < cardinality; 0 for numbers."""
         return len(self.vocabulary) if self.vocabulary is not None else 0

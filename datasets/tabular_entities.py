@@ -86,7 +86,7 @@ def encode_entities(
         elif pa.types.is_floating(values.type):
             policy = section.missing_policy(name)
             _check_numbers(raw, name, policy, where, problems)
-            columns[name] = encode_numbers(name, values, "zero" if policy == "error" else policy)
+            columns[name] = encode_numbers(name, values, "unknown" if policy == "error" else policy)
         else:
             columns[name] = encode_ids(name, values)
     numbers = [name for name in others if pa.types.is_floating(raw[name].type)]

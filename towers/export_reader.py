@@ -123,7 +123,8 @@ class Bundle:
 
     def _input(self, side: str, spec: Mapping[str, Any], values: Sequence[Any]) -> NDArray[Any]:
         if spec["kind"] == "number":
-            return np.array([np.nan if value is None else value for value in values], dtype=np.float32)
+            told = np.array([np.nan if value is None else value for value in values], dtype=np.float32)
+            return told if spec["unknown"] is None else np.where(np.isnan(told), np.float32(spec["unknown"]), told)
         numbers = self._numbers[side].get(spec["vocabulary"], {})
         if spec["kind"] == "id":
             return np.array([_number(numbers, value) for value in values], dtype=np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple
 
@@ -30,6 +31,7 @@ class Input(NamedTuple):
         padding: What fills a list up.
         items: Rows of the items table, for events: one of kind k with the item of row r has the number r + k * items.
         kinds: How many kinds of events there are, for events.
+        unknown: What a number that is not known counts as; none is NaN.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Input(NamedTuple):
     padding: int = UNKNOWN
     items: int = 0
     kinds: int = 0
+    unknown: float | None = None
 
     @property
     def dtype(self) -> str:
@@ -112,7 +115,8 @@ def input_of(tower: Tower, table: Table, name: str) -> Input:
         return Input(name, "trigrams", vocabulary=name, padding=NO_TRIGRAM)
     column = table.column(name)
     if column.vocabulary is None:
-        return Input(name, "number")
+        number = column.unknown.item()
+        return Input(name, "number", unknown=None if math.isnan(number) else number)
     if column.is_list:
         return Input(name, "ids", vocabulary=name, length=column.values.shape[1])
     return Input(name, "id", vocabulary=name)

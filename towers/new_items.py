@@ -175,11 +175,11 @@ def _encoded(column: Column, added: pa.Table) -> Column:
     """Returns the values of new items in a run's column; what is missing is as of the unknown item."""
     n = len(added)
     if column.name not in added.column_names:
-        return Column(column.name, column.values[:1].repeat(n, *[1] * (column.values.dim() - 1)), column.vocabulary)
+        return Column(column.name, column.unknown.expand(n, *column.unknown.shape), column.vocabulary)
     values = added[column.name]
     if column.vocabulary is None:
         numbers = values.to_numpy().astype(np.float32)
-        return Column(column.name, torch.from_numpy(np.where(np.isnan(numbers), column.values[0].item(), numbers)))
+        return Column(column.name, torch.from_numpy(np.where(np.isnan(numbers), column.unknown.item(), numbers)))
     known = pa.array(column.vocabulary.values)
     if not column.is_list:
         return Column(column.name, torch.from_numpy(rows_of(values, known)), column.vocabulary)

@@ -29,8 +29,9 @@ class NumericEncoder(nn.Module):
     Args:
         column: The feature: numbers (n,), or ids (n,) of whole numbers.
         dim: Number of outputs.
-        transform: What becomes standard: `standard`, the number x itself; `log`, log(1 + x), for counts and prices;
-            `quantile`, the share of numbers below x, whatever their distribution.
+        transform: What becomes standard: `standard`, the number x itself; `log`, log(1 + x), for counts and prices, a
+            negative one of somebody new counting as 0; `quantile`, the share of numbers below x, whatever their
+            distribution.
 
     Raises:
         ConfigError: The feature holds lists or words, or `log` is asked of negative numbers.
@@ -83,7 +84,7 @@ class NumericEncoder(nn.Module):
         if self.transform == "quantile":
             standard = _ranks(self.knots, numbers)
         else:
-            standard = ((numbers.log1p() if self.transform == "log" else numbers) - self.mean) / self.std
+            standard = ((numbers.clamp_min(0).log1p() if self.transform == "log" else numbers) - self.mean) / self.std
         outputs: Tensor = self.linear(standard.unsqueeze(1)).where(known.unsqueeze(1), self.unknown)
         return outputs
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -102,10 +101,10 @@ def read_person(
 
 def _encode(column: Column, value: Any, notes: list[str]) -> Tensor:
     if column.vocabulary is None:
-        number = math.nan if value is None else float(value)
-        if math.isinf(number):
+        number = column.unknown if value is None else torch.tensor(float(value), dtype=torch.float32)
+        if number.isinf():
             raise ValueError
-        return torch.tensor(number, dtype=torch.float32)
+        return column.unknown if number.isnan() else number
     values = (value if isinstance(value, list) else str(value).split("|")) if column.is_list else [value]
     ids = [column.vocabulary.row(raw) for raw in values]
     notes += [

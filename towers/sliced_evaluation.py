@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from towerzoo.datasets import UNKNOWN, Column, TwoTowerData
+from towerzoo.datasets import Column, TwoTowerData
 from towerzoo.registry.errors import RunError, name_hint
 from towerzoo.towers.dssm import DSSM
 from towerzoo.towers.measures import Measures
@@ -35,8 +35,7 @@ def mask_columns(data: TwoTowerData, names: Sequence[str]) -> None:
         side = _side(data, name, "--mask", ())
         table = getattr(data.schema, side)
         column = table.column(name)
-        unknown = torch.full_like(column.values, UNKNOWN if column.vocabulary is not None else torch.nan)
-        columns = {**table.columns, name: replace(column, values=unknown)}
+        columns = {**table.columns, name: replace(column, values=column.unknown.expand_as(column.values).clone())}
         data.schema = replace(data.schema, **{side: replace(table, columns=columns)})
 
 

@@ -6,13 +6,17 @@ import csv
 import io
 import random
 
+import numpy as np
 import pytest
 
 from towerzoo.tools.explain import main as explain_command
+from towerzoo.tools.export import main as export_command
 from towerzoo.tools.inspect_data import main as inspect_command
 from towerzoo.tools.recommend import main as recommend_command
 from towerzoo.tools.similar import main as similar_command
 from towerzoo.tools.train import main as train_command
+from towerzoo.towers.export_reader import Bundle
+from towerzoo.towers.recommender import Recommender
 
 ITEMS, USERS = 24, 30
 NAMES = ("Lamp [blue] {}", "Desk [/b] {}", 'Chair ":smile:", {}', "Стол {} <b>")
@@ -33,7 +37,11 @@ def shop(tmp_path_factory):
         with (folder / name).open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([header, *rows])
 
-    write("users.csv", ("user_id", "city"), [(user, draw.choice(("Oslo [N]", "Łódź", ""))) for user in users])
+    write(
+        "users.csv",
+        ("user_id", "city", "income"),
+        [(user, draw.choice(("Oslo [N]", "Łódź", "")), n * 1000.5 if n % 4 else "") for n, user in enumerate(users)],
+    )
     tags = ("wood [oak]", "new", "red")
     write(
         "items.csv",
@@ -52,19 +60,23 @@ def shop(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def run(shop, invoke):
-    """A run of the config that inspect-data writes for the shop."""
+def trained(shop, invoke, out, *overrides):
+    """Returns a run of the config that inspect-data writes for the shop."""
     tables = [shop / f"{name}.csv" for name in ("clicks", "items", "users")]
     config = shop / "my shop.yaml"
     told = invoke(inspect_command, *tables, "--out", config)
     assert told.exit_code == 0, told.output
-    options = ("--device", "cpu", "--out", shop / "runs", "--set", "training.max_epochs=1")
-    trained = invoke(train_command, config, *options)
-    assert trained.exit_code == 0, trained.output
-    assert str(shop / "runs") in trained.output
-    (run,) = (shop / "runs" / "my shop").iterdir()
+    settings = [word for override in ("training.max_epochs=1", *overrides) for word in ("--set", override)]
+    told = invoke(train_command, config, "--device", "cpu", "--out", out, *settings)
+    assert told.exit_code == 0, told.output
+    assert str(out) in told.output
+    (run,) = (out / "my shop").iterdir()
     return run
+
+
+@pytest.fixture(scope="module")
+def run(shop, invoke):
+    return trained(shop, invoke, shop / "runs")
 
 
 def test_titles_and_values_are_printed_as_they_are_written(invoke, run):
@@ -82,3 +94,24 @@ def test_titles_and_values_are_printed_as_they_are_written(invoke, run):
 def test_csv_of_nothing_has_its_header(invoke, run):
     told = invoke(recommend_command, run, "--user", "клиент 0", "--where", "tags=gold", "--csv").stdout
     assert list(csv.reader(io.StringIO(told))) == [["rank", "id", "title", "score", "probability"]]
+
+
+@pytest.mark.usefixtures("quick_exporter")
+def test_a_number_that_is_not_told_is_one_thing_to_all_who_answer(shop, invoke, tmp_path):
+    """By `missing`, as in training: to a list, to the same with null and to a bundle."""
+    policies = ("data.users.missing=mean", "data.items.missing=zero")
+    run = trained(shop, invoke, tmp_path / "runs", *policies, "user_tower.features.income.dim=4")
+    told = invoke(export_command, run, "--to", tmp_path / "bundle")
+    assert told.exit_code == 0, told.output
+    recommender, bundle = Recommender.open(run), Bundle(tmp_path / "bundle")
+    assert recommender.users.column("income").unknown.item() == pytest.approx(15_312, abs=2_000)
+    for features in ({"city": "Łódź"}, {"city": "Łódź", "income": None}, {"city": "Łódź", "income": float("nan")}):
+        people = [recommender.person(features=features)]
+        ((*best,),) = recommender.answers(recommender.recommend(people, ITEMS), people)
+        found = dict(bundle.recommend(features, ITEMS))
+        assert found == pytest.approx({answer.id: answer.score for answer in best}, abs=1e-4)
+        if features == {"city": "Łódź"}:
+            first = found
+        assert found == pytest.approx(first, abs=1e-6)
+    new = {"tags": ["new"]}
+    np.testing.assert_allclose(bundle.item_factors([new]), bundle.item_factors([new | {"price": 0.0}]), atol=1e-6)

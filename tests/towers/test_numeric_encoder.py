@@ -142,3 +142,9 @@ def test_words_and_lists_are_no_numbers(column, found, encoder):
     )
     with pytest.raises(ConfigError, match=message):
         ENCODERS.build(encoder, column=column)
+
+
+def test_the_log_of_a_negative_number_of_somebody_new_is_that_of_0():
+    encoder = build(Column("price", torch.tensor([NAN, 0.0, 10.0, 100.0])), transform="log")
+    low, zero, known = encoder(torch.tensor([-5.0, 0.0, 10.0])).flatten().tolist()
+    assert low == zero < known

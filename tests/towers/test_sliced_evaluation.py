@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from towerzoo.datasets import Column, Table
 from towerzoo.towers.assembly import build_model, load_data, read_experiment
 from towerzoo.towers.measures import Measures
 from towerzoo.towers.sliced_evaluation import mask_biases, mask_columns, sliced
@@ -21,6 +24,14 @@ def test_masked_features_are_unknown_and_all_others_stay(data):
     assert len(data.schema.items) == len(before.items), "rows are kept"
     for name in ("user_id", "age"):
         assert data.schema.users.columns[name] is before.users.columns[name]
+
+
+def test_masked_numbers_are_those_of_nobody(data):
+    incomes = Column("income", torch.tensor([20.0, 10.0, 30.0]))
+    users = Table("user_id", {"user_id": data.schema.users.columns["user_id"], "income": incomes})
+    data.schema = replace(data.schema, users=users)
+    mask_columns(data, ["income"])
+    assert data.schema.users.columns["income"].values.tolist() == [20.0, 20.0, 20.0]
 
 
 def test_the_biases_of_masked_ids_go_and_those_of_others_stay(make_experiment, data):
