@@ -147,7 +147,7 @@ class TwoTowerData(LightningDataModule):
 
         Raises:
             DataError: The data is missing or malformed or does not suit the label rule, a part of the split is empty
-                or, unless labels are implicit, of one class, or the dataset does not tell which items were shown.
+                or of one class where both are needed, or the dataset does not tell which items were shown.
         """
         source: Dataset = DATASETS.build(dataset)
         schema = source.load()
@@ -183,8 +183,7 @@ class TwoTowerData(LightningDataModule):
             label=dict(label),
             shown=shown,
         )
-        if not positives_only:
-            require_two_classes(labels, parts)
+        require_two_classes(labels, parts, positives_only=positives_only)
         if data.stream is not None:
             require_classes(data.train_counts, positives_only=positives_only)
             _tell_of_unknown(data.train_counts, data.stream.lost_shown() if shown else 0)

@@ -78,17 +78,22 @@ def _row_of(equals: float | str | None, texts: Vocabulary, column: str) -> int:
     return texts.values.index(equals) + 1
 
 
-def require_two_classes(labels: Tensor, split: Split) -> None:
+def require_two_classes(labels: Tensor, split: Split, *, positives_only: bool = False) -> None:
     """Raises a DataError unless each part of the split holds both classes, without which AUC has no meaning.
 
     Streamed events are not among the labels; `require_classes` is for them.
+
+    Args:
+        labels: In {0, 1} (N,).
+        split: The parts.
+        positives_only: Whether only positive events train and are to be found; then these alone will do.
     """
     for name in PARTS[1:] if split.streamed else PARTS:
         part = labels.index_select(0, getattr(split, name))
         # Not from the mean, which float32 rounds to 1 where one label in many millions differs.
         least, most = (int(label) for label in part.aminmax())
-        if least == most:
-            raise _one_class(name, least, len(part))
+        if most == 0 or (least == most and not positives_only):
+            raise _one_class(name, least, len(part), positives_only=positives_only)
 
 
 def require_classes(counts: EventCounts, *, positives_only: bool) -> None:
@@ -99,11 +104,12 @@ def require_classes(counts: EventCounts, *, positives_only: bool) -> None:
         positives_only: Whether only positive events train.
     """
     if counts.positives == 0 or (counts.positives == counts.total and not positives_only):
-        raise _one_class("train", int(counts.positives > 0), counts.total)
+        raise _one_class("train", int(counts.positives > 0), counts.total, positives_only=positives_only)
 
 
-def _one_class(part: str, only: int, events: int) -> DataError:
+def _one_class(part: str, only: int, events: int, *, positives_only: bool) -> DataError:
+    expected = "1 for some events" if positives_only else "of both classes"
     return DataError(
-        f"the labels of the {part} split must be of both classes, got only {only} in {events:,} events. "
+        f"the labels of the {part} split must be {expected}, got only {only} in {events:,} events. "
         "Look at data.label, or change the split."
     )

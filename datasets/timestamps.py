@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from towerzoo.datasets.arrow_columns import kind_of
-from towerzoo.datasets.raw_table import RawTable
+from towerzoo.datasets.raw_table import RawTable, are_numbers
 
 UNITS: Final = ("seconds", "milliseconds", "microseconds", "nanoseconds")
 """Units of numbers since 1970; each is a thousand times smaller than the one before."""
@@ -44,7 +44,14 @@ def seconds(raw: RawTable, column: str, problems: list[str]) -> NDArray[np.int64
         times = values.cast(pa.int64()).fill_null(0).to_numpy() // per_second
     elif pa.types.is_string(values.type):
         parsed = pd.Series(pd.to_datetime(values.to_pandas(), format="ISO8601", utc=True, errors="coerce"))
+        numbers = are_numbers(values) & ~missing
         missing = parsed.isna().to_numpy()
+        if (numbers & missing).any():
+            odd = ~numbers if not numbers.all() else numbers
+            expected = "a number, as others are" if not numbers.all() else "a number and no text"
+            next_step = f"Repair these rows, or read the column with `kinds: {{{column}: number}}`."
+            problems.append(raw.fault(column, expected, odd, next_step))
+            return None
         times = parsed.fillna(pd.Timestamp(0, tz="UTC")).dt.as_unit("s").astype("int64").to_numpy()
     else:
         numbers = values.cast(pa.float64()) if pa.types.is_null(values.type) else values

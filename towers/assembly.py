@@ -27,6 +27,7 @@ from towerzoo.towers.dssm import DSSM
 from towerzoo.towers.history_encoder import takes_history
 from towerzoo.towers.measures import PAIR_METRICS, USER_METRICS, Measures, has_candidates
 from towerzoo.towers.pretrained import PretrainedEncoder
+from towerzoo.towers.ranking import checked_lengths
 from towerzoo.towers.samplers import takes_shown
 from towerzoo.towers.schedules import SCHEDULES
 from towerzoo.towers.tower import Tower
@@ -80,9 +81,14 @@ def read_experiment(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Ex
 
 
 def load_data(experiment: Experiment) -> TwoTowerData:
-    """Loads, labels and splits the experiment's dataset."""
+    """Loads, labels and splits the experiment's dataset.
+
+    Raises:
+        ConfigError: Longer lists are to be ranked than there are items.
+        DataError: As of `TwoTowerData.load`.
+    """
     data = experiment.data
-    return TwoTowerData.load(
+    loaded = TwoTowerData.load(
         data.dataset,
         label=data.label.model_dump(),
         split=data.split,
@@ -93,6 +99,9 @@ def load_data(experiment: Experiment) -> TwoTowerData:
         positives_only=has_candidates(experiment),
         shown=_takes_shown(experiment),
     )
+    if lengths := Measures.of(experiment).at:
+        checked_lengths(lengths, len(loaded.schema.items) - 1, "evaluation.ranking.at")
+    return loaded
 
 
 def build_model(experiment: Experiment, schema: StarSchema, *, trained: bool = False) -> DSSM:

@@ -100,7 +100,7 @@ def rank(user_factors: Tensor, item_factors: Tensor, task: RankingTask) -> Ranki
         >>> ranking.top.tolist(), ranking.rank.tolist(), ranking.figures()["mrr@2"]
         ([[3, 1], [2, 3]], [2, 1], 0.75)
     """
-    ks = _checked(task.ks, len(item_factors) - 1)
+    ks = checked_lengths(task.ks, len(item_factors) - 1)
     if not (user_factors.isfinite().all() and item_factors.isfinite().all()):
         raise TrainingError(
             "the vectors to rank by must be finite, got NaN or infinity. "
@@ -148,10 +148,20 @@ def rank(user_factors: Tensor, item_factors: Tensor, task: RankingTask) -> Ranki
     )
 
 
-def _checked(ks: Sequence[int], n_items: int) -> tuple[int, ...]:
-    problems = [Problem("K", "a whole number >= 1", k, "Recommend at least one item.") for k in ks if k < 1]
+def checked_lengths(ks: Sequence[int], n_items: int, where: str = "K") -> tuple[int, ...]:
+    """Returns the lengths of lists, each once and in ascending order.
+
+    Args:
+        ks: The lengths.
+        n_items: How many items there are.
+        where: What messages call a length.
+
+    Raises:
+        ConfigError: One is below 1 or beyond the catalogue, or there is none.
+    """
+    problems = [Problem(where, "a whole number >= 1", k, "Recommend at least one item.") for k in ks if k < 1]
     expected = f"at most the {n_items} items of the catalogue"
-    problems += [Problem("K", expected, k, "Ask for shorter lists.") for k in ks if k > n_items]
+    problems += [Problem(where, expected, k, "Ask for shorter lists.") for k in ks if k > n_items]
     if not ks:
         problems = [Problem("the lengths of lists", "at least one", list(ks), "Ask for one, such as 10.")]
     if problems:

@@ -103,6 +103,18 @@ def test_a_part_of_one_class_is_an_error(part, only):
         require_two_classes(labels, Split(**rows))
 
 
+@pytest.mark.parametrize("part", ["train", "valid", "test"])
+def test_positive_events_alone_will_do_and_must_be_there_where_only_they_train(part):
+    labels = torch.tensor([0.0, 1.0] * 6)
+    rows = {name: torch.arange(4) + 4 * number for number, name in enumerate(("train", "valid", "test"))}
+    labels[rows[part]] = 1.0
+    require_two_classes(labels, Split(**rows), positives_only=True)
+    labels[rows[part]] = 0.0
+    message = rf"the labels of the {part} split must be 1 for some events, got only 0 in 4 events\. Look at data\.label"
+    with pytest.raises(DataError, match=message):
+        require_two_classes(labels, Split(**rows), positives_only=True)
+
+
 def test_one_other_label_among_many_is_enough():
     # float16 rounds at 8,192 events what float32 rounds at 67 million.
     labels = torch.ones(8_192, dtype=torch.float16)

@@ -34,6 +34,7 @@ def told(values: pa.Array) -> tuple[Any, list[str]]:
         pytest.param(pa.array([NOON], pa.timestamp("s", "Asia/Tokyo")), [NOON], id="parquet, with a zone"),
         pytest.param(pa.array([1], pa.date32()), [86_400], id="dates"),
         pytest.param(pa.array(["1970-01-02", "1970-01-01T00:00:07Z"]), [86_400, 7], id="texts"),
+        pytest.param(pa.array(["19700102"]), [86_400], id="texts without punctuation"),
         pytest.param(pa.array(["1970-01-01 01:00:00+01:00", "1970-01-01T00:00:01.75"]), [0, 1], id="texts with zones"),
     ],
 )
@@ -53,6 +54,8 @@ def test_times_of_any_writer_become_seconds(values: pa.Array, expected: list[int
         (pa.array([None, 5]), r"or a number since 1970, got nothing in row 1"),
         (pa.nulls(2), r"got nothing in row 1\. 2 rows are like that"),
         (pa.array(["1970-01-01", "soon"]), r"got 'soon' in row 2\. 1 row is like that"),
+        (pa.array([str(NOON), "soon", "1"]), r"must be a number, as others are, got 'soon' in row 2\. 1 row is like that"),
+        (pa.array([str(NOON)]), r"a number and no text, got '1700000000' in row 1.*with `kinds: \{\w+: number\}`"),
         (pa.array([None, 5], pa.timestamp("s")), r"got nothing in row 1"),
         (pa.array([[1]]), r"a\.csv: ts must be times, got lists of whole numbers"),
     ],

@@ -145,6 +145,14 @@ def test_trains_on_a_gpu(tiny_config, tmp_path, invoke):
         (["data.batch_size=1"], "data.batch_size must be at least 2 for blocks with batch normalisation, got 1"),
         (["data.label.positive_from=0"], "the labels of the train split must be of both classes, got only 1"),
         (["data.label.positive_from=9"], "the labels of the train split must be of both classes, got only 0"),
+        (
+            ["data.label.positive_from=9", "loss=sampled-softmax", "training.early_stopping=null"],
+            "the labels of the train split must be 1 for some events, got only 0 in 1,600 events",
+        ),
+        (
+            ["evaluation={ranking: {at: [10, 41]}}"],
+            "evaluation.ranking.at must be at most the 40 items of the catalogue, got 41",
+        ),
         (["data.interactions=5"], "split must be at least one event|must be of both classes"),
         (["data.split={name: random, fractions: [0.8, 0.1, 0.2]}"], "that sum to 1, got"),
         (
