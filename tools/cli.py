@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,9 @@ COMMANDS = {
     "zoo": "List every registered part with its parameters, and every shipped config.",
 }
 """Every command and its one-line help, so that `towerzoo --help` imports none of them."""
+
+WIDEST = 1_000
+"""Letters of a line of a table that goes to no terminal."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -81,10 +85,16 @@ def tells_errors(function: Function) -> Function:
 
 
 def terminal() -> Console:
-    """Returns a console that prints texts as they stand: titles, paths and values may hold brackets and colons."""
+    """Returns a console that prints texts as they stand: titles, paths and values may hold brackets and colons.
+
+    A file or a pipe has no width, so that no table is cropped for it.
+    """
     from rich.console import Console
 
-    return Console(highlight=False, markup=False, emoji=False)
+    console = Console(highlight=False, markup=False, emoji=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = WIDEST
+    return console
 
 
 def config_options(function: Function) -> Function:
