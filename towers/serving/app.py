@@ -115,7 +115,7 @@ def _add_questions(app: FastAPI, limits: Limits) -> None:
         route_class_override=JsonRoute,
     )
 
-    @app.get("/items/{item}/similar", response_model=answers.SimilarItems)
+    @app.get("/items/{item:path}/similar", response_model=answers.SimilarItems)
     async def similar(item: RawId, k: Count = 10, run: RunName = None) -> Response:
         """Returns the items whose vectors are nearest to an item's."""
         return await ask(run, lambda answering: answering.similar(item, k))

@@ -102,5 +102,5 @@ class Measured:
             await self._app(scope, receive, noted)
         finally:
             route = scope.get("route")
-            path = getattr(route, "path", "other")
+            path = getattr(route, "path_format", "other")
             self._metrics.answered(path, status, time.perf_counter() - started)

@@ -144,6 +144,7 @@ def test_similar_items_are_the_recommenders(service, recommender):
     assert got(answer) == [pytest.approx(one, abs=1e-5) for one in listed(near)]
     assert answer["of"] == {"id": 7, "title": recommender.names.title(recommender.names.row(7))}
     assert "an item must be a known raw id" in service.refused("GET", "/items/nothing/similar", status=422)
+    assert "got 'Face/Off (1997)'" in service.refused("GET", "/items/Face%2FOff%20(1997)/similar", status=422)
     assert "k must be from 1 to" in service.refused("GET", "/items/7/similar?k=100", status=422)
 
 
