@@ -5,11 +5,11 @@ User and item features are never joined into the events. Row 0 of both tables is
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -60,10 +60,14 @@ class Column:
             >>> tags = Column("tags", torch.tensor([[0, 0, 0], [2, 0, 1]]), Vocabulary(["a", "b"]))
             >>> tags.raw(torch.tensor([1, 0]))
             [['b', None, 'a'], []]
+            >>> Column("price", torch.tensor([float("nan"), 24.3])).raw(torch.tensor([1, 0]))
+            [24.3, None]
         """
-        values = self.values.index_select(0, rows).tolist()
+        chosen = self.values.index_select(0, rows)
         if self.vocabulary is None:
-            return [None if math.isnan(value) else value for value in values]
+            # The shortest decimal that is this float32: 24.3, not 24.299999237060547.
+            return [None if np.isnan(value) else float(str(value)) for value in chosen.numpy()]
+        values = chosen.tolist()
         if not self.is_list:
             return list(self.vocabulary.decode(values))
         ends = [max((place + 1 for place, id in enumerate(ids) if id != UNKNOWN), default=0) for ids in values]
