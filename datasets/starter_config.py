@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -44,7 +45,7 @@ def starter_config(guess: Guess, label: LabelGuess, name: str) -> str:
     lines = [
         f"# A two-tower model of the {len(guess.events):,} events of {guess.events.files}, to start from.",
         "# What the columns mean has been guessed: look at data and at the features of the towers.",
-        f"#   run      python tools/train.py {name}",
+        f"#   run      python tools/train.py {shlex.quote(name)}",
         "seed: 42",
         "data:",
         "  name: tabular",

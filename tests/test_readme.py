@@ -1,7 +1,10 @@
 """README says what is true: its table is that of the records, its commands and files exist."""
 
+import random
 import re
 from pathlib import Path
+
+from click.testing import CliRunner
 
 from towerzoo.benchmarks.result_file import read_results
 from towerzoo.benchmarks.table import markdown_table
@@ -40,6 +43,24 @@ def test_links_and_configs_exist():
     files = links + re.findall(r"(?:configs|examples)/[\w/]+\.(?:yaml|py)", README)
     assert len(files) > 5
     assert [file for file in files if not (TOP / file).exists()] == []
+
+
+def test_the_yaml_of_own_data_trains(tmp_path, monkeypatch):
+    from towerzoo.tools.train import main
+
+    draw = random.Random(3)
+    plays = (
+        f"u{draw.randrange(20)},{draw.randrange(120)},2026-01-01T00:{n // 60:02d}:{n % 60:02d}Z" for n in range(900)
+    )
+    (tmp_path / "plays.csv").write_text("\n".join(["user,song,played_at", *plays]))
+    songs = (f"{n},Song {n},{draw.choice(('a|b', 'b', ''))}" for n in range(120))
+    (tmp_path / "songs.csv").write_text("\n".join(["song,name,tags", *songs]))
+    yaml = (TOP / "docs" / "own_data.md").read_text().partition("```yaml\n")[2].partition("```")[0]
+    (tmp_path / "mine.yaml").write_text(yaml)
+    monkeypatch.chdir(tmp_path)
+    told = CliRunner().invoke(main, ["mine.yaml", "--device", "cpu", "--set", "training={max_epochs: 1}"])
+    assert told.exit_code == 0, told.output
+    assert "ndcg@10" in told.output
 
 
 def test_the_yaml_of_the_walk_through_is_valid(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import random
+import shlex
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from towerzoo.tools.export import main as export_command
 from towerzoo.tools.inspect_data import main as inspect_command
 from towerzoo.tools.recommend import main as recommend_command
 from towerzoo.tools.similar import main as similar_command
+from towerzoo.tools.test import main as test_command
 from towerzoo.tools.train import main as train_command
 from towerzoo.towers.export_reader import Bundle
 from towerzoo.towers.recommender import Recommender
@@ -89,6 +91,21 @@ def test_titles_and_values_are_printed_as_they_are_written(invoke, run):
     assert told.exit_code == 0
     assert "Desk [/b] 1" in told.output
     assert "wood [oak]" in told.output
+
+
+def test_tables_are_whole_where_no_terminal_crops_them(invoke, run, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    told = invoke(test_command, run, "--by", "tags", "--by", "city")
+    assert told.exit_code == 0, told.output
+    assert "…" not in told.output
+    assert "…" not in invoke(inspect_command, run.parents[2] / "clicks.csv").output
+    assert "Oslo [N]" in told.output
+
+
+def test_the_command_of_a_config_is_one_to_copy(shop, run):
+    written = (shop / "my shop.yaml").read_text(encoding="utf-8")
+    (line,) = (line for line in written.splitlines() if "tools/train.py" in line)
+    assert shlex.split(line)[1:] == ["run", "python", "tools/train.py", str(shop / "my shop.yaml")]
 
 
 def test_csv_of_nothing_has_its_header(invoke, run):
