@@ -245,7 +245,7 @@ class Recommender:
     def by_likes_alone(self, person: Person) -> bool:
         """Whether somebody stands where the items stand that she likes, since the user tower knows nothing of her."""
         alone = person.row == UNKNOWN and bool(person.liked) and not person.features
-        return alone and not self.model.user_tower.histories
+        return alone and not self.model.user_tower.histories and self.item_vectors.directions.shape[1] > 0
 
     @property
     def device(self) -> torch.device:

@@ -163,6 +163,9 @@ def test_items_without_vectors_are_not_similar(make_run):
     assert recommender.recommend([recommender.person(1)], 3).items.shape == (1, 3)
     with pytest.raises(RequestError, match="must have vectors to be similar, got biases alone"):
         recommender.similar(torch.tensor([1]), 3)
+    liking = recommender.person(liked=[3])
+    assert liking.notes == (LIKES_UNUSED,), "nothing is near to it"
+    assert recommender.is_probability(liking)
 
 
 @pytest.mark.parametrize("name", ["events.parquet", "items.parquet", "model.safetensors", "config.yaml", "schema.json"])
