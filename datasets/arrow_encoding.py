@@ -132,5 +132,5 @@ def pad(values: NDArray[np.int32], lengths: NDArray[Any]) -> NDArray[np.int32]:
 
 
 def _lengths(lists: pa.Array) -> NDArray[np.int64]:
-    lengths: NDArray[np.int64] = pc.list_value_length(lists).to_numpy().astype(np.int64)
+    lengths: NDArray[np.int64] = pc.list_value_length(lists).fill_null(0).to_numpy().astype(np.int64)
     return lengths

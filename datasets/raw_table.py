@@ -237,6 +237,15 @@ def _settle(
     return replace(raw, table=table)
 
 
+def infinite_fault(raw: RawTable, column: str) -> str | None:
+    """Returns what is wrong with the numbers of a column that are infinite, or too large for float32, if any are."""
+    if not pa.types.is_floating(raw[column].type):
+        return None
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
+        infinite = np.isinf(raw[column].to_numpy().astype(np.float32))
+    return raw.fault(column, "a finite float32 number", infinite, "Repair these rows.") if infinite.any() else None
+
+
 def are_numbers(values: pa.ChunkedArray) -> NDArray[np.bool_]:
     """Returns which values (N,) are numbers, or texts that are written as numbers are; a missing one may be either."""
     if pa.types.is_integer(values.type) or pa.types.is_floating(values.type):

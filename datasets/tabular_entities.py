@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from towerzoo.datasets.arrow_columns import as_text, kind_of, may_be_feature
 from towerzoo.datasets.arrow_encoding import encode_ids, encode_key, encode_lists, encode_numbers
-from towerzoo.datasets.raw_table import RawTable
+from towerzoo.datasets.raw_table import RawTable, infinite_fault
 from towerzoo.datasets.star_schema import Table
 from towerzoo.datasets.tabular_files import Shards
 from towerzoo.datasets.tabular_sections import TableFiles
@@ -101,12 +101,11 @@ def encode_entities(
 
 
 def _check_numbers(raw: RawTable, name: str, policy: str, where: str, problems: list[str]) -> None:
-    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
-        numbers = raw[name].to_numpy().astype(np.float32)
-    if np.isinf(numbers).any():
-        problems.append(raw.fault(name, "a finite float32 number", np.isinf(numbers), "Repair these rows."))
-    if policy == "error" and np.isnan(numbers).any():
+    if fault := infinite_fault(raw, name):
+        problems.append(fault)
+    missing = np.isnan(raw[name].to_numpy())
+    if policy == "error" and missing.any():
         next_step = (
             f"Set {where}.missing to `unknown`, `mean` or `zero`, or leave the column out with {where}.features."
         )
-        problems.append(raw.fault(name, "a number", np.isnan(numbers), next_step))
+        problems.append(raw.fault(name, "a number", missing, next_step))

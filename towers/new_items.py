@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from towerzoo.datasets import UNKNOWN, Column, Table, Vocabulary
-from towerzoo.datasets.arrow_columns import as_text
+from towerzoo.datasets.arrow_columns import as_text, kind_of
 from towerzoo.datasets.arrow_encoding import distinct, encode_list_rows, pad, rows_of
-from towerzoo.datasets.raw_table import RawTable, read_shards
+from towerzoo.datasets.raw_table import RawTable, infinite_fault, read_shards
 from towerzoo.datasets.tabular_entities import read_key
 from towerzoo.datasets.tabular_files import find_shards
 from towerzoo.registry.errors import DataError
@@ -56,6 +56,7 @@ def read_new_items(path: Path, items: Table) -> tuple[pa.Table, list[str]]:
     ids = None if raw is None else read_key(raw, items.key, problems)
     if raw is not None:
         problems += [fault for name in names if (fault := _wrong_kind(raw, name, items))]
+        problems += [fault for name in sorted(numbers) if (fault := infinite_fault(raw, name))]
     if raw is not None and ids is not None and not problems:
         known = rows_of(ids, _ids(items)) > 0
         if known.any():
@@ -168,7 +169,7 @@ def _wrong_kind(raw: RawTable, name: str, items: Table) -> str | None:
             return None
     else:
         expected = kinds[wanted]
-    return f"{raw.paths[0]}: {name} must be {expected}, as in the run, got {found}. Convert the column."
+    return f"{raw.paths[0]}: {name} must be {expected}, as in the run, got {kind_of(found)}. Convert the column."
 
 
 def _encoded(column: Column, added: pa.Table) -> Column:

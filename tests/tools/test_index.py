@@ -125,7 +125,7 @@ def test_new_items_are_explained_and_similar_to_others(invoke, finished_run, tmp
         ),
         ("movie_id\n7\n50\n", "movie_id must be new, got 7 in row 1. 1 row is like that, of 2. Leave out items that"),
         ("movie_id\n50\n50\n", "movie_id must be given once, each a row, got 50 in row 2"),
-        ("movie_id\nabc\n", "movie_id must be whole numbers, as in the run, got string. Convert the column."),
+        ("movie_id\nabc\n", "movie_id must be whole numbers, as in the run, got text. Convert the column."),
         ("movie_id,genres\n,War\n", "movie_id must be given, got nothing in row 1"),
         ("movie_id\n", "must hold at least one row, got none"),
     ],

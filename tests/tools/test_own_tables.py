@@ -6,12 +6,14 @@ import csv
 import io
 import random
 import shlex
+import shutil
 
 import numpy as np
 import pytest
 
 from towerzoo.tools.explain import main as explain_command
 from towerzoo.tools.export import main as export_command
+from towerzoo.tools.index import main as index_command
 from towerzoo.tools.inspect_data import main as inspect_command
 from towerzoo.tools.recommend import main as recommend_command
 from towerzoo.tools.similar import main as similar_command
@@ -106,6 +108,22 @@ def test_the_command_of_a_config_is_one_to_copy(shop, run):
     written = (shop / "my shop.yaml").read_text(encoding="utf-8")
     (line,) = (line for line in written.splitlines() if "tools/train.py" in line)
     assert shlex.split(line)[1:] == ["run", "python", "tools/train.py", str(shop / "my shop.yaml")]
+
+
+def test_new_items_may_lack_lists_but_hold_no_infinite_number(invoke, run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    for item, header, row in ((900, "item_id,price", "900,5.5"), (901, "item_id", "901")):
+        (tmp_path / "new.csv").write_text(f"{header}\n{row}\n")
+        added = invoke(index_command, copy, "--add", tmp_path / "new.csv")
+        assert added.exit_code == 0, added.output
+        told = invoke(recommend_command, copy, "--user", "клиент 0", "--index", "--where", f"item_id={item}", "--csv")
+        assert told.stdout.splitlines()[1].startswith(f"1,{item},{item},")
+    for price in ("inf", "1e39"):
+        (tmp_path / "new.csv").write_text(f"item_id,price\n902,1\n903,{price}\n")
+        refused = invoke(index_command, copy, "--add", tmp_path / "new.csv")
+        assert refused.exit_code == 1
+        assert "new.csv: price must be a finite float32 number, got " in refused.output
+        assert " in row 2. 1 row is like that, of 2." in refused.output
 
 
 def test_csv_of_nothing_has_its_header(invoke, run):
