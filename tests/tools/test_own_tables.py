@@ -10,6 +10,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 from towerzoo.tools.explain import main as explain_command
 from towerzoo.tools.export import main as export_command
@@ -20,6 +21,7 @@ from towerzoo.tools.similar import main as similar_command
 from towerzoo.tools.test import main as test_command
 from towerzoo.tools.train import main as train_command
 from towerzoo.towers.export_reader import Bundle
+from towerzoo.towers.history_encoder import NO_EVENT
 from towerzoo.towers.recommender import Recommender
 
 ITEMS, USERS = 24, 30
@@ -108,6 +110,22 @@ def test_the_command_of_a_config_is_one_to_copy(shop, run):
     written = (shop / "my shop.yaml").read_text(encoding="utf-8")
     (line,) = (line for line in written.splitlines() if "tools/train.py" in line)
     assert shlex.split(line)[1:] == ["run", "python", "tools/train.py", str(shop / "my shop.yaml")]
+
+
+def test_somebody_new_has_no_history_of_the_strangers_before_her(shop, invoke, tmp_path):
+    clicks = (shop / "clicks.csv").read_text(encoding="utf-8")
+    rows = "".join(f"stranger,{100 + item},1,{1_600_000_000_000 + item}\n" for item in range(ITEMS))
+    (tmp_path / "clicks.csv").write_text(clicks + rows, encoding="utf-8")
+    overrides = (
+        f"data.interactions.files={tmp_path / 'clicks.csv'}",
+        "data.unknown=row",
+        "user_tower.features.met={encoder: history, dim: 4}",
+    )
+    with pytest.warns(UserWarning, match="24 of 424 events count for the unknown user"):
+        recommender = Recommender.open(trained(shop, invoke, tmp_path / "runs", *overrides))
+    people = [recommender.person(features={"city": "Łódź"}, liked=liked) for liked in ((), (105,))]
+    told = recommender.person_vectors.columns(people, torch.tensor([0, 0]))["met"]
+    assert (told != NO_EVENT).sum(dim=1).tolist() == [0, 1]
 
 
 def test_new_items_may_lack_lists_but_hold_no_infinite_number(invoke, run, tmp_path):
