@@ -83,8 +83,8 @@ def main(
         name = Path(run_or_config).stem
         metrics = evaluate_checkpoint(run_or_config, checkpoint, overrides, device=device)
     console.print(result_table(metrics))
-    for slices, figures in metrics.get("slices", {}).items():
-        console.print(slice_table(slices, figures))
+    for slices in dict.fromkeys(by):  # the run may hold others, of an earlier test
+        console.print(slice_table(slices, metrics["slices"][slices]))
     if shots:
         console.print(shot_table(metrics["shots"]))
     console.print(

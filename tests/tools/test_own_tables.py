@@ -128,6 +128,15 @@ def test_somebody_new_has_no_history_of_the_strangers_before_her(shop, invoke, t
     assert (told != NO_EVENT).sum(dim=1).tolist() == [0, 1]
 
 
+def test_slices_are_those_of_the_test_that_shows_them(invoke, run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    assert "Łódź" in invoke(test_command, copy, "--by", "city").output
+    for options in ((), ("--mask", "tags"), ("--by", "tags")):
+        told = invoke(test_command, copy, *options)
+        assert told.exit_code == 0
+        assert "Łódź" not in told.output, "figures of an earlier test contradict those above them"
+
+
 def test_new_items_may_lack_lists_but_hold_no_infinite_number(invoke, run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "run")
     for item, header, row in ((900, "item_id,price", "900,5.5"), (901, "item_id", "901")):
