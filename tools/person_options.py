@@ -6,6 +6,7 @@ import csv
 import functools
 import io
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -41,16 +42,16 @@ def person_options(function: Function) -> Function:
 
 
 def read_features(texts: Sequence[str]) -> dict[str, str]:
-    """Returns features by name; several are parted by commas.
+    """Returns features by name; several are parted by commas, and a value may hold some.
 
     Raises:
         click.UsageError: A text has no `=`.
 
     Example:
-        >>> read_features(["gender=F,age=25", "tags=a|b"])
-        {'gender': 'F', 'age': '25', 'tags': 'a|b'}
+        >>> read_features(["gender=F,age=25", "tags=a|b", "shop=Home, Garden,town=Rome"])
+        {'gender': 'F', 'age': '25', 'tags': 'a|b', 'shop': 'Home, Garden', 'town': 'Rome'}
     """
-    pairs = [pair for text in texts for pair in text.split(",") if pair]
+    pairs = [pair for text in texts for pair in re.split(r",(?=[^,]*=)", text) if pair]
     for pair in pairs:
         if "=" not in pair:
             raise click.UsageError(f"--features must be NAME=VALUE,..., got {pair!r}.")
