@@ -72,8 +72,7 @@ class Tower(nn.Module):
         layers: list[nn.Module] = []
         if block is not None:
             for out_features in widths:
-                built = BLOCKS.build(block, in_features=width, out_features=out_features)
-                layers += built if isinstance(built, list) else [built]
+                layers += _block(block, width, out_features)
                 width = out_features
         self.mlp = nn.Sequential(*layers)
         self.out_features = width
@@ -160,3 +159,20 @@ def _attribute(feature: str, role: str) -> str:
     # escaping them, unlike replacing them, keeps `a.b` and `a_b` apart.
     escaped = feature.replace("%", "%25").replace(".", "%2E")
     return f"{escaped}_{role}"
+
+
+@torch.no_grad()
+def _block(spec: Spec, in_features: int, out_features: int) -> list[nn.Module]:
+    """Builds a block, and tries it, so that one that is not what it should be is told of before training."""
+    built = BLOCKS.build(spec, in_features=in_features, out_features=out_features)
+    modules = built if isinstance(built, list) else [built]
+    found = next((f"a {type(some).__name__}" for some in modules if not isinstance(some, nn.Module)), None)
+    if found is None:
+        shape = tuple(nn.Sequential(*modules).eval()(torch.zeros(2, in_features)).shape)
+        nn.Sequential(*modules).train()
+        found = None if shape == (2, out_features) else f"one from (2, {in_features}) to {shape}"
+    if found is not None:
+        expected = f"a module, or a list of them, from (B, {in_features}) to (B, {out_features})"
+        hint = "Return modules of these widths; `python tools/zoo.py blocks` says what a block is called with."
+        raise ConfigError([Problem(f"block {BLOCKS.split(spec)[0]!r}", expected, found, hint)])
+    return modules

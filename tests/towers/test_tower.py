@@ -6,6 +6,7 @@ from torch import nn
 
 from towerzoo.datasets import Column, Table, Vocabulary
 from towerzoo.registry import BLOCKS
+from towerzoo.registry.errors import ConfigError
 from towerzoo.towers import Tower
 
 EMBEDDING = {"encoder": "embedding", "dim": 4}
@@ -143,3 +144,19 @@ def test_encoding_features_equals_encoding_their_rows(world, combine):
     new = {**columns, "movie_id": torch.zeros(4, dtype=torch.int64)}
     assert not torch.allclose(tower.encode(new)[0], tower(rows)[0])
     assert torch.equal(tower.encode(new)[1], tower(rows)[1])
+
+
+@pytest.mark.parametrize(
+    ("made", "found"),
+    [
+        (lambda i, o: [nn.Linear(i, 3)], r"one from \(2, 4\) to \(2, 3\)"),
+        (lambda i, o: None, "a NoneType"),
+        (lambda i, o: [nn.Linear(i, o), torch.relu], "a builtin_function_or_method"),
+    ],
+    ids=["of another width", "nothing", "a function"],
+)
+def test_a_block_that_is_none_is_told(world, monkeypatch, made, found):
+    monkeypatch.setitem(BLOCKS._parts, "mine", lambda in_features, out_features: made(in_features, out_features))
+    expected = r"block 'mine' must be a module, or a list of them, from \(B, 4\) to \(B, 8\), got "
+    with pytest.raises(ConfigError, match=expected + f"'{found}'"):
+        Tower(world.items, {"movie_id": EMBEDDING}, block="mine", widths=[8])
