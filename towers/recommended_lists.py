@@ -32,7 +32,7 @@ def read_users(recommender: Recommender, path: Path, *, exclude: Sequence[str] =
     if str(path) == EVERYONE:
         return [Person(row, exclude=left_out) for row in range(1, len(recommender.users))]
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "no text"
         raise RequestError(f"--users must be a file of raw ids, one a line, got {str(path)!r}: {reason}.") from None

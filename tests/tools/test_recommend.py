@@ -96,7 +96,7 @@ def test_filters_that_leave_nothing_say_so(invoke, run):
 def test_lists_of_many_users_are_a_parquet_file(invoke, run, recommender, tmp_path, given):
     users = [3, 1] if given == "file" else list(recommender.users.ids.values)
     file = tmp_path / "users.txt"
-    file.write_text("".join(f"{user}\n\n" for user in users))
+    file.write_text("\ufeff" + "".join(f"{user}\n\n" for user in users), encoding="utf-8")
     out = tmp_path / "lists.parquet"
     where = "all" if given == "all" else file
     result = invoke(recommend_command, run, "--users", where, "--out", out, "--top-k", 4, "--exclude", "5")
