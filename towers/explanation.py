@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -130,7 +131,7 @@ def _effects(
 
     effects = []
     for name, values in columns.items():
-        masked = {**columns, name: _unknown(tower, name, values)}
+        masked = {**columns, name: _unknown(tower, table, name, values)}
         without = change(factors(vector(masked), row)[0])
         effects.append(Effect(side, name, _text(tower, table, name, values[0]), without.item()))
     biases = getattr(model.score, "biases", None)
@@ -141,10 +142,12 @@ def _effects(
     return effects
 
 
-def _unknown(tower: Tower, feature: str, values: Tensor) -> Tensor:
+def _unknown(tower: Tower, table: Table, feature: str, values: Tensor) -> Tensor:
     if isinstance(tower.encoder(feature), HistoryEncoder):
         return torch.full_like(values, NO_EVENT)
-    return torch.full_like(values, math.nan if values.is_floating_point() else UNKNOWN)
+    if values.is_floating_point():
+        return table.column(feature).unknown.to(values).expand_as(values)
+    return torch.full_like(values, UNKNOWN)
 
 
 def _text(tower: Tower, table: Table, feature: str, value: Tensor) -> str:
@@ -152,7 +155,8 @@ def _text(tower: Tower, table: Table, feature: str, value: Tensor) -> str:
         return f"{int((value != NO_EVENT).sum())} events"
     column: Column = table.column(feature)
     if column.vocabulary is None:
-        return f"{value.item():g}"
+        (number,) = replace(column, values=value.reshape(1).cpu()).raw(torch.tensor([0]))
+        return "unknown" if number is None else f"{number:.10g}"
     rows = [row for row in value.tolist() if row != UNKNOWN] if column.is_list else [int(value)]
     return "|".join("unknown" if raw is None else str(raw) for raw in column.vocabulary.decode(rows)) or "none"
 

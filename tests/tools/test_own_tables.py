@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import random
 import shlex
 import shutil
@@ -18,7 +19,7 @@ from towerzoo.tools.index import main as index_command
 from towerzoo.tools.inspect_data import main as inspect_command
 from towerzoo.tools.recommend import main as recommend_command
 from towerzoo.tools.similar import main as similar_command
-from towerzoo.tools.test import main as test_command
+from towerzoo.tools.test import main as tester_command
 from towerzoo.tools.train import main as train_command
 from towerzoo.towers.export_reader import Bundle
 from towerzoo.towers.history_encoder import NO_EVENT
@@ -99,7 +100,7 @@ def test_titles_and_values_are_printed_as_they_are_written(invoke, run):
 
 def test_tables_are_whole_where_no_terminal_crops_them(invoke, run, monkeypatch):
     monkeypatch.delenv("COLUMNS", raising=False)
-    told = invoke(test_command, run, "--by", "tags", "--by", "city")
+    told = invoke(tester_command, run, "--by", "tags", "--by", "city")
     assert told.exit_code == 0, told.output
     assert "…" not in told.output
     assert "…" not in invoke(inspect_command, run.parents[2] / "clicks.csv").output
@@ -130,9 +131,9 @@ def test_somebody_new_has_no_history_of_the_strangers_before_her(shop, invoke, t
 
 def test_slices_are_those_of_the_test_that_shows_them(invoke, run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "run")
-    assert "Łódź" in invoke(test_command, copy, "--by", "city").output
+    assert "Łódź" in invoke(tester_command, copy, "--by", "city").output
     for options in ((), ("--mask", "tags"), ("--by", "tags")):
-        told = invoke(test_command, copy, *options)
+        told = invoke(tester_command, copy, *options)
         assert told.exit_code == 0
         assert "Łódź" not in told.output, "figures of an earlier test contradict those above them"
 
@@ -177,3 +178,21 @@ def test_a_number_that_is_not_told_is_one_thing_to_all_who_answer(shop, invoke, 
         assert found == pytest.approx(first, abs=1e-6)
     new = {"tags": ["new"]}
     np.testing.assert_allclose(bundle.item_factors([new]), bundle.item_factors([new | {"price": 0.0}]), atol=1e-6)
+    # An income that is not told is as good as unknown; one that is told is printed as it was.
+    about = (run, "--item", "101", "--json", "--features")
+    untold, told = (
+        {
+            effect["feature"]: effect
+            for effect in json.loads(invoke(explain_command, *about, features).stdout)["effects"]
+            if effect["side"] == "user"
+        }["income"]
+        for features in ("city=Oslo [N]", "city=Oslo [N],income=25740.04")
+    )
+    assert untold["change"] == 0
+    assert (told["value"], told["change"] != 0) == ("25740.04", True)
+
+
+def test_an_explanation_calls_a_number_that_is_not_known_unknown(shop, invoke, run):
+    told = json.loads(invoke(explain_command, run, "--user", "клиент 0", "--item", "100", "--json").stdout)
+    values = {effect["feature"]: effect["value"] for effect in told["effects"]}
+    assert (values["income"], values["price"]) == ("unknown", "unknown")
