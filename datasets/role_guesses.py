@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from towerzoo.datasets.arrow_encoding import distinct, rows_of
 from towerzoo.datasets.column_profiles import ColumnProfile, TableProfile
-from towerzoo.datasets.timestamps import seconds
+from towerzoo.datasets.timestamps import microseconds
 from towerzoo.registry.errors import DataError
 
 Side = Literal["user", "item"]
@@ -139,7 +139,7 @@ def _guess_meaning(guess: Guess, column: ColumnProfile) -> None:
     called_time = matches(TIME, column.name) or column.name.endswith(("_at", "At"))
     if guess.timestamp is None and (column.type == "dates" or called_time):
         problems: list[str] = []
-        if seconds(raw, column.name, problems) is not None:
+        if microseconds(raw, column.name, problems) is not None:
             guess.timestamp = column.name
         guess.notes += problems
     elif guess.weight is None and matches(WEIGHT, column.name) and column.type in ("numbers", "whole numbers"):

@@ -94,7 +94,7 @@ def temporal_split(
 
     Args:
         user: Not used.
-        timestamp: Seconds (N,); events of the same second keep their file order.
+        timestamp: Times (N,); events of the same time keep their file order.
         fractions: Shares of training, validation and test; the counts are rounded down and test takes the rest.
 
     Raises:
@@ -116,7 +116,7 @@ def leave_last_out_split(user: Tensor, timestamp: Tensor | None) -> Split:
 
     Args:
         user: User rows (N,).
-        timestamp: Seconds (N,); events of the same second keep their file order.
+        timestamp: Times (N,); events of the same time keep their file order.
 
     Raises:
         DataError: The data has no timestamps.
@@ -162,7 +162,7 @@ def split_in_order(sizes: Sequence[int], user: Tensor, timestamp: Tensor | None,
     Args:
         sizes: Events of each of the three parts.
         user: User rows (N,).
-        timestamp: Seconds (N,); with them it is found out whether the split is in time.
+        timestamp: Times (N,); with them it is found out whether the split is in time.
         streamed: As of `Split`; the first size is 0 then.
 
     Example:

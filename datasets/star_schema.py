@@ -123,7 +123,7 @@ class Interactions:
         item: int32 rows of the items table (N,).
         measures: What was observed with each event, float32 (N,): `rating`; in generated data also `probability`,
             the true chance of a positive label. Texts are rows of their vocabulary.
-        timestamp: int64 seconds since 1970 (N,), where known.
+        timestamp: int64 times (N,) of one unit, where known; only their order counts.
         weight: float32 importance of each event for the loss, > 0 (N,), where known.
         negatives: int32 rows of items that were shown with an event's item and not taken, padded with 0 (N, L), where
             known.

@@ -27,7 +27,7 @@ from towerzoo.datasets.tabular_sections import InteractionFiles, TableFiles
 from towerzoo.registry import DATASETS
 from towerzoo.registry.errors import DataError
 
-ENCODING_VERSION: Final = 2
+ENCODING_VERSION: Final = 3
 """Raised whenever equal files come to give another star schema, so that caches are built anew."""
 _PARTS: Final = ("interactions", "interactions.valid", "interactions.test")
 """The files of events that train, validate and test."""

@@ -18,7 +18,7 @@ from towerzoo.datasets.raw_table import RawTable, are_numbers
 from towerzoo.datasets.star_schema import Interactions
 from towerzoo.datasets.tabular_measures import read_measure, read_numbers
 from towerzoo.datasets.tabular_sections import InteractionFiles
-from towerzoo.datasets.timestamps import seconds
+from towerzoo.datasets.timestamps import microseconds
 from towerzoo.datasets.vocabulary import Vocabulary
 
 Unknown = Literal["row", "drop", "error"]
@@ -100,7 +100,7 @@ def encode_events(
                 f"{int(shown[2].sum()):,} of {len(raw):,} lists of {section.negatives} lost ids that are not in "
                 f"{items.source}."
             )
-    timestamp = None if section.timestamp is None else seconds(raw, section.timestamp, problems)
+    timestamp = None if section.timestamp is None else microseconds(raw, section.timestamp, problems)
     weight = None if section.weight is None else read_numbers(raw, section.weight, problems, above=0)
     measures: dict[str, NDArray[np.float32]] = {}
     categories: dict[str, Vocabulary] = {}

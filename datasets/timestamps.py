@@ -1,4 +1,4 @@
-"""Times of any writer as seconds since 1970."""
+"""Times of any writer as microseconds since 1970."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _LAST_SECOND: Final = 1e11
 """In the year 5138: from here on, numbers are of a smaller unit, in which they are from 1973 on."""
 
 
-def seconds(raw: RawTable, column: str, problems: list[str]) -> NDArray[np.int64] | None:
-    """Returns the times (N,) of a column of dates, ISO 8601 texts or numbers, as whole seconds since 1970 in UTC.
+def microseconds(raw: RawTable, column: str, problems: list[str]) -> NDArray[np.int64] | None:
+    """Returns the times (N,) of a column of dates, ISO 8601 texts or numbers, as whole microseconds since 1970 in UTC.
 
     The unit of numbers is told by their size: below 10^11 they are seconds, below 10^14 milliseconds, below 10^17
     microseconds. Texts without a zone are UTC.
@@ -38,10 +38,9 @@ def seconds(raw: RawTable, column: str, problems: list[str]) -> NDArray[np.int64
         problems.append(f"{raw.paths[0]}: {column} must be times, got {kind_of(values.type)}. Name another column.")
         return None
     if pa.types.is_date32(values.type):
-        values = values.cast(pa.timestamp("s"))
+        values = values.cast(pa.timestamp("us"))
     if pa.types.is_timestamp(values.type):
-        per_second = {"s": 1, "us": 1_000_000}[values.type.unit]
-        times = values.cast(pa.int64()).fill_null(0).to_numpy() // per_second
+        times = values.cast(pa.int64()).fill_null(0).to_numpy()
     elif pa.types.is_string(values.type):
         parsed = pd.Series(pd.to_datetime(values.to_pandas(), format="ISO8601", utc=True, errors="coerce"))
         numbers = are_numbers(values) & ~missing
@@ -52,15 +51,16 @@ def seconds(raw: RawTable, column: str, problems: list[str]) -> NDArray[np.int64
             next_step = f"Repair these rows, or read the column with `kinds: {{{column}: number}}`."
             problems.append(raw.fault(column, expected, odd, next_step))
             return None
-        times = parsed.fillna(pd.Timestamp(0, tz="UTC")).dt.as_unit("s").astype("int64").to_numpy()
+        times = parsed.fillna(pd.Timestamp(0, tz="UTC")).dt.as_unit("us").astype("int64").to_numpy()
     else:
         numbers = values.cast(pa.float64()) if pa.types.is_null(values.type) else values
         known = numbers.fill_null(0).to_numpy()
         missing = missing | ~np.isfinite(known)
-        unit = _unit(raw, column, np.where(missing, 0, known), missing, problems)
+        known = np.where(missing, 0, known)
+        unit = _unit(raw, column, known, missing, problems)
         if unit is None:
             return None
-        times = np.floor_divide(np.where(missing, 0, known), 1_000**unit).astype(np.int64)
+        times = known // 1_000 if unit == 3 else known * 1_000 ** (2 - unit)
     if missing.any():
         expected = "a date, an ISO 8601 time such as '2026-11-24T12:00:00Z', or a number since 1970"
         problems.append(raw.fault(column, expected, missing, "Repair or remove these rows, or leave `timestamp` out."))

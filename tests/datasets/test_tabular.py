@@ -175,7 +175,7 @@ def test_every_form_gives_the_same_star_schema(tmp_path: Path, write: Callable[[
     assert events.item.tolist() == [2, 1, 3, 2]
     assert {name: values.tolist() for name, values in events.measures.items()} == {"rating": [5.0, 3.0, 4.5, 1.0]}
     assert events.timestamp is not None
-    assert events.timestamp.tolist() == EVENTS["ts"].tolist()
+    assert events.timestamp.tolist() == [second * 1_000_000 for second in EVENTS["ts"]]
     assert events.weight is not None
     assert events.weight.tolist() == [1.0, 0.5, 2.0, 1.0]
     assert events.negatives is not None

@@ -9,36 +9,41 @@ import pytest
 
 from towerzoo.datasets.arrow_columns import plain
 from towerzoo.datasets.raw_table import RawTable
-from towerzoo.datasets.timestamps import seconds
+from towerzoo.datasets.timestamps import microseconds
 
 NOON = 1_700_000_000
+SECOND = 1_000_000
 
 
 def told(values: pa.Array) -> tuple[Any, list[str]]:
     problems: list[str] = []
     table = pa.table({"ts": plain(pa.chunked_array([values]))})
-    return seconds(RawTable(table, (Path("a.csv"),), (len(values),)), "ts", problems), problems
+    return microseconds(RawTable(table, (Path("a.csv"),), (len(values),)), "ts", problems), problems
 
 
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        pytest.param(pa.array([NOON, 0]), [NOON, 0], id="seconds"),
-        pytest.param(pa.array([NOON + 0.75, 3.0]), [NOON, 3], id="fractions of seconds are cut off"),
-        pytest.param(pa.array([NOON * 1_000 + 999]), [NOON], id="milliseconds"),
-        pytest.param(pa.array([float(NOON * 1_000)]), [NOON], id="milliseconds as floats"),
-        pytest.param(pa.array([NOON * 1_000_000]), [NOON], id="microseconds"),
-        pytest.param(pa.array([NOON * 1_000_000_000 + 1]), [NOON], id="nanoseconds"),
-        pytest.param(pa.array([-5, 5]), [-5, 5], id="before 1970"),
-        pytest.param(pa.array([NOON * 10**9], pa.timestamp("ns")), [NOON], id="parquet, nanoseconds"),
-        pytest.param(pa.array([NOON], pa.timestamp("s", "Asia/Tokyo")), [NOON], id="parquet, with a zone"),
-        pytest.param(pa.array([1], pa.date32()), [86_400], id="dates"),
-        pytest.param(pa.array(["1970-01-02", "1970-01-01T00:00:07Z"]), [86_400, 7], id="texts"),
-        pytest.param(pa.array(["19700102"]), [86_400], id="texts without punctuation"),
-        pytest.param(pa.array(["1970-01-01 01:00:00+01:00", "1970-01-01T00:00:01.75"]), [0, 1], id="texts with zones"),
+        pytest.param(pa.array([NOON, 0]), [NOON * SECOND, 0], id="seconds"),
+        pytest.param(pa.array([NOON + 0.75, 3.0]), [NOON * SECOND + 750_000, 3 * SECOND], id="seconds as floats"),
+        pytest.param(pa.array([NOON * 1_000 + 999]), [NOON * SECOND + 999_000], id="milliseconds"),
+        pytest.param(pa.array([float(NOON * 1_000)]), [NOON * SECOND], id="milliseconds as floats"),
+        pytest.param(pa.array([NOON * 1_000_000 + 7]), [NOON * SECOND + 7], id="microseconds"),
+        pytest.param(pa.array([NOON * 1_000_000_000 + 2_999]), [NOON * SECOND + 2], id="nanoseconds"),
+        pytest.param(pa.array([-5, 5]), [-5 * SECOND, 5 * SECOND], id="before 1970"),
+        pytest.param(
+            pa.array([NOON * 10**9 + 4_000], pa.timestamp("ns")), [NOON * SECOND + 4], id="parquet, nanoseconds"
+        ),
+        pytest.param(pa.array([NOON], pa.timestamp("s", "Asia/Tokyo")), [NOON * SECOND], id="parquet, with a zone"),
+        pytest.param(pa.array([1], pa.date32()), [86_400 * SECOND], id="dates"),
+        pytest.param(pa.array(["1970-01-02", "1970-01-01T00:00:07Z"]), [86_400 * SECOND, 7 * SECOND], id="texts"),
+        pytest.param(pa.array(["19700102"]), [86_400 * SECOND], id="texts without punctuation"),
+        pytest.param(
+            pa.array(["1970-01-01 01:00:00+01:00", "1970-01-01T00:00:01.75"]), [0, 1_750_000], id="texts with zones"
+        ),
     ],
 )
-def test_times_of_any_writer_become_seconds(values: pa.Array, expected: list[int]) -> None:
+def test_times_of_any_writer_become_microseconds(values: pa.Array, expected: list[int]) -> None:
     found, problems = told(values)
     assert not problems
     assert found.dtype == "int64"
