@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from towerzoo.datasets.splits import Split
+from towerzoo.datasets.vocabulary import UNKNOWN
 
 NO_PLACE: Final = -1
 """The place of an event that no history holds."""
@@ -18,6 +19,8 @@ NO_PLACE: Final = -1
 @dataclass(frozen=True)
 class History:
     """What each row of a table did before it is tested: its training events, and behind them its validation events.
+
+    The unknown row has none: its events are those of many, and would be taken for those of anybody new.
 
     Attributes:
         partner: int32 rows of the other table, grouped by owner, oldest first (T,).
@@ -58,7 +61,7 @@ class History:
             owner: Rows of the table whose histories these are (N,).
             partner: Rows of the other table (N,).
             observed: What was observed with each event (N,), by name; equal values are one kind.
-            timestamp: Seconds (N,); events of the same second keep their file order.
+            timestamp: Times (N,); events of the same time keep their file order.
             split: Which events train and validate.
             n_owners: Rows of the table.
             n_partners: Rows of the other table.
@@ -75,6 +78,7 @@ class History:
             [1, 2, 0, -1]
         """
         rows = torch.cat([split.train, split.valid] if split.in_time else [split.train]).long()
+        rows = rows[owner.index_select(0, rows) != UNKNOWN]
         if timestamp is not None:
             rows = rows[timestamp.index_select(0, rows).argsort(stable=True)]
         rows = rows[owner.index_select(0, rows).argsort(stable=True)]
@@ -109,24 +113,25 @@ class History:
             partner: As of `gather`.
             kinds: As of the class.
             place: As of the class.
-            train: The events that are held and train.
+            train: The events that train, held or not.
             n_owners: As of `gather`.
             n_partners: As of `gather`.
             ordered: As of the class.
         """
         held = torch.nonzero(place != NO_PLACE)[:, 0]
         rows = held[place.index_select(0, held).argsort()]
-        everything, trained = (
-            torch.bincount(owner.index_select(0, part), minlength=n_owners) for part in (rows, train)
+        trained = train[place.index_select(0, train) != NO_PLACE]
+        n_held, n_trained = (
+            torch.bincount(owner.index_select(0, part), minlength=n_owners) for part in (rows, trained)
         )
-        test_ends = everything.cumsum(0)
-        starts = test_ends - everything
+        test_ends = n_held.cumsum(0)
+        starts = test_ends - n_held
         return cls(
             partner=partner.index_select(0, rows).int(),
             kinds=kinds,
             n_partners=n_partners,
             starts=starts,
-            ends=starts + trained,
+            ends=starts + n_trained,
             test_ends=test_ends,
             place=place,
             ordered=ordered,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from towerzoo.datasets import UNKNOWN
-from towerzoo.datasets.history import History
+from towerzoo.datasets.history import NO_PLACE, History
 from towerzoo.registry import ENCODERS, INITIALIZERS, POOLINGS, Spec
 from towerzoo.registry.errors import ConfigError, Problem, RegistryError
 from towerzoo.registry.ranges import Count, Rate
@@ -148,9 +148,11 @@ class HistoryEncoder(nn.Module):
         sums, numbers = sums.index_select(0, at), counts.index_select(0, at)
         if events is not None:
             place = self.place.index_select(0, events)
-            there = kept.index_select(0, (offsets - starts).index_select(0, at) + place)
-            own = self.embedding(self.ids.index_select(0, place))
-            sums, numbers = sums - own * there.unsqueeze(1), numbers - 1
+            held = place != NO_PLACE
+            among = ((offsets - starts).index_select(0, at) + place).where(held, len(kept))
+            there = torch.cat([kept, kept.new_zeros(1)]).index_select(0, among)
+            own = self.embedding(self.ids.index_select(0, place.clamp_min(0)))
+            sums, numbers = sums - own * there.unsqueeze(1), numbers - held.to(numbers.dtype)
         if self.training:
             sums = sums / (1 - self.dropout)
         return self._divided(sums, numbers)

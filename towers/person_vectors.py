@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from towerzoo.datasets import UNKNOWN
 from towerzoo.datasets.history import History
 from towerzoo.towers.history_encoder import NO_EVENT, HistoryEncoder
 from towerzoo.towers.people import Person
@@ -46,9 +45,7 @@ class PersonVectors:
         for name, values in columns.items():
             encoder = self.tower.encoder(name)
             if isinstance(encoder, HistoryEncoder):
-                # Events that count for the unknown user are those of many, and of nobody who is new.
-                own = values.masked_fill((rows == UNKNOWN).unsqueeze(1), NO_EVENT)
-                columns[name] = self._with_told(encoder, people, own)
+                columns[name] = self._with_told(encoder, people, values)
                 continue
             for place, person in enumerate(people):
                 if name in person.features:

@@ -228,8 +228,8 @@ def test_streamed_events_of_one_class_or_of_nobody_known_are_told(folder, tmp_pa
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit of a process's data is Linux's")
 def test_a_set_larger_than_the_memory_of_the_process_trains_streamed_and_only_streamed(folder, tmp_path):
-    """Ids of 205 letters, as URLs are: 600,000 events are 243 MiB in files without compression, for 192 MiB of memory."""
-    room, groups, rows = 192, 60, 10_000
+    """Ids of 205 letters, as URLs are: 720,000 events are 291 MiB in files without compression, for 224 MiB of memory."""
+    room, groups, rows = 224, 72, 10_000
     rng = np.random.default_rng(0)
     ids = {f"{side}_id": pa.array([f"{side}-{number:0200}" for number in range(500)]) for side in ("user", "item")}
     drawn = {name: names.take(pa.array(rng.integers(0, 500, rows))) for name, names in ids.items()}

@@ -59,6 +59,29 @@ def test_vectors_are_those_of_a_loop(by, last):
             torch.testing.assert_close(encoder(torch.tensor([user]), torch.tensor([event]))[0], expected)
 
 
+@pytest.mark.parametrize("by", ["item", "measure"])
+@pytest.mark.parametrize("last", [None, 3])
+def test_the_unknown_user_has_no_history(by, last):
+    user = USER.masked_fill(USER == 3, 0)
+    timed = torch.arange(N)
+    history = History.gather(
+        user, ITEM, {"label": RATING, "measure": RATING}, timed, SPLIT, n_owners=N_USERS, n_partners=N_ITEMS
+    )
+    encoder, known = make(history, by=by, last=last), make(by=by, last=last)
+    strangers = torch.nonzero(user[:40] == 0)[:, 0]
+    assert not encoder(torch.zeros(1).long()).any()
+    assert not encoder(torch.zeros(len(strangers)).long(), strangers).any(), "not in training either"
+    encoder.testing = True
+    assert not encoder(torch.zeros(1).long()).any()
+    encoder.testing = False
+    train = torch.arange(40)
+    mixed = encoder(user[:40], train)
+    others = user[:40] != 0
+    torch.testing.assert_close(mixed[others], known(USER[:40], train)[others])
+    assert not mixed[~others].any()
+    assert encoder.lists(torch.zeros(1).long()).eq(NO_EVENT).all()
+
+
 @pytest.mark.parametrize(("pooling", "power"), [("sum", 0.0), ("sqrtn", 0.5), ("mean", 1.0)])
 def test_a_whole_history_is_pooled_by_sum_root_or_mean(pooling, power):
     encoder = make(pooling=pooling)
