@@ -28,7 +28,6 @@ from towerzoo.registry.errors import TowerZooError
 from towerzoo.registry.experiment import Experiment
 from towerzoo.towers.assembly import build_model, load_data, read_experiment
 from towerzoo.towers.process_settings import settle_process
-from towerzoo.towers.trainer import quieten_lightning
 
 OPTIONS = pytest.StashKey[SuiteOptions]()
 RECORDS = pytest.StashKey[list[Record]]()
@@ -142,7 +141,6 @@ def roofline(pytestconfig: pytest.Config) -> Callable[[str], Roofline]:
 @pytest.fixture
 def measure(request: pytest.FixtureRequest, benchmark: Any, roofline: Callable[[str], Roofline]) -> Measure:
     """Measures for a test, in a process that is set up as for training. Its name and parameters are the record's."""
-    quieten_lightning()
     params = dict(request.node.callspec.params) if hasattr(request.node, "callspec") else {}
     device = params.pop("device", "cpu")
     settle_process(torch.device(device))

@@ -14,7 +14,6 @@ from towerzoo.benchmarks.rate_process import RateProcess, answer_rates
 from towerzoo.benchmarks.training_epoch import epoch_rate
 from towerzoo.towers.assembly import load_data, read_experiment
 from towerzoo.towers.process_settings import settle_process
-from towerzoo.towers.trainer import quieten_lightning
 
 CONFIG = "tanh_bn_dropout_first"
 
@@ -29,7 +28,6 @@ def scaled_process(
 
 
 if __name__ == "__main__":
-    quieten_lightning()
     device = sys.argv[1]
     settle_process(torch.device(device))
     peak = PeakMemory(device)

@@ -23,7 +23,7 @@ from towerzoo.towers.report import write_report
 from towerzoo.towers.run_folder import REPORT, RunFolder
 from towerzoo.towers.run_tables import require_same_data
 from towerzoo.towers.sliced_evaluation import mask_biases, mask_columns, sliced
-from towerzoo.towers.trainer import make_trainer, quieten_lightning, torch_device
+from towerzoo.towers.trainer import make_trainer, torch_device
 
 
 def evaluate_run(
@@ -107,7 +107,6 @@ def measure(model: DSSM, data: TwoTowerData, experiment: Experiment, device: str
 
     `test_seconds` is the time from encoding the first user to the last metric of the test split.
     """
-    quieten_lightning()
     trainer = make_trainer(experiment, device, logger=False, callbacks=[])
     valid = trainer.validate(model, data, verbose=False)[0]
     started = time.perf_counter()

@@ -20,7 +20,7 @@ from towerzoo.towers.progress import EpochProgress
 from towerzoo.towers.ranks import GradientSums, Ranks
 from towerzoo.towers.run_folder import RunFolder
 from towerzoo.towers.summary import epoch_text
-from towerzoo.towers.trainer import make_trainer, quieten_lightning
+from towerzoo.towers.trainer import make_trainer
 from towerzoo.towers.whole_files import told_as_run_error
 
 
@@ -48,7 +48,6 @@ def fit(
         TowerZooError: The disk or the loss does not allow it, or no epoch was finished.
         TrainingInterrupted: A signal stopped training.
     """
-    quieten_lightning()
     checkpoint = last_checkpoint(run)
     callbacks: list[Callback] = [EpochSeeds(experiment.seed, ranks), FiniteLoss(ranks)]
     if ranks.size > 1:

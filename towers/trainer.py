@@ -39,6 +39,7 @@ def make_trainer(experiment: Experiment, device: str, *, rank: int | None = None
         ConfigError: The Trainer does not accept the experiment's arguments.
         TrainingError: There is no such device.
     """
+    _quieten_lightning()
     callbacks = arguments["callbacks"]
     on_gpu = torch_device(device).type == "cuda"
     settings = {
@@ -58,7 +59,7 @@ def make_trainer(experiment: Experiment, device: str, *, rank: int | None = None
         raise ConfigError([Problem("trainer", expected, experiment.trainer, str(error))]) from error
 
 
-def quieten_lightning() -> None:
+def _quieten_lightning() -> None:
     """Leaves out Lightning's remarks on hardware and data loaders, which the summary replaces."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*It is recommended to use `self.log.*sync_dist.*")

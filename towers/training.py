@@ -28,7 +28,7 @@ from towerzoo.towers.run_folder import FORMAT, REPORT, VERSION, RunFolder
 from towerzoo.towers.run_tables import require_same_data, save_tables
 from towerzoo.towers.step_profile import profile_step
 from towerzoo.towers.summary import data_table, model_text, result_table, step_table
-from towerzoo.towers.trainer import make_trainer, n_devices, quieten_lightning, require_devices, torch_device
+from towerzoo.towers.trainer import make_trainer, n_devices, require_devices, torch_device
 from towerzoo.towers.whole_files import told_as_run_error
 
 
@@ -129,7 +129,6 @@ def _patience(experiment: Experiment) -> int | None:
 def _prepare(
     experiment: Experiment, device: str, console: Console, *, trained: bool = False
 ) -> tuple[TwoTowerData, DSSM]:
-    quieten_lightning()
     make_trainer(experiment, device, callbacks=[], logger=False)
     require_devices(experiment, device)
     console.print(settle_process(torch_device(device)))

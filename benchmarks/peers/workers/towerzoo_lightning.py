@@ -18,7 +18,7 @@ from towerzoo.towers.assembly import build_model, load_data, read_experiment
 from towerzoo.towers.callbacks import EpochCheckpoints, EpochSeeds, FiniteLoss, StopOnSignal
 from towerzoo.towers.process_settings import settle_process
 from towerzoo.towers.run_folder import RunFolder
-from towerzoo.towers.trainer import make_trainer, quieten_lightning
+from towerzoo.towers.trainer import make_trainer
 
 PACKAGES = ("towerzoo", "torch", "pytorch-lightning", "numpy", "pandas")
 
@@ -52,7 +52,6 @@ class Worker:
     """
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        quieten_lightning()
         settle_process(torch.device("cpu"))
         self.settings, self.scratch = settings, Path(settings["scratch"])
         os.environ["TOWERZOO_CACHE"] = str(self.scratch / "cache")
