@@ -29,12 +29,16 @@ BIAS_ROUNDS = 5
 ones change the AUC by less than 0.00002."""
 
 
-def baselines(data: TwoTowerData) -> dict[str, dict[str, float]]:
+def baselines(data: TwoTowerData, biases: tuple[Tensor, Tensor]) -> dict[str, dict[str, float]]:
     """Returns the test figures, on labelled pairs, of predictions that need no towers.
 
     `constant` predicts the training split's share of positives for every pair, `item mean` each item's share, smoothed,
     and `user + item bias` the logistic function of two fitted numbers, one of the user and one of the item. Generated
     data adds `best reachable`: the true probabilities that the labels were drawn from.
+
+    Args:
+        data: The data, with training labels of both classes.
+        biases: Its `training_biases`.
     """
     events, split = data.schema.interactions, data.split
     overall = positive_share(data.train_counts)
@@ -43,7 +47,7 @@ def baselines(data: TwoTowerData) -> dict[str, dict[str, float]]:
         "constant": torch.logit(overall).expand(len(test_user)),
         "item mean": torch.logit(item_means(data.train_counts))[test_item],
     }
-    user_biases, item_biases = training_biases(data)
+    user_biases, item_biases = biases
     logits["user + item bias"] = torch.logit(overall) + user_biases[test_user] + item_biases[test_item]
     if "probability" in events.measures:
         logits[BEST_REACHABLE] = torch.logit(events.measures["probability"][split.test].double(), eps=1e-9)
@@ -60,8 +64,13 @@ def item_means(counts: EventCounts) -> Tensor:
     return (counts.positive + PRIOR_EVENTS * positive_share(counts)) / (counts.item + PRIOR_EVENTS)
 
 
-def training_biases(data: TwoTowerData) -> tuple[Tensor, Tensor]:
-    """Returns what `fit_biases` makes of the training events; those of a stream are read anew in each of its passes."""
+def training_biases(data: TwoTowerData) -> tuple[Tensor, Tensor] | None:
+    """Returns what `fit_biases` makes of the training events; None where all labels are the same.
+
+    Those of a stream are read anew in each of its passes.
+    """
+    if not 0 < data.train_counts.positives < data.train_counts.total:
+        return None
     held = None if data.stream is not None else list(data.events("train"))
     return fit_biases(
         lambda: data.events("train") if held is None else held,

@@ -10,7 +10,7 @@ from typing import Any
 from towerzoo.datasets import TwoTowerData
 from towerzoo.registry.experiment import Experiment
 from towerzoo.towers.assembly import build_model, load_data, read_experiment
-from towerzoo.towers.baselines import baselines
+from towerzoo.towers.baselines import baselines, training_biases
 from towerzoo.towers.checkpoints import load_state, read_checkpoint
 from towerzoo.towers.dssm import DSSM
 from towerzoo.towers.few_shots import few_shots, require_history
@@ -125,6 +125,7 @@ def measure(model: DSSM, data: TwoTowerData, experiment: Experiment, device: str
 
 
 def _baselines(data: TwoTowerData, measures: Measures) -> dict[str, dict[str, float]]:
-    of_pairs = baselines(data) if measures.pairs else {}
-    of_lists = ranking_baselines(data, ranking_task(data, "test", measures.at)) if measures.at else {}
+    biases = training_biases(data)
+    of_pairs = baselines(data, biases) if measures.pairs and biases is not None else {}
+    of_lists = ranking_baselines(data, ranking_task(data, "test", measures.at), biases) if measures.at else {}
     return {name: of_pairs.get(name, {}) | of_lists.get(name, {}) for name in (*of_pairs, *of_lists)}

@@ -6,18 +6,20 @@ import torch
 from torch import Tensor
 
 from towerzoo.datasets import TwoTowerData
-from towerzoo.towers.baselines import item_means, training_biases
+from towerzoo.towers.baselines import item_means
 from towerzoo.towers.ranking import RankingTask, rank
 
 RANDOM_FACTORS, RANDOM_SEED = 16, 0
 """Length and seed of random vectors; long enough for two users' lists to have no more in common than by chance."""
 
 
-def ranking_baselines(data: TwoTowerData, task: RankingTask) -> dict[str, dict[str, float]]:
+def ranking_baselines(
+    data: TwoTowerData, task: RankingTask, biases: tuple[Tensor, Tensor] | None
+) -> dict[str, dict[str, float]]:
     """Returns the figures of `Ranking` for rankings that need no towers, by the code and on the task of the model.
 
     `random` gives each user an order of its own, by vectors that mean nothing. All others give everybody the order of
-    `item_scores`, less what the task leaves out for each user.
+    `item_scores`, less what the task leaves out for each user. `biases` are the data's `training_biases`.
     """
     n_users, n_items = len(data.schema.users), len(data.schema.items)
     generator = torch.Generator().manual_seed(RANDOM_SEED)
@@ -26,11 +28,11 @@ def ranking_baselines(data: TwoTowerData, task: RankingTask) -> dict[str, dict[s
     # A number's own precision: in float32 two item means could tie that are not equal.
     everybody = torch.ones(n_users, 1, dtype=torch.float64)
     return figures | {
-        name: rank(everybody, scores.unsqueeze(1), task).figures() for name, scores in item_scores(data).items()
+        name: rank(everybody, scores.unsqueeze(1), task).figures() for name, scores in item_scores(data, biases).items()
     }
 
 
-def item_scores(data: TwoTowerData) -> dict[str, Tensor]:
+def item_scores(data: TwoTowerData, biases: tuple[Tensor, Tensor] | None) -> dict[str, Tensor]:
     """Returns scores of items, from the training split alone, that are the same for every user.
 
     | name | score |
@@ -45,7 +47,7 @@ def item_scores(data: TwoTowerData) -> dict[str, Tensor]:
     """
     counts = data.train_counts
     scores = {"popularity": counts.item.double()}
-    if 0 < counts.positives < counts.total:
+    if biases is not None:
         scores |= {"positive popularity": counts.positive.double(), "item mean": item_means(counts)}
-        scores["user + item bias"] = training_biases(data)[1]
+        scores["user + item bias"] = biases[1]
     return scores

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from towerzoo.datasets import Batch, Column, Interactions, Split, StarSchema, Table, TwoTowerData, Vocabulary
-from towerzoo.towers.baselines import PRIOR_EVENTS, baselines, fit_biases
+from towerzoo.towers.baselines import PRIOR_EVENTS, baselines, fit_biases, training_biases
 from towerzoo.towers.measures import PAIR_METRICS, USER_METRICS
 
 USERS = Table("user_id", {"user_id": Column("user_id", torch.arange(3, dtype=torch.int32), Vocabulary([1, 2]))})
@@ -33,6 +33,10 @@ def loss_of(probabilities: list[float]) -> float:
     return -sum(log(p if label else 1 - p) for p, label in zip(probabilities, TEST_LABELS, strict=True)) / 3
 
 
+def baselines_of(data: TwoTowerData) -> dict[str, dict[str, float]]:
+    return baselines(data, training_biases(data))
+
+
 def pairs_of(figures: dict[str, float]) -> dict[str, float]:
     """The figures that every split has; those of users are tested where they are computed."""
     assert set(figures) == {*PAIR_METRICS, *USER_METRICS}
@@ -40,7 +44,7 @@ def pairs_of(figures: dict[str, float]) -> dict[str, float]:
 
 
 def test_the_constant_is_the_share_of_positives_in_training():
-    assert pairs_of(baselines(make_data())["constant"]) == {
+    assert pairs_of(baselines_of(make_data())["constant"]) == {
         "loss": pytest.approx(loss_of([0.75] * 3)),
         "auc": 0.5,
         "accuracy": pytest.approx(2 / 3),
@@ -50,7 +54,7 @@ def test_the_constant_is_the_share_of_positives_in_training():
 def test_the_item_mean_is_smoothed_towards_the_share():
     assert PRIOR_EVENTS == 5
     means = [(3 + 5 * 0.75) / (3 + 5), (0 + 5 * 0.75) / (1 + 5), 0.75]
-    assert pairs_of(baselines(make_data())["item mean"]) == {
+    assert pairs_of(baselines_of(make_data())["item mean"]) == {
         "loss": pytest.approx(loss_of(means)),
         "auc": 0.5,  # 0.84 and 0.625 are liked, 0.75 is not: one pair of two in order
         "accuracy": pytest.approx(2 / 3),
@@ -96,7 +100,7 @@ def test_users_and_items_without_events_have_no_bias():
 
 def test_the_best_reachable_are_the_true_probabilities():
     chances = torch.tensor([0.5] * 6 + [0.9, 0.6, 0.2])
-    assert pairs_of(baselines(make_data(probability=chances))["best reachable"]) == {
+    assert pairs_of(baselines_of(make_data(probability=chances))["best reachable"]) == {
         "loss": pytest.approx(loss_of([0.9, 0.6, 0.2])),
         "auc": 1.0,
         "accuracy": 1.0,
@@ -105,16 +109,22 @@ def test_the_best_reachable_are_the_true_probabilities():
 
 def test_certain_probabilities_give_finite_losses():
     certain = torch.tensor([0.5] * 6 + [1.0, 1.0, 0.0])
-    assert baselines(make_data(probability=certain))["best reachable"]["loss"] == pytest.approx(0, abs=1e-6)
+    assert baselines_of(make_data(probability=certain))["best reachable"]["loss"] == pytest.approx(0, abs=1e-6)
 
 
 def test_the_best_reachable_is_known_of_generated_data_only(world):
-    assert list(baselines(make_data())) == ["constant", "item mean", "user + item bias"]
+    assert list(baselines_of(make_data())) == ["constant", "item mean", "user + item bias"]
     parts = torch.arange(1500).split(500)
     generated = TwoTowerData(
         world, (world.interactions.measures["rating"] >= 4).float(), Split(*parts), batch_size=2, seed=0
     )
-    found = baselines(generated)
+    found = baselines_of(generated)
     assert list(found) == ["constant", "item mean", "user + item bias", "best reachable"]
     losses = {name: figures["loss"] for name, figures in found.items()}
     assert min(losses, key=losses.get) == "best reachable"
+
+
+def test_biases_are_fitted_only_where_there_are_two_classes():
+    data = make_data()
+    data.labels = torch.ones_like(data.labels)
+    assert training_biases(data) is None

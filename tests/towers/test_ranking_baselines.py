@@ -31,7 +31,7 @@ def task(data) -> RankingTask:
 
 def test_scores_are_those_of_a_plain_loop_over_training_events(data):
     train, events = data.split.train.tolist(), data.schema.interactions
-    found = item_scores(data)
+    found = item_scores(data, training_biases(data))
     labels = data.labels[data.split.train].tolist()
     share = sum(labels) / len(labels)
     for item in range(len(data.schema.items)):
@@ -44,9 +44,9 @@ def test_scores_are_those_of_a_plain_loop_over_training_events(data):
 
 
 def test_baselines_get_the_models_task(data, task):
-    found = ranking_baselines(data, task)
+    found = ranking_baselines(data, task, training_biases(data))
     assert list(found) == ["random", "popularity", "positive popularity", "item mean", "user + item bias"]
-    popular = item_scores(data)["popularity"].tolist()
+    popular = item_scores(data, training_biases(data))["popularity"].tolist()
     events, split = data.schema.interactions, data.split
     seen = set(zip(events.user[split.train].tolist(), events.item[split.train].tolist(), strict=True))
     relevant: dict[int, set[int]] = {}
@@ -67,7 +67,7 @@ def test_random_lists_find_what_chance_does(data):
     everything = RankingTask(
         user, torch.arange(1, n_items).repeat(n_users - 1), None, torch.ones(n_items).long(), (10,)
     )
-    found = ranking_baselines(data, everything)["random"]
+    found = ranking_baselines(data, everything, training_biases(data))["random"]
     assert found["recall@10"] == pytest.approx(10 / (n_items - 1)), "all items are relevant"
     assert found["precision@10"] == 1
     assert found["coverage@10"] == 1
@@ -76,7 +76,7 @@ def test_random_lists_find_what_chance_does(data):
 
 
 def test_equal_data_have_equal_baselines(data, task):
-    assert ranking_baselines(data, task) == ranking_baselines(data, task)
+    assert ranking_baselines(data, task, training_biases(data)) == ranking_baselines(data, task, training_biases(data))
 
 
 def test_no_baseline_beats_a_model_that_knows(data, task):
@@ -85,6 +85,6 @@ def test_no_baseline_beats_a_model_that_knows(data, task):
     known[task.user.long(), task.item.long()] = 1.0
     figures = rank(known, torch.eye(n_items), task).figures()
     assert figures["ndcg@10"] == pytest.approx(1)
-    for baseline in ranking_baselines(data, task).values():
+    for baseline in ranking_baselines(data, task, training_biases(data)).values():
         assert all(figures[f"{metric}@{k}"] >= baseline[f"{metric}@{k}"] for metric in LIST_METRICS for k in KS)
         assert figures["ndcg@10"] > 1.1 * baseline["ndcg@10"]
