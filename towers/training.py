@@ -77,26 +77,24 @@ def resume(run: RunFolder, experiment: Experiment, *, device: str, console: Cons
     Raises:
         RunError: There is nothing left to train, or the checkpoint is damaged or of another architecture.
     """
-    report = run.path / REPORT
-    if run.last.exists():
-        checkpoint = read_checkpoint(run.last)
+    report, trained, checkpoint = run.path / REPORT, run.last.exists(), last_checkpoint(run)
+    if trained and report.exists():
         finished = checkpoint["epoch"] + 1
-        complete = report.exists()
-        if complete and stopped_early(checkpoint, experiment):
+        if stopped_early(checkpoint, experiment):
             raise RunError(
                 f"training.early_stopping.patience must be more than the epochs without a better value after which "
                 f"{run.path} stopped, got {_patience(experiment)}. Add --set training.early_stopping.patience=N or "
                 "--set training.early_stopping=null."
             )
-        if complete and finished >= experiment.training.max_epochs:
+        if finished >= experiment.training.max_epochs:
             raise RunError(
                 f"training.max_epochs must be more than the {finished} epochs that {run.path} has finished, "
                 f"got {experiment.training.max_epochs}. Add --set training.max_epochs={finished + 1} or more."
             )
-    data, model = _prepare(experiment, device, console, trained=run.last.exists())
+    data, model = _prepare(experiment, device, console, trained=trained)
     require_same_data(run, data, experiment)
-    if run.last.exists():
-        load_state(model, read_checkpoint(run.last)["state_dict"], run.last)
+    if trained:
+        load_state(model, checkpoint["state_dict"], run.last)
     run.save_experiment(experiment)
     with told_as_run_error(report, "a file that can be removed"):
         report.unlink(missing_ok=True)
