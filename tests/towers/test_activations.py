@@ -32,12 +32,15 @@ def test_leaky_relu_takes_its_slope():
     assert leaky(torch.tensor([-2.0, 2.0])).tolist() == pytest.approx([-0.6, 2.0])
 
 
-@pytest.fixture(params=[True, False], ids=["by sigmoid", "by torch"])
-def _either_way(request, monkeypatch):
-    monkeypatch.setattr(activations, "TANH_BY_SIGMOID", request.param)
+@pytest.fixture(params=["by sigmoid", "by torch", "by onednn"])
+def _every_way(request, monkeypatch):
+    if request.param == "by onednn" and not activations.TANH_BY_ONEDNN:
+        pytest.skip("this processor has no bfloat16 instructions, which oneDNN's tanh needs")
+    monkeypatch.setattr(activations, "TANH_BY_SIGMOID", request.param == "by sigmoid")
+    monkeypatch.setattr(activations, "TANH_BY_ONEDNN", request.param == "by onednn")
 
 
-@pytest.mark.usefixtures("_either_way")
+@pytest.mark.usefixtures("_every_way")
 def test_the_fast_tanh_equals_torchs():
     x = torch.cat([torch.linspace(-20, 20, 200_001), torch.logspace(-30, 1, 1_000), torch.tensor([0.0, -0.0])])
     fast, plain = x.clone().requires_grad_(), x.clone().requires_grad_()
@@ -48,7 +51,7 @@ def test_the_fast_tanh_equals_torchs():
     torch.testing.assert_close(fast.grad, plain.grad, rtol=0, atol=5e-7)
 
 
-@pytest.mark.usefixtures("_either_way")
+@pytest.mark.usefixtures("_every_way")
 def test_the_fast_tanh_is_correctly_rounded_in_bfloat16():
     x = torch.linspace(-4, 4, 10_001).bfloat16()
     ours = ACTIVATIONS.build("tanh")(x)
@@ -56,9 +59,27 @@ def test_the_fast_tanh_is_correctly_rounded_in_bfloat16():
     torch.testing.assert_close(ours, x.double().tanh().bfloat16(), rtol=2**-7, atol=1e-6)
 
 
-@pytest.mark.usefixtures("_either_way")
-def test_infinities_and_nan_pass_through_tanh():
-    values = ACTIVATIONS.build("tanh")(torch.tensor([float("inf"), float("-inf"), float("nan")]))
+@pytest.mark.usefixtures("_every_way")
+@pytest.mark.parametrize("shape", [(), (1,), (0, 4), (2, 3, 5)], ids=str)
+def test_every_shape_has_its_tanh_and_its_gradient_in_bfloat16(shape):
+    ours, theirs = (torch.full(shape, 0.5, dtype=torch.bfloat16, requires_grad=True) for _ in range(2))
+    y, expected = ACTIVATIONS.build("tanh")(ours), theirs.tanh()
+    torch.testing.assert_close(y, expected)
+    y.sum().backward()
+    expected.sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+@pytest.mark.usefixtures("_every_way")
+def test_values_need_not_lie_side_by_side():
+    x = torch.linspace(-2, 2, 12).view(3, 4).T.bfloat16()
+    torch.testing.assert_close(ACTIVATIONS.build("tanh")(x), x.tanh())
+
+
+@pytest.mark.usefixtures("_every_way")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_infinities_and_nan_pass_through_tanh(dtype):
+    values = ACTIVATIONS.build("tanh")(torch.tensor([float("inf"), float("-inf"), float("nan")], dtype=dtype))
     assert values[:2].tolist() == [1.0, -1.0]
     assert values[2].isnan()
 
