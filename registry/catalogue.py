@@ -37,7 +37,8 @@ INITIALIZERS: Final = Registry(
 SCORES: Final = Registry(
     "score",
     "called with n_users and n_items (rows of the star schema), and returns an nn.Module with the methods user_factors "
-    "and item_factors, which map vectors (B, D) and their rows (B,) to factors (B, F); their dot product is the logit",
+    "and item_factors, which map vectors (B, D) and their rows (B,) to factors (B, F); their dot product is the logit. "
+    "Its method pairs(users, items, user, item) of vectors and rows, if any, is a faster way to the logits (B,)",
     context=("n_users", "n_items"),
 )
 LOSSES: Final = Registry(

@@ -23,6 +23,7 @@ from towerzoo.towers.ranking import Ranking, RankingTask, rank
 from towerzoo.towers.ranking_tasks import ranking_task
 from towerzoo.towers.ranks import Ranks
 from towerzoo.towers.running_metrics import RunningMetrics
+from towerzoo.towers.scores import pair_logits
 from towerzoo.towers.seen_items import SeenItems
 from towerzoo.towers.tower import Tower
 from towerzoo.towers.vector_table import VectorTable
@@ -106,7 +107,7 @@ class DSSM(LightningModule):
     def forward(self, user: Tensor, item: Tensor, events: Tensor | None = None) -> Tensor:
         """Maps user rows (B,) and item rows (B,) of training events (B,), or of any pairs, to logits (B,)."""
         if not self.unique:
-            return (self.user_factors(user, events) * self.item_factors(item)).sum(dim=1)
+            return pair_logits(self.score, self.user_tower(user, events), self.item_tower(item), user, item)
         items, item_at = _distinct(item)
         return dot_pairs(*self._distinct_users(user, events), self.item_factors(items), item_at)
 

@@ -37,6 +37,15 @@ class Biases(nn.Module):
         self.item = _zeros(n_items) if item_bias else None
         self.everyone = nn.Parameter(torch.zeros(())) if global_bias else None
 
+    def added(self, logits: Tensor, user: Tensor, item: Tensor) -> Tensor:
+        """Adds the biases of user rows (B,) and item rows (B,) to logits (B,) without them."""
+        if self.everyone is not None:
+            logits = logits + self.everyone
+        for bias, rows in ((self.user, user), (self.item, item)):
+            if bias is not None:
+                logits = logits + bias(rows).squeeze(1)
+        return logits
+
     def user_factors(self, vectors: Tensor, rows: Tensor) -> Tensor:
         """Adds the factors of user rows (B,) to theirs (B, F)."""
         own = self.everyone.expand(len(rows), 1) if self.everyone is not None else None
@@ -104,6 +113,12 @@ class CosineScore(nn.Module):
         """Maps item vectors (B, D) of rows (B,) to factors (B, F) of length 1, before biases."""
         return self.biases.item_factors(_of_length(1.0, vectors), rows)
 
+    def pairs(self, users: Tensor, items: Tensor, user: Tensor, item: Tensor) -> Tensor:
+        """Maps vectors (B, D) and rows (B,) of users and items to logits (B,): what their factors' dot products are."""
+        fixed = self.fixed_scale if self.log_scale is None else 1.0
+        logits: Tensor = _Cosine.apply(_wide(users), _wide(items), fixed)  # type: ignore[no-untyped-call]
+        return self.biases.added(logits if self.log_scale is None else logits * self.log_scale.exp(), user, item)
+
 
 @SCORES.register("dot")
 class DotScore(nn.Module):
@@ -134,6 +149,47 @@ class DotScore(nn.Module):
         return self.biases.item_factors(_wide(vectors), rows)
 
 
+def pair_logits(score: nn.Module, users: Tensor, items: Tensor, user: Tensor, item: Tensor) -> Tensor:
+    """Returns a score's logits (B,) of pairs: of user and item vectors (B, D) and their rows (B,)."""
+    pairs = getattr(score, "pairs", None)
+    if pairs is None:
+        products = score.user_factors(users, user) * score.item_factors(items, item)  # type: ignore[operator]
+        logits: Tensor = products.sum(dim=1)
+    else:
+        logits = pairs(users, items, user, item)
+    return logits
+
+
+class _Cosine(torch.autograd.Function):
+    """As `scale * cosine_similarity(x, y)`, in half the passes over memory; a zero vector's gradient is zero."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor, scale: float) -> Tensor:
+        of_x, of_y = _inverse_norm(x), _inverse_norm(y)
+        factor = of_x * of_y * scale
+        dot = (x * y).sum(dim=1, keepdim=True)
+        ctx.save_for_backward(x, y, of_x, of_y, dot, factor)
+        return (dot * factor).squeeze(1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        x, y, of_x, of_y, dot, factor = ctx.saved_tensors
+        across = gradient.unsqueeze(1) * factor
+        along = across * dot
+        return (
+            torch.addcmul(y * across, x, along * of_x.square(), value=-1),
+            torch.addcmul(x * across, y, along * of_y.square(), value=-1),
+            None,
+        )
+
+
+def _inverse_norm(vectors: Tensor) -> Tensor:
+    """Returns 1 / length (B, 1) of vectors (B, D), and 0 of zero vectors."""
+    norm = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+    return torch.where(norm > 0, 1 / norm, 0.0)
+
+
 def _of_length(length: float, vectors: Tensor) -> Tensor:
     """Returns vectors (B, D) of the same directions and the given length; zero vectors stay zero."""
     scaled: Tensor = _OfLength.apply(length, _wide(vectors))  # type: ignore[no-untyped-call]
@@ -145,8 +201,7 @@ class _OfLength(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, length: float, x: Tensor) -> Tensor:
-        norm = torch.linalg.vector_norm(x, dim=1, keepdim=True)
-        factor = torch.where(norm > 0, length / norm, 0.0)
+        factor = _inverse_norm(x) * length
         y = x * factor
         ctx.length = length
         ctx.save_for_backward(y, factor)
@@ -157,7 +212,7 @@ class _OfLength(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:
         y, factor = ctx.saved_tensors
         along = (gradient * y).sum(dim=1, keepdim=True) / ctx.length**2
-        return None, (gradient - y * along).mul_(factor)
+        return None, torch.addcmul(gradient, y, along, value=-1).mul_(factor)
 
 
 def _wide(vectors: Tensor) -> Tensor:

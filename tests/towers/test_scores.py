@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from towerzoo.registry import SCORES
 from towerzoo.towers.assembly import build_model, load_data
+from towerzoo.towers.scores import pair_logits
 
 N_USERS, N_ITEMS, B, D = 7, 5, 6, 3
 BIASES = ("user_bias", "item_bias", "global_bias")
@@ -20,7 +21,10 @@ def build(name: str, **parameters: Any) -> Any:
 
 
 def logits_of(score: Any, users: Tensor, items: Tensor, user: Tensor, item: Tensor) -> Tensor:
-    return (score.user_factors(users, user) * score.item_factors(items, item)).sum(1)
+    """The dot products of the factors; those of the pairs are the same."""
+    logits = (score.user_factors(users, user) * score.item_factors(items, item)).sum(1)
+    torch.testing.assert_close(pair_logits(score, users, items, user, item), logits)
+    return logits
 
 
 def inputs() -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -59,12 +63,13 @@ def test_dot_product():
 
 @pytest.mark.parametrize("name", SCORES.names())
 @pytest.mark.parametrize("zero", ["user", "item", "both"])
-def test_a_zero_vector_scores_zero_with_finite_gradients(name, zero):
+@pytest.mark.parametrize("way", [logits_of, pair_logits])
+def test_a_zero_vector_scores_zero_with_finite_gradients(name, zero, way):
     users, items, *rows = inputs()
     users[0], items[0] = users[0] * (zero == "item"), items[0] * (zero == "user")
     users.requires_grad_()
     items.requires_grad_()
-    logits = logits_of(build(name), users, items, *rows)
+    logits = way(build(name), users, items, *rows)
     assert logits[0].item() == 0
     logits.sum().backward()
     for vectors in (users, items):
@@ -190,3 +195,36 @@ def test_factors_of_the_cosine_and_their_gradients_equal_torchs_normalize(scale)
     (factors * weights).sum().backward()
     (expected * weights).sum().backward()
     torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+@pytest.mark.parametrize("name", SCORES.names())
+@pytest.mark.parametrize("learn_scale", [False, True])
+@pytest.mark.parametrize("biased", [False, True])
+def test_pairs_have_the_gradients_of_their_factors(name, learn_scale, biased):
+    parameters = dict.fromkeys(BIASES, biased) | ({"learn_scale": learn_scale} if name == "cosine" else {})
+    users, items, *rows = inputs()
+    users[0], items[1] = 0, 0
+    weights = torch.randn(B, dtype=torch.float64)
+    gradients = []
+    for way in (logits_of, pair_logits):
+        score = build(name, **parameters).double()
+        leaves = [vectors.double().requires_grad_() for vectors in (users, items)]
+        (way(score, *leaves, *rows) * weights).sum().backward()
+        gradients.append([leaf.grad for leaf in (*leaves, *score.parameters())])
+    assert len(gradients[0]) == 2 + 3 * biased + (learn_scale and name == "cosine")
+    torch.testing.assert_close(*gradients)
+    assert all(gradient.any() for gradient in gradients[1])
+
+
+def test_a_score_without_pairs_is_the_product_of_its_factors():
+    class Tripled(nn.Module):
+        def user_factors(self, vectors, rows):
+            return 3 * vectors
+
+        def item_factors(self, vectors, rows):
+            return vectors
+
+    users, items, *rows = inputs()
+    assert pair_logits(Tripled(), users, items, *rows).tolist() == pytest.approx(
+        [3 * dot for dot in dots(users, items)], abs=1e-5
+    )
