@@ -6,20 +6,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-LEVELS = 1 << 16
-"""Equally likely 16-bit numbers that a mask is drawn from."""
+LEVELS = 256
+"""Equally likely bytes that a mask is drawn from."""
 
 
 class Dropout(nn.Dropout):
-    """Torch's dropout, which in training on a CPU draws four mask values from each 64-bit random number.
+    """Torch's dropout, which in training on a CPU draws eight mask values from each 64-bit random number.
 
     Torch's own CPU kernel draws a double for each value, one after the other, which takes a third of a training step of
-    the published structures. Here the share of zeros is p to the nearest 1 / 65536, and the scale of what is kept is
-    that of the share that is really drawn, so that the mean is kept exactly. The numbers come from a generator that is
-    seeded by torch's default one for each call: `torch.manual_seed` fixes the masks.
+    the published structures. Here a value is dropped where a random byte is below a level. The level is 256 p; where
+    that is no whole number, it is one of its two neighbours, drawn for each call such that p is the share on average.
+    What is kept is scaled by the share of the call, so that the mean is kept exactly. The bytes come from a generator
+    that is seeded by torch's default one for each call: `torch.manual_seed` fixes the masks. Under autocast, float32
+    values come out in its type, as from the layers around.
 
     Args:
-        p: Share of values set to 0 in training, in [0, 1).
+        p: Share of values set to 0 in training, in [0, 1); one above 255 / 256 is left to torch.
 
     Example:
         >>> dropout = Dropout(0.5)
@@ -31,13 +33,33 @@ class Dropout(nn.Dropout):
         tensor([1., 1.])
     """
 
+    def __init__(self, p: float = 0.5) -> None:
+        super().__init__(p)
+        self._generator = np.random.SFC64()
+
     def forward(self, x: Tensor) -> Tensor:
         """Maps values of any shape to values of the same shape."""
-        zeros = round(self.p * LEVELS)
-        if not self.training or not 0 < zeros < LEVELS or x.device.type != "cpu" or torch.compiler.is_compiling():
+        drawn = self.training and 0 < self.p <= (LEVELS - 1) / LEVELS
+        if not drawn or x.device.type != "cpu" or torch.compiler.is_compiling():
             return super().forward(x)
-        generator = np.random.SFC64(int(torch.randint(1 << 62, ())))
-        words = generator.random_raw(-(-x.numel() // 4))
-        numbers = torch.from_numpy(words.view(np.int16)[: x.numel()]).view(x.shape)
-        mask = torch.ge(numbers, zeros - LEVELS // 2, out=x.new_empty(x.shape))
-        return x * mask.mul_(LEVELS / (LEVELS - zeros))
+        if x.dtype is torch.float32 and torch.is_autocast_enabled("cpu"):
+            x = x.to(torch.get_autocast_dtype("cpu"))
+        numbers, chance = self._random_bytes(x.numel())
+        level = int(self.p * LEVELS + chance)
+        kept = numbers.view(x.shape).ge_(level)
+        scale = torch.tensor(LEVELS / (LEVELS - level), dtype=x.dtype)
+        if x.element_size() == 2:  # as integers: 1 times the scale's bits is the scale, and 0 times them is 0
+            return x * kept.to(torch.int16).mul_(int(scale.view(torch.int16))).view(x.dtype)
+        return x * kept.to(x.dtype).mul_(scale)
+
+    def _random_bytes(self, n: int) -> tuple[Tensor, float]:
+        """Returns equally likely bytes (n,), and a number that is equally likely anywhere in [0, 1)."""
+        state = torch.randint(torch.iinfo(torch.int64).max, (4,)).numpy().view(np.uint64)
+        self._generator.state = {
+            "bit_generator": "SFC64",
+            "state": {"state": state},
+            "has_uint32": 0,
+            "uinteger": 0,
+        }
+        words = self._generator.random_raw(n // 8 + 2)
+        return torch.from_numpy(words.view(np.uint8)[:n]), int(words[-1] >> 32) / 2**32
