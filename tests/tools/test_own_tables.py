@@ -188,8 +188,8 @@ def test_a_number_that_is_not_told_is_one_thing_to_all_who_answer(shop, invoke, 
         }["income"]
         for features in ("city=Oslo [N]", "city=Oslo [N],income=25740.04")
     )
-    assert untold["change"] == 0
-    assert (told["value"], told["change"] != 0) == ("25740.04", True)
+    assert untold["change"] == pytest.approx(0, abs=1e-6)
+    assert (told["value"], abs(told["change"]) > 1e-5) == ("25740.04", True)
 
 
 def test_an_explanation_calls_a_number_that_is_not_known_unknown(shop, invoke, run):
