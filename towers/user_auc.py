@@ -9,6 +9,10 @@ EVENTS_AT_ONCE = 1 << 20
 """Events that are ranked at once, those of some of the users; bounds what that takes beside the logits."""
 
 
+BITS = 32
+"""Bits of a float32, and of what events of a group are ordered by."""
+
+
 def user_auc(user: Tensor, logits: Tensor, positive: Tensor) -> float:
     """Returns the mean AUC of users who have both classes, weighted by their events (GAUC).
 
@@ -33,12 +37,13 @@ def user_auc(user: Tensor, logits: Tensor, positive: Tensor) -> float:
     if len(user) == 0 or bool(logits.isnan().any()):
         return float("nan")
     n_parts = -(-len(user) // EVENTS_AT_ONCE)
+    n_groups = int(user.max()) // n_parts + 1
     total = weight = torch.zeros((), dtype=torch.float64, device=user.device)
     for part in range(n_parts):
         mine = user % n_parts == part
-        groups, group = torch.unique(user[mine], return_inverse=True)
-        aucs = group_auc(group, logits[mine], positive[mine], len(groups))
-        events = torch.bincount(group, minlength=len(groups)).double()
+        group = user[mine] // n_parts
+        aucs = group_auc(group, logits[mine], positive[mine], n_groups)
+        events = torch.bincount(group, minlength=n_groups).double()
         both = ~aucs.isnan()
         total, weight = total + (aucs[both] * events[both]).sum(), weight + events[both].sum()
     return float(total / weight)
@@ -48,7 +53,7 @@ def group_auc(group: Tensor, logits: Tensor, positive: Tensor, n_groups: int) ->
     """Returns the AUC of each group's events, exact, ties counted half, in one ranking without a loop.
 
     Args:
-        group: int64 group of each event (N,), in [0, n_groups).
+        group: Integer group of each event (N,), in [0, n_groups).
         logits: The larger, the more likely positive (N,).
         positive: Bools, whether each event is positive (N,).
         n_groups: Number of groups G.
@@ -61,13 +66,14 @@ def group_auc(group: Tensor, logits: Tensor, positive: Tensor, n_groups: int) ->
         >>> group_auc(group, logits, torch.tensor([False, True, False, True, True]), 3)
         tensor([1.0000, 0.5000,    nan], dtype=torch.float64)
     """
-    order = logits.argsort(stable=True)
-    order = order[group[order].argsort(stable=True)]
-    group, logits, positive = group[order], logits[order], positive[order]
+    undefined = group[logits.isnan()]
+    keys = ((group.long() << BITS + 1) | (_ordinals(logits) << 1) | positive).sort().values
+    positive, tied = (keys & 1).bool(), keys >> 1
+    group = tied >> BITS
     events = torch.bincount(group, minlength=n_groups)
     positives = torch.bincount(group[positive], minlength=n_groups)
     new = torch.ones(len(group), dtype=torch.bool, device=group.device)
-    new[1:] = (group[1:] != group[:-1]) | (logits[1:] != logits[:-1])
+    torch.ne(tied[1:], tied[:-1], out=new[1:])
     tie = new.cumsum(0) - 1
     ends = torch.bincount(tie).cumsum(0)
     starts = torch.cat([ends.new_zeros(1), ends[:-1]])
@@ -77,5 +83,14 @@ def group_auc(group: Tensor, logits: Tensor, positive: Tensor, n_groups: int) ->
     wins = won - positives * (positives + 1)
     pairs = positives * (events - positives)
     aucs = wins.double() / (2 * pairs)
-    aucs[group[logits.isnan()]] = float("nan")
+    aucs[undefined.long()] = float("nan")
     return aucs
+
+
+def _ordinals(values: Tensor) -> Tensor:
+    """Returns int64 numbers in [0, 2 ** BITS) in the order of values (N,), equal for equal ones."""
+    if values.dtype is torch.float64:
+        _, places = torch.unique(values, return_inverse=True)
+        return places
+    bits = (values.float() + 0.0).view(torch.int32)  # -0.0 becomes 0.0
+    return (bits ^ ((bits >> 31) & 0x7FFFFFFF)).long() + (1 << 31)  # the bits of negative numbers fall as they grow

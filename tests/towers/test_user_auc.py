@@ -92,3 +92,12 @@ def test_nan_spoils_its_own_group_alone():
     group, logits = torch.tensor([0, 0, 0, 2, 2]), torch.tensor([math.nan, 0.0, 1.0, 1.0, 2.0])
     found = group_auc(group, logits, torch.tensor([True, False, True, False, True]), 3)
     assert found.tolist() == pytest.approx([math.nan, math.nan, 1.0], nan_ok=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+def test_zeros_of_both_signs_tie_and_infinities_are_the_ends(dtype):
+    zeros = torch.tensor([0.0, -0.0]).to(dtype)
+    assert group_auc(torch.zeros(2, dtype=torch.int64), zeros, torch.tensor([False, True]), 1).item() == 0.5
+    ordered = torch.tensor([-math.inf, -2.0, -1.0, -0.0, 1.0, 2.0, math.inf]).to(dtype)
+    for above in range(1, 7):
+        assert group_auc(torch.zeros(7, dtype=torch.int64), ordered, torch.arange(7) >= above, 1).item() == 1.0
