@@ -90,7 +90,8 @@ def group_auc(group: Tensor, logits: Tensor, positive: Tensor, n_groups: int) ->
 def _ordinals(values: Tensor) -> Tensor:
     """Returns int64 numbers in [0, 2 ** BITS) in the order of values (N,), equal for equal ones."""
     if values.dtype is torch.float64:
-        _, places = torch.unique(values, return_inverse=True)
+        places: Tensor = torch.unique(values, return_inverse=True)[1]
         return places
     bits = (values.float() + 0.0).view(torch.int32)  # -0.0 becomes 0.0
-    return (bits ^ ((bits >> 31) & 0x7FFFFFFF)).long() + (1 << 31)  # the bits of negative numbers fall as they grow
+    ordered: Tensor = bits ^ ((bits >> 31) & 0x7FFFFFFF)  # the bits of negative numbers fall as they grow
+    return ordered.long() + (1 << 31)
