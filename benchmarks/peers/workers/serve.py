@@ -114,6 +114,7 @@ def private_streams() -> tuple[TextIO, TextIO]:
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.dup2(2, 1)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr] # so that last words are not lost
     return commands, answers
 
 
