@@ -17,6 +17,9 @@ from torch.autograd.function import once_differentiable
 from towerzoo.registry import SCORES
 from towerzoo.registry.ranges import Positive
 
+SHORTEST = 1e-12
+"""Length up to which a vector counts as zero, so that products of two lengths are numbers of a float32."""
+
 
 class Biases(nn.Module):
     """A user bias, an item bias and a global bias, each optional and 0 at first, as further factors.
@@ -185,9 +188,9 @@ class _Cosine(torch.autograd.Function):
 
 
 def _inverse_norm(vectors: Tensor) -> Tensor:
-    """Returns 1 / length (B, 1) of vectors (B, D), and 0 of zero vectors."""
+    """Returns 1 / length (B, 1) of vectors (B, D), and 0 of those that are too short to have a direction."""
     norm = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
-    return torch.where(norm > 0, 1 / norm, 0.0)
+    return torch.where(norm > SHORTEST, 1 / norm, 0.0)
 
 
 def _of_length(length: float, vectors: Tensor) -> Tensor:

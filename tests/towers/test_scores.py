@@ -228,3 +228,15 @@ def test_a_score_without_pairs_is_the_product_of_its_factors():
     assert pair_logits(Tripled(), users, items, *rows).tolist() == pytest.approx(
         [3 * dot for dot in dots(users, items)], abs=1e-5
     )
+
+
+@pytest.mark.parametrize("length", [1e-30, 1e-20, 1e-11, 1e15])
+@pytest.mark.parametrize("way", [logits_of, pair_logits])
+def test_very_short_and_long_vectors_have_finite_cosines_and_gradients(length, way):
+    users, items, *rows = inputs()
+    leaves = [(length * nn.functional.normalize(vectors)).requires_grad_() for vectors in (users, items)]
+    logits = way(build("cosine"), *leaves, *rows)
+    expected = [10 * cosine if length > 1e-12 else 0.0 for cosine in cosines(users, items)]
+    assert logits.tolist() == pytest.approx(expected, abs=1e-4)
+    logits.sum().backward()
+    assert all(leaf.grad is not None and bool(leaf.grad.isfinite().all()) for leaf in leaves)
