@@ -7,8 +7,6 @@ from torch import Tensor
 
 EVENTS_AT_ONCE = 1 << 20
 """Events that are ranked at once, those of some of the users; bounds what that takes beside the logits."""
-
-
 BITS = 32
 """Bits of a float32, and of what events of a group are ordered by."""
 
