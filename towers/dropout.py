@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -46,10 +48,9 @@ class Dropout(nn.Dropout):
             x = x.to(torch.get_autocast_dtype("cpu"))
         numbers, chance = self._random_bytes(x.numel())
         level = int(self.p * LEVELS + chance)
-        kept = numbers.view(x.shape).ge_(level)
-        scale = torch.tensor(LEVELS / (LEVELS - level), dtype=x.dtype)
+        kept, scale = numbers.view(x.shape).ge_(level), LEVELS / (LEVELS - level)
         if x.element_size() == 2:  # as integers: 1 times the scale's bits is the scale, and 0 times them is 0
-            return x * kept.to(torch.int16).mul_(int(scale.view(torch.int16))).view(x.dtype)
+            return x * kept.to(torch.int16).mul_(_bits(scale, x.dtype)).view(x.dtype)
         return x * kept.to(x.dtype).mul_(scale)
 
     def _random_bytes(self, n: int) -> tuple[Tensor, float]:
@@ -63,3 +64,9 @@ class Dropout(nn.Dropout):
         }
         words = self._generator.random_raw(n // 8 + 2)
         return torch.from_numpy(words.view(np.uint8)[:n]), int(words[-1] >> 32) / 2**32
+
+
+@functools.cache
+def _bits(value: float, dtype: torch.dtype) -> int:
+    """Returns the bits of a number in a type of two bytes, as an integer."""
+    return int(torch.tensor(value, dtype=dtype).view(torch.int16))
