@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from towerzoo.benchmarks.bare_process import bare_process
-from towerzoo.benchmarks.execution import MODES, why_not
+from towerzoo.benchmarks.execution import why_not
 from towerzoo.benchmarks.flops import training_flops
 from towerzoo.benchmarks.measuring import QUICK, THOROUGH, Effort, Measure
 from towerzoo.benchmarks.options import DEVICES, SuiteOptions, why_absent
@@ -27,6 +27,7 @@ from towerzoo.datasets import TwoTowerData
 from towerzoo.registry.errors import TowerZooError
 from towerzoo.registry.experiment import Experiment
 from towerzoo.towers.assembly import build_model, load_data, read_experiment
+from towerzoo.towers.execution import MODES
 from towerzoo.towers.process_settings import settle_process
 
 OPTIONS = pytest.StashKey[SuiteOptions]()
@@ -181,15 +182,13 @@ def measure_training(
 ) -> Callable[..., None]:
     """Measures steps of an epoch of a config, all of TowerZoo's bookkeeping included."""
 
-    def run(config: str, *settings: str, precision: str = "float32", execution: str = "eager") -> None:
+    def run(config: str, *settings: str, precision: str = "float32") -> None:
         override = f"trainer.precision={TRAINER_PRECISIONS[precision]}"
         experiment, _ = read_experiment(config, [*overrides, *settings, override])
         data = load(experiment)
         count = steps(experiment, data)
         measure.rate(
-            lambda: epoch_rate(
-                experiment, data, steps=count, device=measure.device, folder=tmp_path, execution=execution
-            ),
+            lambda: epoch_rate(experiment, data, steps=count, device=measure.device, folder=tmp_path),
             flops=training_flops(build_model(experiment, data.schema)),
         )
 

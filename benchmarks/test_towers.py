@@ -7,7 +7,6 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from towerzoo.benchmarks.execution import prepare
 from towerzoo.benchmarks.flops import training_flops
 from towerzoo.benchmarks.measuring import Measure
 from towerzoo.benchmarks.roofline import DTYPES
@@ -30,11 +29,10 @@ def test_tower(
     load: Callable[[Experiment], TwoTowerData],
 ) -> None:
     """The tower of the dropout-first structure, on rows of training events."""
-    experiment, _ = read_experiment("tanh_bn_dropout_first", overrides)
+    experiment, _ = read_experiment("tanh_bn_dropout_first", [*overrides, f"training.execution={execution}"])
     data = load(experiment)
     model = build_model(experiment, data.schema)
     tower = (model.user_tower if side == "user" else model.item_tower).to(device).train()
-    prepare(tower, execution)
     events = data.schema.interactions
     chosen = data.split.train[torch.randint(len(data.split.train), (batch_size,))]
     rows = (events.user if side == "user" else events.item)[chosen].to(device)

@@ -8,7 +8,6 @@ from typing import Any
 
 from pytorch_lightning import Callback
 
-from towerzoo.benchmarks.execution import prepare
 from towerzoo.benchmarks.stopwatch import synchronize
 from towerzoo.datasets import TwoTowerData
 from towerzoo.registry.experiment import Experiment
@@ -61,7 +60,6 @@ def epoch_rate(
     steps: int,
     device: str,
     folder: Path,
-    execution: str = "eager",
     skip: int = 0,
 ) -> float:
     """Trains a new model for an epoch and returns samples a second.
@@ -75,16 +73,12 @@ def epoch_rate(
         steps: Steps of the epoch.
         device: `cpu` or `cuda`.
         folder: Where a run would lie.
-        execution: How the towers are executed.
         skip: Steps before the clock starts; those that compile are skipped anyhow.
     """
     experiment = experiment.model_copy(update={"trainer": {**experiment.trainer, "limit_train_batches": steps}})
-    skip = skip if execution == "eager" else min(COMPILING_STEPS, steps - 1)
+    skip = skip if experiment.training.execution == "eager" else min(COMPILING_STEPS, steps - 1)
     clock = Clock(device, skip)
     callbacks = [EpochSeeds(experiment.seed), FiniteLoss(), StopOnSignal(RunFolder(folder)), clock]
     trainer = make_trainer(experiment, device, callbacks=callbacks, logger=False, limit_val_batches=0, max_epochs=1)
-    model = build_model(experiment, data.schema)
-    for tower in (model.user_tower, model.item_tower):
-        prepare(tower, execution)
-    trainer.fit(model, data)
+    trainer.fit(build_model(experiment, data.schema), data)
     return float((steps - skip) * experiment.data.batch_size / clock.seconds)

@@ -132,12 +132,16 @@ class Training(Section):
             an event's, and batch normalisation weighs each user and item once.
         schedule: How the optimizer's step size goes over all epochs: `constant`; `one-cycle`, up to its value over the
             first 30 % of the steps and down to almost nothing (Smith and Topin, 2019); `cosine`, down from the start.
+        execution: How the towers are executed in training: `eager`, operation by operation; on a GPU also `compile`, by
+            torch.compile, or `cuda-graphs`, compiled and launched as one, for batches so small that starting operations
+            takes longer than they do.
     """
 
     max_epochs: Count = 20
     early_stopping: EarlyStopping | None = None
     unique: bool = False
     schedule: Literal["constant", "one-cycle", "cosine"] = "constant"
+    execution: Literal["eager", "compile", "cuda-graphs"] = "eager"
 
 
 class RankingMeasures(Section):

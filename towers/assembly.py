@@ -24,6 +24,7 @@ from towerzoo.towers.candidate_losses import CandidateLoss
 from towerzoo.towers.device_checks import device_problems, devices_problem
 from towerzoo.towers.division_checks import division_problems
 from towerzoo.towers.dssm import DSSM
+from towerzoo.towers.execution import execution_problems, set_execution
 from towerzoo.towers.history_encoder import takes_history
 from towerzoo.towers.measures import PAIR_METRICS, USER_METRICS, Measures, has_candidates
 from towerzoo.towers.pretrained import PretrainedEncoder
@@ -74,6 +75,7 @@ def read_experiment(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Ex
         *_measure_problems(document, experiment),
         *division_problems(document, experiment),
         *device_problems(document, experiment),
+        *execution_problems(document, experiment),
     ]
     if problems:
         raise ConfigError(problems)
@@ -139,6 +141,7 @@ def build_model(experiment: Experiment, schema: StarSchema, *, trained: bool = F
         raise ConfigError(
             [Problem("data.batch_size", "at least 2 for blocks with batch normalisation", 1, "Try 1024.")]
         )
+    set_execution(model, experiment)
     return model
 
 

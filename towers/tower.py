@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, cast
 
 import torch
@@ -76,6 +76,7 @@ class Tower(nn.Module):
                 width = out_features
         self.mlp = nn.Sequential(*layers)
         self.out_features = width
+        self._compiled: Callable[..., Tensor] | None = None
         for module in self.mlp.modules():
             if isinstance(module, nn.Linear):
                 INITIALIZERS.build(init, weight=module.weight)
@@ -93,6 +94,20 @@ class Tower(nn.Module):
 
     def forward(self, rows: Tensor, events: Tensor | None = None) -> Tensor:
         """Maps table rows (B,) to vectors (B, D); the training events (B,), where given, are left out of histories."""
+        if self.training and self._compiled is not None:
+            return self._compiled(rows, events)
+        return self._vectors(rows, events)
+
+    def compile_training(self, mode: str, *, dynamic: bool) -> None:
+        """Lets training passes be compiled at their first batch; other passes, of other sizes, stay as they are.
+
+        Args:
+            mode: As of torch.compile.
+            dynamic: Whether one program serves all numbers of rows, in place of one for each.
+        """
+        self._compiled = torch.compile(self._vectors, mode=mode, dynamic=dynamic)
+
+    def _vectors(self, rows: Tensor, events: Tensor | None) -> Tensor:
         encoded = [
             encoder(rows, events) if isinstance(encoder, HistoryEncoder) else encoder(self._column(name, rows))
             for name, encoder in self._features()

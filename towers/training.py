@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from towerzoo.datasets import TwoTowerData
-from towerzoo.registry.errors import RunError
+from towerzoo.registry.errors import ConfigError, Problem, RunError
 from towerzoo.registry.experiment import Experiment
 from towerzoo.towers.assembly import build_model, load_data
 from towerzoo.towers.callbacks import FiniteLoss
@@ -17,6 +17,7 @@ from towerzoo.towers.device_checks import require_divisible
 from towerzoo.towers.dssm import DSSM
 from towerzoo.towers.environment import environment
 from towerzoo.towers.evaluation import measure
+from towerzoo.towers.execution import require_gpu
 from towerzoo.towers.fitting import epochs_left, fit, last_checkpoint, stopped_early
 from towerzoo.towers.history import read_history
 from towerzoo.towers.precision_advice import precision_advice
@@ -114,7 +115,15 @@ def try_out(experiment: Experiment, *, device: str, console: Console) -> None:
 
 
 def profile_training(experiment: Experiment, *, device: str, console: Console) -> None:
-    """Trains some steps on one device, prints where the time of one goes, and saves nothing."""
+    """Trains some steps on one device, prints where the time of one goes, and saves nothing.
+
+    Raises:
+        TowerZooError: The towers are compiled, or as of `train`.
+    """
+    if experiment.training.execution != "eager":
+        hint = "Compiled towers have no layers to be timed. Add --set training.execution=eager."
+        problem = Problem("training.execution", "eager for --profile", experiment.training.execution, hint)
+        raise ConfigError([problem])
     data, model = _prepare(experiment, device, console)
     console.print(step_table(profile_step(experiment, data, model, device), experiment.data.batch_size))
 
@@ -129,6 +138,7 @@ def _prepare(
 ) -> tuple[TwoTowerData, DSSM]:
     make_trainer(experiment, device, callbacks=[], logger=False)
     require_devices(experiment, device)
+    require_gpu(experiment, torch_device(device))
     console.print(settle_process(torch_device(device)))
     if advice := precision_advice(experiment, torch_device(device)):
         console.print(advice, soft_wrap=True)

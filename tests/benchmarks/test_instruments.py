@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from towerzoo.benchmarks import peak_memory
-from towerzoo.benchmarks.execution import MODES, prepare, why_not
+from towerzoo.benchmarks.execution import why_not
 from towerzoo.benchmarks.flops import forward_flops, training_flops
 from towerzoo.benchmarks.options import SuiteOptions, why_absent
 from towerzoo.benchmarks.pairs import alternate
@@ -15,6 +15,7 @@ from towerzoo.benchmarks.peak_memory import PeakMemory
 from towerzoo.benchmarks.roofline import measure_roofline
 from towerzoo.benchmarks.stopwatch import stopwatch
 from towerzoo.registry.errors import RunError, TrainingError
+from towerzoo.towers.execution import MODES
 
 
 def test_pairs_alternate_after_a_warm_up_each():
@@ -85,14 +86,6 @@ def test_compiling_is_asked_for_on_a_cpu_and_graphs_need_a_gpu():
     assert told["compile"] == ("compiling on a CPU takes minutes; ask for it with --compile", None)
     assert told["cuda-graphs"] == ("CUDA graphs need a GPU",) * 2
     assert [why_not(name, "cuda", asked=False) for name in MODES] == [None] * 3
-
-
-def test_what_runs_as_it_is_is_left_as_it_is():
-    module = nn.Linear(2, 2)
-    prepare(module, "eager")
-    assert module._compiled_call_impl is None
-    prepare(module, "compile")
-    assert module._compiled_call_impl is not None
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ ENCODER = "the name of a registered encoder, or a mapping with 'encoder'"
         ("  widths: [16, 8]", "  widths: [16, 8]\n  width: 1", "m.yaml:10: user_tower.width must be a known key, got 'width'.\n"
          "    Did you mean 'widths'? Known: block, combine, features, init, widths."),
         ("score:", "training: {max_epoch: 1}\nscore:", "m.yaml:15: training.max_epoch must be a known key, got 'max_epoch'.\n"
-         "    Did you mean 'max_epochs'? Known: early_stopping, max_epochs, schedule, unique."),
+         "    Did you mean 'max_epochs'? Known: early_stopping, execution, max_epochs, schedule, unique."),
         ("score:", "training: {early_stopping: {patiance: 1}}\nscore:", "m.yaml:15: training.early_stopping.patiance must be a "
          "known key, got 'patiance'.\n    Did you mean 'patience'? Known: monitor, patience."),
         # Parts and their parameters.

@@ -131,10 +131,30 @@ def test_a_missing_gpu_is_told(tiny_config, tmp_path, invoke):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], "training.execution must be eager on a CPU, got 'compile'"),
+        (["--profile"], "training.execution must be eager for --profile, got 'compile'"),
+    ],
+)
+def test_compiling_where_it_does_not_help_is_refused_before_data_is_read(
+    tiny_config, tmp_path, invoke, options, expected
+):
+    setting = ["--device", "cpu", "--set", "training.execution=compile"]
+    result = invoke(main, tiny_config, "--out", tmp_path / "runs", *setting, *options)
+    assert result.exit_code == 1
+    assert expected in result.output
+    assert "loading" not in result.output
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
-def test_trains_on_a_gpu(tiny_config, tmp_path, invoke):
-    result = invoke(main, tiny_config, "--out", tmp_path / "runs", "--device", "cuda")
+@pytest.mark.parametrize("execution", ["eager", "compile", "cuda-graphs"])
+def test_trains_on_a_gpu(tiny_config, tmp_path, invoke, execution):
+    setting = f"training.execution={execution}"
+    result = invoke(main, tiny_config, "--out", tmp_path / "runs", "--device", "cuda", "--set", setting)
     assert result.exit_code == 0, result.output
     assert files_of(run_of(tmp_path / "runs")) == FILES
 

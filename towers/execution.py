@@ -1,0 +1,50 @@
+"""How the towers are executed in training: operation by operation, compiled, or as CUDA graphs."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+
+from towerzoo.registry.errors import ConfigError, Problem
+from towerzoo.registry.experiment import Experiment
+from towerzoo.registry.yaml_file import Document
+from towerzoo.towers.dssm import DSSM
+from towerzoo.towers.measures import has_candidates
+
+MODES: Final = {"eager": None, "compile": "default", "cuda-graphs": "reduce-overhead"}
+"""torch.compile's mode of each execution; None does not compile."""
+
+
+def set_execution(model: DSSM, experiment: Experiment) -> None:
+    """Lets the towers of a model train as the experiment says; what is compiled is so at the first training batch."""
+    mode = MODES[experiment.training.execution]
+    if mode is not None:
+        for tower in (model.user_tower, model.item_tower):
+            tower.compile_training(mode, dynamic=_rows_vary(experiment))
+
+
+def execution_problems(document: Document, experiment: Experiment) -> list[Problem]:
+    """Returns that a checked experiment wants CUDA graphs, which are of one size, of batches of ever new sizes."""
+    if experiment.training.execution != "cuda-graphs" or not _rows_vary(experiment):
+        return []
+    where = document.where(("training", "execution"))
+    expected = "eager or compile where the distinct users and items of a batch are encoded"
+    return [Problem(where, expected, "cuda-graphs", "They are of another number in each batch, and a graph is not.")]
+
+
+def require_gpu(experiment: Experiment, device: torch.device) -> None:
+    """Makes sure that the device gains by how the towers are executed.
+
+    Raises:
+        ConfigError: They are to be compiled for a CPU, where that takes away TowerZoo's own faster operations.
+    """
+    chosen = experiment.training.execution
+    if chosen != "eager" and device.type != "cuda":
+        hint = "Compiled towers take longer there (docs/performance.md). Add --set training.execution=eager."
+        raise ConfigError([Problem("training.execution", f"eager on a {device.type.upper()}", chosen, hint)])
+
+
+def _rows_vary(experiment: Experiment) -> bool:
+    """Returns whether the towers encode another number of rows in each batch."""
+    return experiment.training.unique or has_candidates(experiment)
