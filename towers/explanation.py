@@ -12,6 +12,7 @@ from torch import Tensor
 
 from towerzoo.datasets import UNKNOWN, Column, Table
 from towerzoo.towers.history_encoder import NO_EVENT, HistoryEncoder
+from towerzoo.towers.letter_trigrams import NO_TRIGRAM, LetterTrigramEncoder
 from towerzoo.towers.people import Person
 from towerzoo.towers.recommender import Recommender
 from towerzoo.towers.scores import Biases
@@ -106,12 +107,14 @@ def _of_person(recommender: Recommender, person: Person, item: int, own: Tensor)
     row = torch.tensor([person.row], device=recommender.device)
     columns = recommender.person_vectors.columns([person], row)
     against = recommender.item_vectors.factors[item]
-    return _effects("user", recommender, recommender.users, columns, row, lambda factors: own - factors @ against)
+    return _effects("user", recommender, recommender.users, columns, row, {}, lambda factors: own - factors @ against)
 
 
 def _of_item(recommender: Recommender, user: Tensor, item: int, own: Tensor) -> list[Effect]:
     columns, row = recommender.item_vectors.columns(item)
-    return _effects("item", recommender, recommender.items, columns, row, lambda factors: own - factors @ user)
+    # Of an item that was added, the encoded text is no row of the table's texts.
+    texts = {name: known[item] for name, known in recommender.items.texts.items()}
+    return _effects("item", recommender, recommender.items, columns, row, texts, lambda factors: own - factors @ user)
 
 
 def _effects(
@@ -120,6 +123,7 @@ def _effects(
     table: Table,
     columns: Mapping[str, Tensor],
     row: Tensor,
+    texts: Mapping[str, str],
     change: Callable[[Tensor], Tensor],
 ) -> list[Effect]:
     model = recommender.model
@@ -133,7 +137,8 @@ def _effects(
     for name, values in columns.items():
         masked = {**columns, name: _unknown(tower, table, name, values)}
         without = change(factors(vector(masked), row)[0])
-        effects.append(Effect(side, name, _text(tower, table, name, values[0]), without.item()))
+        value = texts[name] or "unknown" if name in texts else _text(tower, table, name, values[0])
+        effects.append(Effect(side, name, value, without.item()))
     biases = getattr(model.score, "biases", None)
     bias = getattr(biases, side) if isinstance(biases, Biases) else None
     if bias is not None:
@@ -145,6 +150,8 @@ def _effects(
 def _unknown(tower: Tower, table: Table, feature: str, values: Tensor) -> Tensor:
     if isinstance(tower.encoder(feature), HistoryEncoder):
         return torch.full_like(values, NO_EVENT)
+    if isinstance(tower.encoder(feature), LetterTrigramEncoder) and values.dim() == 2:
+        return torch.full_like(values, NO_TRIGRAM)
     if values.is_floating_point():
         return table.column(feature).unknown.to(values).expand_as(values)
     return torch.full_like(values, UNKNOWN)

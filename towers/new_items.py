@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from towerzoo.datasets import UNKNOWN, Column, Table, Vocabulary
 from towerzoo.datasets.arrow_columns import as_text, kind_of
@@ -20,6 +20,7 @@ from towerzoo.datasets.tabular_files import find_shards
 from towerzoo.registry.errors import DataError
 from towerzoo.towers.dssm import DSSM
 from towerzoo.towers.letter_trigrams import LetterTrigramEncoder
+from towerzoo.towers.tower import Tower
 
 LIST_SEPARATOR: Final = "|"
 """Between the values of a list in a text file, as in commands."""
@@ -116,7 +117,7 @@ class NewItems:
         )
         tower = model.item_tower
         features = {
-            name: columns[name].values if name in columns else _text_ids(tower.encoder(name), items, name, texts[name])
+            name: columns[name].values if name in columns else _text_ids(tower, items, name, texts[name])
             for name in tower.feature_names
         }
         return cls(both, {name: values.to(model.device) for name, values in features.items()}, len(added))
@@ -191,11 +192,14 @@ def _encoded(column: Column, added: pa.Table) -> Column:
     return Column(column.name, torch.from_numpy(lists), column.vocabulary)
 
 
-def _text_ids(encoder: nn.Module, items: Table, name: str, texts: list[str]) -> Tensor:
+def _text_ids(tower: Tower, items: Table, name: str, texts: list[str]) -> Tensor:
     """Returns texts as the encoder of a feature that is made of them takes them: by their trigrams, or their ids."""
+    encoder = tower.encoder(name)
     if isinstance(encoder, LetterTrigramEncoder):
         return encoder.lists(texts)
-    vocabulary = items.column(name).vocabulary
+    # Those of items that were added before have no ids.
+    trained = replace(items, texts={name: items.texts[name][: tower.n_rows]})
+    vocabulary = trained.column(name).vocabulary
     assert vocabulary is not None
     return torch.from_numpy(vocabulary.encode(texts))
 

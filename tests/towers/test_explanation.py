@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import pyarrow as pa
 import pytest
 import torch
 
 from towerzoo.towers.explanation import explain
+from towerzoo.towers.new_items import NewItems
+from towerzoo.towers.recommender import Recommender
 
 
 def test_a_history_and_what_is_told_are_features_like_others(with_history):
@@ -43,3 +46,20 @@ def test_what_a_person_likes_is_near(plain):
     told = explain(recommender, recommender.person(features={"gender": "F"}, liked=[3], disliked=[9, 4]), 9)
     assert {near.row: near.liked for near in told.nearest} == {3: True, 4: False}
     assert told.candidates == 38  # of 40 without the two that she told, the explained one back among them
+
+
+@pytest.mark.parametrize("encoder", ["letter-trigrams", "embedding"])
+def test_an_added_item_is_explained_by_its_own_text(make_run, encoder):
+    features = {"user_id": {"encoder": "embedding", "dim": 4}}, {"title": {"encoder": encoder, "dim": 4}}
+    towers = {side: {"features": some} for side, some in zip(("user_tower", "item_tower"), features, strict=True)}
+    _, path = make_run(f"titles_{encoder}", **towers, score="dot")
+    recommender = Recommender.open(path)
+    known = recommender.names.title(9)
+    for added in ({"movie_id": [901], "title": ["A Fresh Air"]}, {"movie_id": [902, 903], "title": [known, ""]}):
+        recommender.append(NewItems.encode(recommender.items, pa.table(added), recommender.model))
+    first, again, nothing = (explain(recommender, recommender.person(7), row) for row in (41, 42, 43))
+    of_titles = [effect for told in (first, again, nothing) for effect in told.effects if effect.side == "item"]
+    assert [effect.value for effect in of_titles] == ["A Fresh Air", known, "unknown"]
+    assert of_titles[0].change == pytest.approx(first.logit, abs=1e-5)  # without a title the vector is zero
+    assert again.logit == pytest.approx(explain(recommender, recommender.person(7), 9).logit, abs=1e-5)
+    assert (of_titles[2].change, nothing.logit) == (0, 0)
