@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from towerzoo.datasets import UNKNOWN
 from towerzoo.datasets.history import History
 from towerzoo.towers.history_encoder import NO_EVENT, HistoryEncoder
 from towerzoo.towers.people import Person
@@ -18,7 +19,8 @@ class PersonVectors:
     """Encodes people without training.
 
     Features that are told take the place of those of the users table. Items that are told as liked or disliked become
-    the latest events of a history, each of the kind that most positive, or most other, events are of.
+    the latest events of a history, each of the kind that most positive, or most other, events are of; those that were
+    not there in training are events with the unknown item.
 
     Args:
         tower: The user tower, in eval mode.
@@ -61,6 +63,7 @@ class PersonVectors:
 
     def _told(self, encoder: HistoryEncoder, person: Person) -> Tensor:
         items = torch.tensor([*person.liked, *person.disliked], dtype=torch.int32)
+        items = items.where(items < encoder.n_partners, UNKNOWN)
         if encoder.by == "item":
             return encoder.ids_of(items, None)
         counts = torch.tensor([len(person.liked), len(person.disliked)])

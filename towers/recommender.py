@@ -147,10 +147,13 @@ class Recommender:
             disliked=disliked,
             exclude=exclude,
         )
-        if (person.liked or person.disliked) and not self.model.user_tower.histories:
+        told = (*person.liked, *person.disliked)
+        if told and not self.model.user_tower.histories:
             note = NEAR_LIKES if self.by_likes_alone(person) else LIKES_UNUSED
             return replace(person, notes=(*person.notes, note))
-        return person
+        added = [self.names.title(row) for row in told if row >= self.model.item_tower.n_rows]
+        notes = (f"to a history {title!r} is an unknown item" for title in added)
+        return replace(person, notes=(*person.notes, *notes))
 
     @torch.no_grad()
     def recommend(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 
+import pyarrow as pa
 import pytest
 import torch
 
@@ -9,6 +10,7 @@ from towerzoo.registry.errors import RequestError, RunError
 from towerzoo.towers.assembly import build_model, load_data
 from towerzoo.towers.history_encoder import NO_EVENT
 from towerzoo.towers.item_filters import allowed_items
+from towerzoo.towers.new_items import NewItems
 from towerzoo.towers.people import Person
 from towerzoo.towers.recommender import LIKES_UNUSED, NEAR_LIKES, Recommender
 
@@ -132,6 +134,17 @@ def test_what_is_told_counts_as_the_latest_events_of_its_kind(make_run, last):
         both = recommender.factors([person, Person(6, liked=(1,)), Person(row)])
         torch.testing.assert_close(both[0], expected[0])
         torch.testing.assert_close(both[2], recommender.model.user_factors(torch.tensor([row]))[0])
+
+
+def test_to_a_history_an_added_item_is_an_unknown_one(with_history):
+    _, recommender = with_history
+    added = pa.table({"movie_id": [901, 902]})
+    recommender.append(NewItems.encode(recommender.items, added, recommender.model))
+    person = recommender.person(7, liked=[901], disliked=[902])
+    assert person.notes == ("to a history '901' is an unknown item", "to a history '902' is an unknown item")
+    expected = logits(recommender, Person(7, liked=(0,), disliked=(0,)))
+    torch.testing.assert_close(logits(recommender, person), expected)
+    assert not {41, 42} & set(recommender.recommend([person], 40).items[0].tolist())
 
 
 def test_a_run_answers_without_its_data_and_elsewhere(plain, make_run, tmp_path, monkeypatch):
