@@ -44,12 +44,13 @@ def write_whole_with(target: Path, writer: Callable[[Path], object]) -> None:
 def whole_folder(target: Path) -> Iterator[Path]:
     """Gives a new folder beside the target, which takes the target's place and name once it is complete.
 
-    Where the block fails, the target stays as it was, and nothing else is left.
+    Where the block fails, the target stays as it was, and nothing else is left. Of a link, the folder that it points to
+    is the target.
 
     Raises:
         RunError: The disk is full or cannot be written.
     """
-    target = target.absolute()
+    target = Path(os.path.realpath(target))
     missing = [folder for folder in target.parents if not folder.exists()]
     temporary, former = (target.parent / f".{uuid.uuid4().hex}.{target.name}" for _ in range(2))
     with told_as_run_error(target, "a folder that can be written"):

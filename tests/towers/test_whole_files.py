@@ -90,6 +90,16 @@ def test_a_folder_is_whole_or_as_it_was(tmp_path, before, failure):
         assert [path.name for path in target.parent.iterdir()] == ["bundle"]
 
 
+def test_a_link_stays_and_its_folder_is_replaced(tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "current").symlink_to("one")
+    with whole_folder(tmp_path / "current") as folder:
+        (folder / "file").write_text("new")
+    assert (tmp_path / "current").is_symlink()
+    assert files(tmp_path / "one") == {"file": b"new"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["current", "one"]
+
+
 @pytest.mark.parametrize("target", ["/proc/towerzoo/bundle", "file/bundle"])
 def test_a_folder_that_cannot_be_made_is_told(tmp_path, monkeypatch, target):
     monkeypatch.chdir(tmp_path)
