@@ -67,6 +67,14 @@ class RunIndex:
             SearchError: It cannot be read, or its library or database is missing.
         """
         about = _read_about(run)
+        try:
+            return cls._of_files(run, recommender, about)
+        except (LookupError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split()).removesuffix(".")
+            raise RunError(f"the index of {run.path} must be as it was saved, got {reason}. {_anew(run)}") from error
+
+    @classmethod
+    def _of_files(cls, run: RunFolder, recommender: Recommender, about: dict[str, Any]) -> RunIndex:
         folder = run.path / FOLDER
         added = None
         if about["added"] is not None:
@@ -140,7 +148,7 @@ class RunIndex:
                 folder.rmdir()
             raise
         for path in folder.iterdir():
-            if path.name not in (ABOUT, vectors, added):
+            if path.name not in (ABOUT, vectors, added) and not path.is_dir():
                 path.unlink(missing_ok=True)
 
     def _write_vectors(self, path: Path, written: list[Path]) -> str | None:

@@ -76,8 +76,6 @@ def told_as_run_error(path: Path, expected: str) -> Iterator[None]:
     """Turns an OSError (no space, no permission, read-only) into a RunError that names the path."""
     try:
         yield
-    except FileExistsError:
-        raise
     except OSError as error:
         # Arrow's have a number only in their text.
         code = error.errno or next(map(int, re.findall(r"errno (\d+)", str(error))), None)

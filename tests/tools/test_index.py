@@ -215,6 +215,35 @@ def test_a_damaged_index_is_told(invoke, finished_run, damage):
     assert expected[damage] in result.output
 
 
+@pytest.mark.parametrize("edit", [{"added": 5}, {"vectors": 3}, {"index": {"name": "exact", "m": 1}}, "ids", "kinds"])
+def test_an_edited_index_is_told(invoke, finished_run, tmp_path, edit):
+    (tmp_path / "new.csv").write_text(NEW)
+    assert invoke(index_command, finished_run, "--add", tmp_path / "new.csv").exit_code == 0
+    about = finished_run / "index" / "index.json"
+    (added,) = about.parent.glob("*.parquet")
+    if edit == "ids":
+        pq.write_table(pa.table({"movie_id": [901, 901]}), added)
+    elif edit == "kinds":
+        pq.write_table(pa.table({"title": ["Fresh Air"]}), added)
+    else:
+        about.write_text(json.dumps(json.loads(about.read_text()) | edit))
+    result = invoke(recommend_command, finished_run, "--user", 5, "--index")
+    assert result.exit_code == 1
+    assert re.search("the index of .* must be as it was saved, got .*. Build it with tools/index.py", result.output)
+
+
+def test_what_else_lies_where_an_index_goes_is_let_be_or_told(invoke, finished_run):
+    index = finished_run / "index"
+    (index / "notes").mkdir(parents=True)
+    assert invoke(index_command, finished_run).exit_code == 0
+    assert (index / "notes").is_dir()
+    shutil.rmtree(index)
+    index.write_text("no folder")
+    result = invoke(index_command, finished_run)
+    assert result.exit_code == 1
+    assert "index must be a folder that can be made, got 'File exists'" in result.output
+
+
 def test_a_full_disk_leaves_the_index_that_was_there(invoke, finished_run, room_for):
     with room_for(600):
         result = invoke(index_command, finished_run, "--index", FLAT)
