@@ -73,7 +73,8 @@ def histories_of(model: DSSM, k: int | None) -> Iterator[None]:
     whole = [encoder.starts for encoder in encoders]
     if k is not None:
         for encoder in encoders:
-            encoder.starts = torch.maximum(encoder.starts, encoder.test_ends - k)
+            most = min(k, len(encoder.ids))  # any whole number, also one that no tensor holds
+            encoder.starts = torch.maximum(encoder.starts, encoder.test_ends - most)
     try:
         yield
     finally:

@@ -31,7 +31,7 @@ def experiment(request, make_experiment) -> Experiment:
     )
 
 
-@pytest.mark.parametrize("k", [0, 1, 3, 1_000])
+@pytest.mark.parametrize("k", [0, 1, 3, 1_000, 10**20])
 def test_histories_hold_the_last_events_and_are_whole_again_afterwards(experiment, k):
     model = build_model(experiment, load_data(experiment).schema)
     (encoder,) = model.user_tower.histories
