@@ -69,7 +69,7 @@ def allowed_items(items: Table, conditions: Sequence[str]) -> tuple[Tensor | Non
 
 def _equal(column: Column, values: Sequence[str], notes: list[str]) -> Tensor:
     if column.vocabulary is None:
-        return torch.isin(column.values, torch.tensor([float(value) for value in values]))
+        return torch.isin(column.values, torch.tensor([_number(value) for value in values]))
     rows = [column.vocabulary.row(value.strip()) for value in values]
     notes += [
         f"no item has {column.name} {value.strip()!r}"
@@ -81,7 +81,7 @@ def _equal(column: Column, values: Sequence[str], notes: list[str]) -> Tensor:
 
 
 def _compared(column: Column, sign: str, value: str) -> Tensor:
-    bound = float(value)
+    bound = _number(value)
     numbers = column.values
     if column.vocabulary is not None:
         if any(isinstance(raw, str) for raw in column.vocabulary.values):
@@ -89,3 +89,10 @@ def _compared(column: Column, sign: str, value: str) -> Tensor:
         numbers = torch.tensor([math.nan, *column.vocabulary.values], dtype=torch.float64)[column.values.long()]
     met = numbers >= bound if sign == ">=" else numbers <= bound
     return met.any(dim=1) if column.is_list else met
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if math.isnan(number):  # as the unknown one, which no condition finds
+        raise ValueError
+    return number
