@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LRScheduler
 
 from towerzoo.datasets import Batch, TwoTowerData
 from towerzoo.registry import SAMPLERS
@@ -23,6 +22,7 @@ from towerzoo.towers.ranking import Ranking, RankingTask, rank
 from towerzoo.towers.ranking_tasks import ranking_task
 from towerzoo.towers.ranks import Ranks
 from towerzoo.towers.running_metrics import RunningMetrics
+from towerzoo.towers.schedules import Schedule
 from towerzoo.towers.scores import pair_logits
 from towerzoo.towers.seen_items import SeenItems
 from towerzoo.towers.tower import Tower
@@ -49,7 +49,7 @@ class DSSM(LightningModule):
         optimizer: Makes the optimizer of the parameters that it is given.
         unique: Whether training, too, encodes each distinct user and item of a batch once. The events of a user in a
             batch then share her dropout masks, and batch normalisation weighs each distinct row once.
-        schedule: Makes the schedule of an optimizer's step size over all training steps; none leaves it as it is.
+        schedule: How the optimizer's step size goes over all training steps; none leaves it as it is.
         measures: What is measured in validation and test.
 
     Attributes:
@@ -68,7 +68,7 @@ class DSSM(LightningModule):
         optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer],
         *,
         unique: bool = False,
-        schedule: Callable[[torch.optim.Optimizer, int], LRScheduler] | None = None,
+        schedule: Schedule | None = None,
         measures: Measures | None = None,
     ) -> None:
         super().__init__()
@@ -118,22 +118,29 @@ class DSSM(LightningModule):
         users, at = _distinct(rows)
         return self.user_factors(users), at
 
-    def configure_optimizers(self) -> Any:
-        """Returns the optimizer of all parameters, and its schedule where there is one."""
-        optimizer = self._optimizer(self.parameters())
-        if self._schedule is None:
-            return optimizer
-        steps = int(self.trainer.estimated_stepping_batches)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": self._schedule(optimizer, steps), "interval": "step"},
-        }
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Returns the optimizer of all parameters."""
+        return self._optimizer(self.parameters())
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Lets a resumed run's optimizer have the settings of its config, not those that it was trained with before."""
+        (state,), own = checkpoint["optimizer_states"], self.configure_optimizers().param_groups
+        pairs = zip(own, state["param_groups"], strict=True)
+        state["param_groups"] = [group | {"params": saved["params"]} for group, saved in pairs]
+
+    def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
+        """Sets the step size: a function of the step alone, so that a resumed run may have another number of them."""
+        if self._schedule is not None:
+            factor = self._schedule(self.trainer.global_step, self._n_steps)
+            for group in self.trainer.optimizers[0].param_groups:
+                group["lr"] = group.setdefault("full_lr", group["lr"]) * factor
 
     def on_fit_start(self) -> None:
         """Prepares the candidates of a loss that compares events with them, and bounded figures of a stream."""
         data: TwoTowerData | None = getattr(self.trainer, "datamodule", None)
         streamed = data is not None and data.stream is not None
         self.train_metrics = (RunningMetrics() if streamed else SplitMetrics()).to(self.device)
+        self._n_steps = int(self.trainer.estimated_stepping_batches) if self._schedule else 0
         if not isinstance(self.loss, CandidateLoss):
             return
         assert data is not None

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from towerzoo.tools.train import main
 
@@ -65,6 +66,32 @@ def test_two_and_two_epochs_equal_four(tiny_config, tmp_path, invoke, uninterrup
     result = invoke(main, "--resume", run, "--set", "training.max_epochs=4")
     assert result.exit_code == 0, result.output
     assert_equal_runs(run, uninterrupted)
+
+
+def step_size(run: Path) -> float:
+    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["optimizer_states"][0]["param_groups"][0][
+        "lr"
+    ]
+
+
+@pytest.mark.parametrize("schedule", ["one-cycle", "cosine"])
+def test_a_schedule_goes_on_over_the_epochs_that_a_resumed_run_has(tiny_config, tmp_path, invoke, schedule):
+    sets = ["--set", f"training.schedule={schedule}", "--set", "training.max_epochs"]
+    invoke(main, tiny_config, "--out", tmp_path / "whole", *sets[:-1], f"{sets[-1]}=4")
+    invoke(main, tiny_config, "--out", tmp_path / "runs", *sets[:-1], f"{sets[-1]}=1")
+    run = run_of(tmp_path / "runs")
+    result = invoke(main, "--resume", run, "--set", "training.max_epochs=4")
+    assert result.exit_code == 0, result.output
+    assert step_size(run) == step_size(run_of(tmp_path / "whole"))
+
+
+def test_a_resumed_run_trains_with_the_optimizer_settings_of_its_config(tiny_config, tmp_path, invoke):
+    invoke(main, tiny_config, "--out", tmp_path / "runs", "--set", "training={max_epochs: 1}")
+    run = run_of(tmp_path / "runs")
+    result = invoke(main, "--resume", run, "--set", "training.max_epochs=2", "--set", "optimizer.lr=0.125")
+    assert result.exit_code == 0, result.output
+    assert step_size(run) == 0.125
+    assert "lr: 0.125" in (run / "config.yaml").read_text()
 
 
 def test_a_moved_run_resumes_and_keeps_its_best_epoch(tiny_config, tmp_path, invoke):
