@@ -6,9 +6,10 @@ import functools
 import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Final
 
 import torch
+from pydantic import Field, TypeAdapter, ValidationError
 from pytorch_lightning import Trainer
 from torch import nn
 
@@ -18,7 +19,9 @@ from towerzoo.registry import DATASETS, LOSSES, OPTIMIZERS, SCORES
 from towerzoo.registry.checks import check_experiment
 from towerzoo.registry.config import load_config
 from towerzoo.registry.errors import ConfigError, DataError, Problem, name_hint, nearest
+from towerzoo.registry.expectations import expectation
 from towerzoo.registry.experiment import Data, Experiment
+from towerzoo.registry.ranges import Count, NonNegative
 from towerzoo.registry.yaml_file import Document
 from towerzoo.towers.candidate_losses import CandidateLoss
 from towerzoo.towers.device_checks import device_problems, devices_problem
@@ -27,6 +30,7 @@ from towerzoo.towers.dssm import DSSM
 from towerzoo.towers.execution import execution_problems, set_execution
 from towerzoo.towers.history_encoder import takes_history
 from towerzoo.towers.measures import PAIR_METRICS, USER_METRICS, Measures, has_candidates
+from towerzoo.towers.optimizer_checks import optimizer_problems
 from towerzoo.towers.pretrained import PretrainedEncoder
 from towerzoo.towers.ranking import checked_lengths
 from towerzoo.towers.samplers import takes_shown
@@ -54,6 +58,13 @@ TRAINER_KEYS_SET_ELSEWHERE = {
 }
 """Arguments of the Trainer that TowerZoo gives itself, and what a person should use instead."""
 
+TRAINER_RANGES: Final[dict[str, Any]] = {
+    "accumulate_grad_batches": Count,
+    "gradient_clip_val": NonNegative | None,
+    "limit_train_batches": Count | Annotated[float, Field(gt=0, le=1)] | None,
+}
+"""Types of arguments that the Trainer takes as they are, and that would end training."""
+
 
 def read_experiment(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Experiment, Document]:
     """Reads and checks a config, without reading any data.
@@ -76,6 +87,7 @@ def read_experiment(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Ex
         *division_problems(document, experiment),
         *device_problems(document, experiment),
         *execution_problems(document, experiment),
+        *optimizer_problems(document, experiment),
     ]
     if problems:
         raise ConfigError(problems)
@@ -115,8 +127,8 @@ def build_model(experiment: Experiment, schema: StarSchema, *, trained: bool = F
         trained: Whether trained weights are loaded next, so that files of vectors are not needed any more.
 
     Raises:
-        ConfigError: A feature's encoder does not suit its column, the towers' vectors differ in length, or batch
-            normalisation would get batches of one row.
+        ConfigError: A feature's encoder does not suit its column, the towers' vectors differ in length, nothing can be
+            trained, or batch normalisation would get batches of one row.
         DataError: A file of vectors is missing or wrong.
     """
     torch.manual_seed(experiment.seed)
@@ -134,6 +146,9 @@ def build_model(experiment: Experiment, schema: StarSchema, *, trained: bool = F
         schedule=SCHEDULES[experiment.training.schedule],
         measures=Measures.of(experiment),
     )
+    if not list(model.parameters()):
+        hint = "Add features to the towers, or biases to the score."
+        raise ConfigError([Problem("the model", "one with something to train", "no weights", hint)])
     troubles = [str(part.trouble) for part in model.modules() if isinstance(part, PretrainedEncoder) and part.trouble]
     if troubles and not trained:
         raise DataError("\n".join(troubles))
@@ -246,4 +261,9 @@ def _trainer_problems(document: Document) -> list[Problem]:
         elif key not in known:
             expected = "an argument of pytorch_lightning.Trainer"
             problems.append(Problem(where, expected, key, name_hint(key, known, "Arguments")))
+        elif key in TRAINER_RANGES:
+            try:
+                TypeAdapter(TRAINER_RANGES[key]).validate_python(trainer[key], strict=True)
+            except ValidationError:
+                problems.append(Problem(where, expectation(TRAINER_RANGES[key]), trainer[key]))
     return problems

@@ -84,8 +84,66 @@ def test_what_towerzoo_gives_the_trainer_itself_is_refused_with_what_to_use(key:
 
 
 def test_arguments_of_the_trainer_pass_as_they_stand() -> None:
-    experiment, _ = read_experiment("quickstart", ["trainer={precision: 16-mixed, gradient_clip_val: 0.5}"])
-    assert experiment.trainer == {"precision": "16-mixed", "gradient_clip_val": 0.5}
+    given = {"precision": "16-mixed", "limit_train_batches": 0.5, "accumulate_grad_batches": 2}
+    experiment, _ = read_experiment("quickstart", [f"trainer={given}"])
+    assert experiment.trainer == given
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("accumulate_grad_batches=0", "accumulate_grad_batches must be a whole number >= 1, got 0."),
+        ("gradient_clip_val=.nan", "gradient_clip_val must be a number >= 0 or null, got nan."),
+        ("gradient_clip_val=-1", "gradient_clip_val must be a number >= 0 or null, got -1."),
+        ("limit_train_batches=0", "limit_train_batches must be a whole number >= 1, a number > 0 and <= 1 or null, got 0."),
+    ],
+)  # fmt: skip
+def test_arguments_that_would_end_training_are_told_before(override: str, message: str) -> None:
+    assert complaints(f"trainer.{override}") == [f"--set: trainer.{message}"]
+
+
+SPARSE = "user_tower.features.gender.sparse=true"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["trainer={precision: bf16-mixed, gradient_clip_val: 1.0}"],
+            "optimizer.fused must be false where gradients are clipped in mixed precision, got True.\n"
+            "    Add fused: false to the optimizer, or remove trainer.gradient_clip_val.",
+        ),
+        (
+            [SPARSE, "trainer.gradient_clip_val=1.0"],
+            "trainer.gradient_clip_val must be null where encoders are sparse, got 1.0.\n"
+            "    Torch cannot clip gradients of single vectors. Remove it, or `sparse: true` of user_tower.features.gender.",
+        ),
+        (
+            [SPARSE, "optimizer={name: sgd, lr: 0.1, weight_decay: 0.1}"],
+            "optimizer must be one that updates single vectors, as `sparse: true` of user_tower.features.gender asks, got {'name'",
+        ),
+        (
+            [SPARSE, "optimizer={name: adagrad, weight_decay: 0.1}"],
+            "optimizer must be one that updates single vectors, as `sparse: true` of user_tower.features.gender asks, got {'name'",
+        ),
+    ],
+)
+def test_what_an_optimizer_cannot_do_is_told_before_data_is_read(overrides: list[str], message: str) -> None:
+    (complaint,) = complaints(*overrides)
+    assert complaint.partition(": ")[2].startswith(message)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["trainer={precision: bf16-mixed, gradient_clip_val: 1.0}", "optimizer.fused=false"],
+        [SPARSE, "optimizer={name: adamw, weight_decay: 0.1}"],
+        [SPARSE, "optimizer={name: adagrad}"],
+        [SPARSE, "optimizer={name: sgd, lr: 0.1, momentum: 0.9}"],
+    ],
+)
+def test_what_an_optimizer_can_do_is_no_problem(overrides: list[str]) -> None:
+    read_experiment("quickstart", overrides)
 
 
 CONFIG = """\

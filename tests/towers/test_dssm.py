@@ -229,6 +229,15 @@ def test_towers_of_unequal_lengths_are_an_error(world):
         DSSM(*towers, score=nn.Identity(), loss=nn.Identity(), optimizer=torch.optim.Adam)
 
 
+def test_a_model_without_weights_is_an_error(make_experiment, world):
+    nothing = {"features": {}}
+    message = (
+        r"the model must be one with something to train, got 'no weights'\.\s+Add features to the towers, or biases"
+    )
+    with pytest.raises(ConfigError, match=message):
+        build_model(make_experiment(user_tower=nothing, item_tower=nothing), world)
+
+
 NORMALISED = {"block": "dropout-linear-bn-tanh", "widths": [8]}
 
 
