@@ -14,7 +14,7 @@ from torch import Tensor
 
 from towerzoo.registry import SPLITS
 from towerzoo.registry.errors import DataError
-from towerzoo.registry.ranges import Fraction, Seed
+from towerzoo.registry.ranges import Seed
 
 
 def _sum_to_one(fractions: list[float]) -> list[float]:
@@ -23,8 +23,10 @@ def _sum_to_one(fractions: list[float]) -> list[float]:
     return fractions
 
 
-Fractions = Annotated[list[Fraction], Field(min_length=3, max_length=3), AfterValidator(_sum_to_one)]
-"""The shares of training, validation and test, which sum to 1."""
+Fractions = Annotated[
+    list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length=3, max_length=3), AfterValidator(_sum_to_one)
+]
+"""The shares of training, validation and test, none of them empty, which sum to 1."""
 
 
 PARTS: Final = ("train", "valid", "test")

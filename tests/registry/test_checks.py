@@ -137,8 +137,10 @@ ENCODER = "the name of a registered encoder, or a mapping with 'encoder'"
          "(training, validation, test) that sum to 1, got [0.9, 0.1, 0.1]."),
         ("split: random", "split: {name: random, fractions: [0.9, 0.1]}", "m.yaml:4: data.split.fractions must be a list of length 3, "
          "got [0.9, 0.1]."),
-        ("split: random", "split: {name: random, fractions: [2, -1, 0]}", "m.yaml:4: data.split.fractions[0] must be a number >= 0 and "
-         "<= 1, got 2.\nm.yaml"),
+        ("split: random", "split: {name: random, fractions: [2, -1, 0]}", "m.yaml:4: data.split.fractions[0] must be a number > 0 and "
+         "< 1, got 2.\nm.yaml\nm.yaml"),
+        ("split: random", "split: {name: temporal, fractions: [0.5, 0, 0.5]}", "m.yaml:4: data.split.fractions[1] must be a number > 0 "
+         "and < 1, got 0."),
         ("score:", "training: {early_stopping: {patience: -1}}\nscore:", "m.yaml:15: training.early_stopping.patience must be a whole "
          "number >= 0, got -1."),
         ("split: random", "split: random\n  fit_on: test", "m.yaml:5: data.fit_on must be 'catalogue' or 'train', got 'test'."),
