@@ -32,9 +32,9 @@ def main(runs: tuple[str, ...], out: Path) -> None:
     from towerzoo.towers.summary import runs_table
     from towerzoo.towers.whole_files import write_whole
 
-    distinct = dict.fromkeys(Path(path).resolve() for path in runs)
+    # By the folder that is found: a path may name the newest of several runs, which another names itself.
+    folders = list({run.path: run for run in (RunFolder.open(Path(path).resolve()) for path in runs)}.values())
     # The shortest of these that tells all runs apart: the config, the time as well, the path.
-    folders = [RunFolder.open(path) for path in distinct]
     names = [folder.name for folder in folders]
     timed = [f"{name} {folder.path.name}" for name, folder in zip(names, folders, strict=True)]
     styles = (names, timed, [str(folder.path) for folder in folders])
