@@ -15,7 +15,7 @@ from torch import nn
 
 import towerzoo.towers  # noqa: F401  (registers the parts that configs name)
 from towerzoo.datasets import ColumnNames, StarSchema, TwoTowerData
-from towerzoo.registry import DATASETS, LOSSES, OPTIMIZERS, SCORES
+from towerzoo.registry import DATASETS, ENCODERS, LOSSES, OPTIMIZERS, SCORES
 from towerzoo.registry.checks import check_experiment
 from towerzoo.registry.config import load_config
 from towerzoo.registry.errors import ConfigError, DataError, Problem, name_hint, nearest
@@ -82,6 +82,7 @@ def read_experiment(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Ex
     document = load_config(path, overrides)
     experiment = check_experiment(document, [*_column_problems(document), *_trainer_problems(document)])
     problems = [
+        *_history_problems(document, experiment),
         *_shown_problems(document, experiment),
         *_measure_problems(document, experiment),
         *division_problems(document, experiment),
@@ -198,6 +199,20 @@ def _column_problems(document: Document) -> list[Problem]:
 def _takes_shown(experiment: Experiment) -> bool:
     loss = LOSSES.build(experiment.loss)
     return isinstance(loss, CandidateLoss) and takes_shown(loss.sampler)
+
+
+def _history_problems(document: Document, experiment: Experiment) -> list[Problem]:
+    """Returns the features of items that are to be histories, which users alone have."""
+    return [
+        Problem(
+            document.where(("item_tower", "features", name, ENCODERS.key)),
+            "another encoder than 'history', which is of users",
+            "history",
+            "Move the feature to user_tower.features, or take another encoder.",
+        )
+        for name, encoder in experiment.item_tower.features.items()
+        if takes_history(encoder)
+    ]
 
 
 def _shown_problems(document: Document, experiment: Experiment) -> list[Problem]:

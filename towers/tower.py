@@ -60,7 +60,10 @@ class Tower(nn.Module):
         self.encoders = nn.ModuleDict()
         for name, spec in features.items():
             column = table.history if takes_history(spec) else table.column(name)
-            self.encoders[_attribute(name, "encoder")] = ENCODERS.build(_with_init(spec, init), column=column)
+            encoder = ENCODERS.build(_with_init(spec, init), column=column)
+            if getattr(encoder, "trouble", None) is None:  # weights that are loaded later may be all that it lacks
+                _try_encoder(spec, encoder, column.values[:2] if isinstance(column, Column) else torch.arange(2))
+            self.encoders[_attribute(name, "encoder")] = encoder
             if isinstance(column, Column):
                 self.register_buffer(_attribute(name, "column"), column.values, persistent=False)
         dims = {name: cast(int, self.encoders[_attribute(name, "encoder")].out_features) for name in features}
@@ -173,7 +176,23 @@ def _attribute(feature: str, role: str) -> str:
     # The suffix keeps a feature called `type` or `items` clear of torch's own attributes. Torch forbids dots, and
     # escaping them, unlike replacing them, keeps `a.b` and `a_b` apart.
     escaped = feature.replace("%", "%25").replace(".", "%2E")
-    return f"{escaped}_{role}"
+    return f"{escaped or '%'}_{role}"  # the column without a name that pandas writes
+
+
+@torch.no_grad()
+def _try_encoder(spec: Spec, encoder: object, values: Tensor) -> None:
+    """Tries an encoder on some values, so that one that is not what it should be is told of before training."""
+    width = getattr(encoder, "out_features", None)
+    if not isinstance(encoder, nn.Module) or not isinstance(width, int):
+        found: str | None = f"a {type(encoder).__name__} without out_features"
+    else:
+        shape = tuple(encoder.eval()(values).shape)
+        encoder.train()
+        found = None if shape == (len(values), width) else f"one from {tuple(values.shape)} to {shape}"
+    if found is not None:
+        expected = f"a module with out_features, from (B,) or (B, L) to (B, {width or 'out_features'})"
+        hint = "`python tools/zoo.py encoders` says what an encoder is called with; look at its pooling, too."
+        raise ConfigError([Problem(f"encoder {ENCODERS.split(spec)[0]!r}", expected, found, hint)])
 
 
 @torch.no_grad()

@@ -76,6 +76,13 @@ def test_parameters_of_encoders_are_checked(override: str, message: str) -> None
     assert complaint.startswith(f"--set: user_tower.features.gender.{message}")
 
 
+def test_items_have_no_history() -> None:
+    (complaint,) = complaints("item_tower.features.movie_id={encoder: history, dim: 2}")
+    assert complaint.startswith(
+        "--set: item_tower.features.movie_id.encoder must be another encoder than 'history', which is of users, got 'history'."
+    )
+
+
 @pytest.mark.parametrize("key", TRAINER_KEYS_SET_ELSEWHERE)
 def test_what_towerzoo_gives_the_trainer_itself_is_refused_with_what_to_use(key: str) -> None:
     hint = TRAINER_KEYS_SET_ELSEWHERE[key] or "TowerZoo sets this itself; remove it."

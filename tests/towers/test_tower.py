@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from towerzoo.datasets import Column, Table, Vocabulary
-from towerzoo.registry import BLOCKS
-from towerzoo.registry.errors import ConfigError
+from towerzoo.registry import BLOCKS, ENCODERS
+from towerzoo.registry.errors import ConfigError, DataError
 from towerzoo.towers import Tower
 
 EMBEDDING = {"encoder": "embedding", "dim": 4}
@@ -109,7 +109,7 @@ def test_columns_move_with_the_tower_but_are_not_in_its_state(world):
     "names",
     [
         ("type", "items", "keys", "forward", "training", "mlp", "encoders", "values"),
-        ("movie.year", "movie_year", "movie%2Eyear", ".", "_", " ", "é"),
+        ("movie.year", "movie_year", "movie%2Eyear", ".", "_", " ", "é", "", "%"),
     ],
     ids=["names of torch's own attributes", "names that torch does not allow or that look alike"],
 )
@@ -160,3 +160,36 @@ def test_a_block_that_is_none_is_told(world, monkeypatch, made, found):
     expected = r"block 'mine' must be a module, or a list of them, from \(B, 4\) to \(B, 8\), got "
     with pytest.raises(ConfigError, match=expected + f"'{found}'"):
         Tower(world.items, {"movie_id": EMBEDDING}, block="mine", widths=[8])
+
+
+class Wide(nn.Module):
+    """An encoder whose vectors are longer than it says."""
+
+    def __init__(self, column: Column) -> None:
+        super().__init__()
+        self.out_features = 3
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(len(values), 4)
+
+
+@pytest.mark.parametrize(
+    ("made", "found"),
+    [
+        (Wide, r"one from \(2,\) to \(2, 4\)"),
+        (lambda column: nn.Identity(), "a Identity without out_features"),
+        (lambda column: None, "a NoneType without out_features"),
+    ],
+    ids=["of another width", "without a width", "nothing"],
+)
+def test_an_encoder_that_is_none_is_told(world, monkeypatch, made, found):
+    monkeypatch.setitem(ENCODERS._parts, "mine", lambda column: made(column))
+    with pytest.raises(
+        ConfigError, match=rf"encoder 'mine' must be a module with out_features, from .*, got '{found}'"
+    ):
+        Tower(world.items, {"movie_id": {"encoder": "mine"}})
+
+
+def test_a_pooling_of_too_few_slots_is_told_when_the_tower_is_built(world):
+    with pytest.raises(DataError, match=r"slots of pooling 'recency' must be at least 6, the vectors of a row, got 5"):
+        Tower(world.items, {"genres": {**BAG, "pooling": {"name": "recency", "slots": 5}}})
