@@ -73,7 +73,7 @@ def find(release: Release, root: str | None, *, offline: bool) -> Path:
         DataError: The files are not there and cannot be downloaded.
     """
     if root is not None:
-        named = Path(root).expanduser()
+        named = Path(os.path.expanduser(root))  # noqa: PTH111  (of an unknown user it stays, and is told as missing)
         next_step = "Put the files there, or leave root out to have them found or downloaded."
         _refuse_incomplete(release, "data.root", named, next_step)
         return named

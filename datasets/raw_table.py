@@ -237,6 +237,15 @@ def _settle(
     return replace(raw, table=table)
 
 
+def ids_fault(raw: RawTable, column: str) -> str:
+    """Returns what is wrong with a column of raw ids whose type can be none."""
+    return (
+        f"{raw.paths[0]}: {column} must be whole numbers or text, got {kind_of(raw[column].type)}. "
+        "Ids that a missing value has made fractional are whole again once it is removed; others can be read as they "
+        f"are written with `kinds: {{{column}: text}}`."
+    )
+
+
 def infinite_fault(raw: RawTable, column: str) -> str | None:
     """Returns what is wrong with the numbers of a column that are infinite, or too large for float32, if any are."""
     if not pa.types.is_floating(raw[column].type):

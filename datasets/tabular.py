@@ -263,8 +263,8 @@ class _Side:
         return _Read(table, Ids(ids, str(shards.paths[0])))
 
 
-def _raise(problems: list[str]) -> None:
-    if problems:
+def _raise(found: list[str]) -> None:
+    if problems := list(dict.fromkeys(found)):  # ids are looked at as those of the table, and as those of the events
         lines = [f"The data has {len(problems)} problems."] if len(problems) > 1 else []
         raise DataError("\n".join([*lines, *problems]))
 

@@ -8,12 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from towerzoo.datasets.arrow_columns import as_text, kind_of, may_be_feature
+from towerzoo.datasets.arrow_columns import as_text, may_be_feature
 from towerzoo.datasets.arrow_encoding import encode_ids, encode_key, encode_lists, encode_numbers
-from towerzoo.datasets.raw_table import RawTable, infinite_fault
+from towerzoo.datasets.raw_table import RawTable, ids_fault, infinite_fault
 from towerzoo.datasets.star_schema import Table
 from towerzoo.datasets.tabular_files import Shards
 from towerzoo.datasets.tabular_sections import TableFiles
+from towerzoo.registry.errors import DataError
 
 
 def feature_names(section: TableFiles, key: str, shards: Shards) -> tuple[str, ...]:
@@ -25,12 +26,19 @@ def feature_names(section: TableFiles, key: str, shards: Shards) -> tuple[str, .
         shards: The table's files.
 
     Raises:
-        DataError: The header cannot be read.
+        DataError: The header cannot be read, or two columns would be called `title`.
     """
-    if section.features is not None:
-        return tuple(dict.fromkeys((key, *section.features)))
-    found = [name for name, kind in shards.columns().items() if may_be_feature(kind)]
-    return (key, *(name for name in found if name not in (key, section.title)))
+    if section.features is None:
+        named = [name for name, kind in shards.columns().items() if may_be_feature(kind) and name != section.title]
+    else:
+        named = section.features
+    names = tuple(dict.fromkeys((key, *named)))
+    if section.title not in (None, "title") and "title" in names:
+        raise DataError(
+            f"{shards.paths[0]}: 'title' must be one column, got a feature of that name and `title: {section.title}`, "
+            "the column that people read. Leave the feature out with `features`, or rename it."
+        )
+    return names
 
 
 def read_key(raw: RawTable, key: str, problems: list[str]) -> pa.Array | None:
@@ -49,10 +57,7 @@ def read_key(raw: RawTable, key: str, problems: list[str]) -> pa.Array | None:
         problems.append(raw.fault(key, "given", values.is_null().to_numpy(), "Fill in or remove these rows."))
         return None
     if not (pa.types.is_integer(values.type) or pa.types.is_string(values.type)):
-        problems.append(
-            f"{raw.paths[0]}: {key} must be whole numbers or text, got {kind_of(values.type)}. "
-            "Ids that a missing value has made fractional are whole again once it is removed."
-        )
+        problems.append(ids_fault(raw, key))
         return None
     ids = values.combine_chunks()
     first = np.unique(pc.dictionary_encode(ids).indices.to_numpy(), return_index=True)[1]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from towerzoo.datasets.arrow_columns import kind_of
 from towerzoo.datasets.arrow_encoding import distinct, encode_list_rows, pad, rows_of
-from towerzoo.datasets.raw_table import RawTable, are_numbers
+from towerzoo.datasets.raw_table import RawTable, are_numbers, ids_fault
 from towerzoo.datasets.star_schema import Interactions
 from towerzoo.datasets.tabular_measures import read_measure, read_numbers
 from towerzoo.datasets.tabular_sections import InteractionFiles
@@ -41,8 +41,8 @@ class Ids:
 def ids_of_events(raw: RawTable, column: str, problems: list[str]) -> Ids:
     """Returns the ids that events name, in ascending order, where no table gives them."""
     values = raw[column]
-    if not _can_be_ids(values.type):
-        problems.append(_wrong_ids(raw, column))
+    if not _can_be_ids(values.type) or not len(raw):  # where there are no events at all, `encode_events` tells it
+        problems += [ids_fault(raw, column)] if len(raw) else []
         return Ids(pa.array([], pa.int64()), str(raw.paths[0]))
     return Ids(distinct(values), str(raw.paths[0]))
 
@@ -141,7 +141,7 @@ def _rows(raw: RawTable, column: str, ids: Ids, problems: list[str]) -> NDArray[
     if pa.types.is_null(values.type) or values.type == ids.values.type:
         return rows_of(values, ids.values)
     if not _can_be_ids(values.type):
-        problems.append(_wrong_ids(raw, column))
+        problems.append(ids_fault(raw, column))
         return None
     other = np.ones(len(raw), dtype=bool)
     if pa.types.is_string(values.type):
@@ -197,10 +197,3 @@ def encode_shown(
 
 def _can_be_ids(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_string(kind))
-
-
-def _wrong_ids(raw: RawTable, column: str) -> str:
-    return (
-        f"{raw.paths[0]}: {column} must be whole numbers or text, got {kind_of(raw[column].type)}. "
-        "Ids that a missing value has made fractional are whole again once it is removed."
-    )

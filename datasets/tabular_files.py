@@ -6,6 +6,7 @@ import csv
 import glob
 import hashlib
 import io
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +70,8 @@ def find_shards(files: str, root: str | None = None) -> Shards:
     Raises:
         DataError: There is no such file, or the files are of different or of unknown forms.
     """
-    named = Path(root or ".").expanduser() / Path(files).expanduser()
+    # Unlike pathlib's, this leaves the `~` of nobody as it is; there is no such file then.
+    named = Path(os.path.expanduser(root or "."), os.path.expanduser(files))  # noqa: PTH111
     if named.is_dir():
         paths = [path for path in named.iterdir() if path.is_file() and not path.name.startswith((".", "_"))]
     elif named.exists():

@@ -17,6 +17,9 @@ UNITS: Final = ("seconds", "milliseconds", "microseconds", "nanoseconds")
 _LAST_SECOND: Final = 1e11
 """In the year 5138: from here on, numbers are of a smaller unit, in which they are from 1973 on."""
 
+_LAST_NANOSECOND: Final = 2.0**63
+"""In the year 2262: from here on, numbers are no times."""
+
 
 def microseconds(raw: RawTable, column: str, problems: list[str]) -> NDArray[np.int64] | None:
     """Returns the times (N,) of a column of dates, ISO 8601 texts or numbers, as whole microseconds since 1970 in UTC.
@@ -55,7 +58,7 @@ def microseconds(raw: RawTable, column: str, problems: list[str]) -> NDArray[np.
     else:
         numbers = values.cast(pa.float64()) if pa.types.is_null(values.type) else values
         known = numbers.fill_null(0).to_numpy()
-        missing = missing | ~np.isfinite(known)
+        missing = missing | ~(np.abs(known) < _LAST_NANOSECOND)
         known = np.where(missing, 0, known)
         unit = _unit(raw, column, known, missing, problems)
         if unit is None:

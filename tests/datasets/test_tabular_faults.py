@@ -89,6 +89,15 @@ def test_the_tables_of_this_file_are_sound(load: Load) -> None:
             "events.csv must hold at least one event, got none. Look at the file.",
         ),
         (
+            {"items": "item_id,title,name\na,Ant,Ameise\nb,Bee,Biene\n", "of_items": {"title": "name", "lists": {}}},
+            "items.csv: 'title' must be one column, got a feature of that name and `title: name`, the column that people "
+            "read. Leave the feature out with `features`, or rename it.",
+        ),
+        (
+            {"events": EVENTS.replace("170000000", "1e30")},
+            "events.csv: ts must be a date, an ISO 8601 time such as '2026-11-24T12:00:00Z', or a number since 1970, got 1e+300",
+        ),
+        (
             {"users": "user_id,age\n1.5,2\n2,3\n"},
             "users.csv: user_id must be whole numbers or text, got numbers. Ids that a missing value has made fractional",
         ),
@@ -307,6 +316,25 @@ def test_ids_without_a_table_must_be_ids_too(load: Load) -> None:
     Path("events.csv").write_text("age,item_id\n1.5,a\n,b\n")
     with pytest.raises(DataError, match=r"events\.csv: age must be whole numbers or text, got numbers\. Ids that"):
         Tabular(interactions=interactions).load()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("", "events.csv must hold at least one event, got none. Look at the file."),
+        (
+            "99999999999999999999,a\n",
+            "events.csv: user_id must be whole numbers or text, got numbers. Ids that a missing value has made fractional are "
+            "whole again once it is removed; others can be read as they are written with `kinds: {user_id: text}`.",
+        ),
+    ],
+)
+def test_one_mistake_of_ids_without_a_table_is_told_once(load: Load, rows: str, message: str) -> None:
+    load()
+    Path("events.csv").write_text(f"user_id,item_id\n{rows}")
+    with pytest.raises(DataError) as told:
+        Tabular(interactions={"files": "events.csv"}).load()  # type: ignore[arg-type]
+    assert str(told.value) == message
 
 
 def test_a_column_of_no_ids_at_all_is_told(load: Load) -> None:
