@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from typing import Any
 
@@ -75,8 +76,17 @@ class EpochCheckpoints(Checkpoint):
         self.best_value = state_dict["best_value"]
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Saves the epoch."""
+        """Saves the epoch.
+
+        Raises:
+            TrainingError: The metric is no number, and there is no better epoch before.
+        """
         value = trainer.callback_metrics[self.monitor].item()
+        if math.isnan(value) and self.best_value is None:
+            raise TrainingError(
+                f"{self.monitor} must be a number to tell the best epoch by, got nan in epoch {trainer.current_epoch}. "
+                "Set training.early_stopping.monitor to a figure that the validation events have."
+            )
         better = self.best_value is None or self.sign * value > self.sign * self.best_value
         if better:
             self.best_epoch, self.best_value = trainer.current_epoch, value

@@ -72,6 +72,21 @@ def test_a_resumed_run_knows_the_best_of_before(run):
     assert (run.best.read_text(), after.best_epoch) == ("4", 4)
 
 
+def test_a_metric_that_is_no_number_chooses_no_epoch(run):
+    checkpoints, trainer = EpochCheckpoints(run, "valid/user_auc"), EpochByEpoch("valid/user_auc")
+    message = r"valid/user_auc must be a number to tell the best epoch by, got nan in epoch 0\. Set training\.early_st"
+    with pytest.raises(TrainingError, match=message):
+        trainer.end_epoch(float("nan"), checkpoints)
+    assert not run.last.exists()
+
+
+def test_a_later_metric_that_is_no_number_leaves_the_best_epoch(run):
+    checkpoints, trainer = EpochCheckpoints(run, "valid/auc"), EpochByEpoch("valid/auc")
+    for value in (0.7, float("nan"), 0.6):
+        trainer.end_epoch(value, checkpoints)
+    assert (run.best.read_text(), run.last.read_text()) == ("0", "2")
+
+
 def test_the_state_tells_no_path(run):
     state = EpochCheckpoints(run, "valid/loss").state_dict()
     assert str(run.path) not in repr(state)
