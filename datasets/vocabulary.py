@@ -20,7 +20,7 @@ class Vocabulary:
     """An ordered set of raw values; the first has row 1, and row 0 stands for every other value.
 
     Args:
-        values: Distinct raw values, all of type int or all of type str, in row order.
+        values: Distinct raw values, all of type int or all of type str, in row order; numpy's become Python's.
 
     Raises:
         ValueError: A value comes twice.
@@ -36,7 +36,8 @@ class Vocabulary:
     """
 
     def __init__(self, values: Iterable[int | str]) -> None:
-        self.values: tuple[int | str, ...] = tuple(values)
+        # What is not plain could not be written to a run's schema.json.
+        self.values: tuple[int | str, ...] = tuple(v.item() if isinstance(v, np.generic) else v for v in values)
         if len(set(self.values)) != len(self.values):
             raise ValueError("values must be distinct, got a value twice. Use Vocabulary.fit to collect them.")
 

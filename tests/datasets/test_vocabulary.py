@@ -63,6 +63,13 @@ def test_decode_keeps_the_type_of_raw_values():
     assert Vocabulary([7]).decode([1, 0]) == [7, None]
 
 
+def test_values_of_numpy_become_plain_ones():
+    """As a person's own dataset gives them; they go into JSON."""
+    for values in (np.arange(3), np.array(["a", "b"])):
+        assert [type(value) for value in Vocabulary(values).values] == [type(value) for value in values.tolist()]
+        assert Vocabulary(values).encode(values).tolist() == list(range(1, len(values) + 1))
+
+
 def test_a_value_that_comes_twice_is_an_error():
     with pytest.raises(ValueError, match=r"values must be distinct, got a value twice\. Use Vocabulary\.fit"):
         Vocabulary(["a", "b", "a"])
