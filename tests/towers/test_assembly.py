@@ -9,7 +9,8 @@ import pytest
 
 from towerzoo.registry.config import shipped_configs
 from towerzoo.registry.errors import ConfigError
-from towerzoo.towers.assembly import TRAINER_KEYS_SET_ELSEWHERE, read_experiment
+from towerzoo.towers.assembly import read_experiment
+from towerzoo.towers.trainer_checks import TRAINER_KEYS_SET_ELSEWHERE
 
 USER_FEATURES = "age, gender, occupation, user_id"
 
