@@ -11,7 +11,7 @@ from towerzoo.benchmarks.records import Record
 from towerzoo.benchmarks.result_file import Result
 from towerzoo.registry.errors import RunError
 
-SHOULD_BE_EQUAL = ("device", "cpu", "cores", "threads", "platform", "python", "data")
+SHOULD_BE_EQUAL = ("device", "cpu", "cores", "threads", "platform", "python", "data", "quick")
 """What two origins must share for a ratio of theirs to say something about TowerZoo; and their versions of torch."""
 
 
@@ -83,10 +83,11 @@ def compare_results(old: Result, new: Result, *, force: bool = False) -> Compari
     Args:
         old: The result to compare with.
         new: The result that is compared.
-        force: Whether to compare although they come from different machines, devices, versions or data.
+        force: Whether to compare although they come from different machines, devices, versions or data, or one of them
+            from a quick look.
 
     Raises:
-        RunError: They are of different suites, or come from elsewhere and `force` is not set.
+        RunError: They are of different suites, come from elsewhere and `force` is not set, or have nothing in common.
     """
     if old.suite != new.suite:
         raise RunError(
@@ -97,7 +98,7 @@ def compare_results(old: Result, new: Result, *, force: bool = False) -> Compari
     if different and not force:
         raise RunError(
             f"OLD and NEW must come from the same machine, device and versions, got {'; '.join(different)}. "
-            "Measure both on one machine, or add --force and do not trust the ratios."
+            "Measure both alike on one machine, or add --force and do not trust the ratios."
         )
     return _match([old], [new], _of_medians, different)
 
@@ -108,6 +109,9 @@ def compare_runs(old: Sequence[Result], new: Sequence[Result]) -> Comparison:
     Args:
         old: A result of each round.
         new: The same, in the same order.
+
+    Raises:
+        RunError: They have nothing in common.
     """
     return _match(old, new, _of_rounds, [])
 
@@ -126,7 +130,18 @@ def _match(
     differences: list[str],
 ) -> Comparison:
     before, after = ([{record.key: record for record in result.records} for result in side] for side in (old, new))
-    keys = [key for key in after[0] if all(key in records for records in (*before, *after))]
+    keys = [
+        key
+        for key in after[0]
+        # A time is no rate, whatever its name.
+        if len({records[key].unit if key in records else None for records in (*before, *after)}) == 1
+    ]
+    if not keys:
+        # A check that compares nothing would always pass.
+        raise RunError(
+            f"OLD and NEW must have records in common, got {next(iter(before[0]))!r} and {next(iter(after[0]))!r}, "
+            "among others. Measure both with the same suite and options."
+        )
     changes = [change(key, [records[key] for records in before], [records[key] for records in after]) for key in keys]
     return Comparison(
         changes=changes,

@@ -67,6 +67,7 @@ def test_what_only_one_has_is_listed(make_record, make_result):
         ({"threads": 99}, r"threads \d+ and 99"),
         ({"packages": {"torch": "1.0"}}, r"torch '.*' and '1\.0'"),
         ({"data": "synthetic, 500 events"}, r"data 'movielens-1m' and 'synthetic, 500 events'"),
+        ({"quick": True}, r"quick False and True"),
     ],
 )
 def test_what_comes_from_elsewhere_is_refused_and_by_force_marked(make_result, changes, told):
@@ -90,6 +91,22 @@ def test_different_suites_are_refused_even_by_force(make_result):
     expected = r"^OLD and NEW must be results of one suite, got 'training' and 'towers'\. Give two files"
     with pytest.raises(RunError, match=expected):
         compare_results(make_result(), make_result(suite="towers"), force=True)
+
+
+def test_where_nothing_can_be_compared_no_check_passes(make_record, make_result):
+    old = make_result(make_record())
+    for other in (make_record(name="another"), make_record(unit="s")):
+        with pytest.raises(
+            RunError, match=r"^OLD and NEW must have records in common, got 'training step \(batch_size"
+        ):
+            compare_results(old, make_result(other))
+
+
+def test_a_measure_whose_unit_changed_is_not_compared(make_record, make_result):
+    old = make_result(make_record(name="a"), make_record(2.0, name="b", unit="s"))
+    comparison = compare_results(old, make_result(make_record(name="a"), make_record(0.5, name="b", unit="loads/s")))
+    assert [change.key for change in comparison.changes] == ["a (batch_size 1024)"]
+    assert comparison.only_old == comparison.only_new == ["b (batch_size 1024)"]
 
 
 def test_runs_are_compared_round_by_round(make_record, make_result):
