@@ -47,15 +47,26 @@ def results_folder() -> Path:
     return (beside if (beside.parent / "pyproject.toml").is_file() else Path("benchmarks")) / "results"
 
 
+def make_folder(folder: Path) -> Path:
+    """Makes a folder for results, where it is missing.
+
+    Raises:
+        RunError: The folder cannot be made, or something else has its name.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} must be a folder, got a file. Choose another place for the results.")
+    with told_as_run_error(folder, "a folder that can be written"):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def write_result(result: Result, folder: Path) -> Path:
     """Writes a result into a folder, in place of an earlier one of its suite, device and version of torch.
 
     Raises:
         RunError: The folder cannot be written.
     """
-    file = folder / result.file_name
-    with told_as_run_error(folder, "a folder that can be written"):
-        folder.mkdir(parents=True, exist_ok=True)
+    file = make_folder(folder) / result.file_name
     content = {"format": FORMAT, "version": VERSION, **result.model_dump(exclude_none=True)}
     # What None says of an origin is to be read there.
     content["origin"] = result.origin.model_dump()

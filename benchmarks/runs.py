@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from towerzoo.benchmarks.options import SuiteOptions
-from towerzoo.benchmarks.result_file import Result, write_result
+from towerzoo.benchmarks.result_file import Result, make_folder, write_result
 from towerzoo.registry.errors import RunError, name_hint
 from towerzoo.registry.extras import require_extra
 
@@ -96,8 +96,11 @@ def run_suites(
         run: Runs one suite.
 
     Raises:
-        RunError: A suite failed, said after all others have run; or a file cannot be written.
+        RunError: The folder cannot be made, said before anything runs; a suite failed, said after all others have run;
+            or a file cannot be written.
     """
+    # Before the minutes that measuring takes.
+    make_folder(out)
     failures = []
     for suite in suites:
         try:

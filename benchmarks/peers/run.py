@@ -24,7 +24,7 @@ from towerzoo.benchmarks.peers.settings import Settings
 from towerzoo.benchmarks.peers.systems import BASELINES, baseline_systems, towerzoo_system
 from towerzoo.benchmarks.peers.time_to_auc import time_to_auc
 from towerzoo.benchmarks.records import Record
-from towerzoo.benchmarks.result_file import Result, results_folder, write_result
+from towerzoo.benchmarks.result_file import Result, make_folder, results_folder, write_result
 from towerzoo.benchmarks.summary import quantity
 from towerzoo.registry.errors import PeerError, TowerZooError
 
@@ -81,6 +81,9 @@ def main(
     try:
         ours = [towerzoo_system(text) for text in dict.fromkeys(configs)]
         names = [system.name for system in ours]
+        kept = out or (None if quick else results_folder())
+        if kept:
+            make_folder(kept)
         systems = {system.name: system for system in [*ours, *baseline_systems(peers.split(",") if peers else [])]}
         with tempfile.TemporaryDirectory(prefix="towerzoo-peers-") as scratch:
             folder, data_name = find_or_generate(data, Path(scratch), events=events)
@@ -98,8 +101,8 @@ def main(
         # A file or a pipe has no width that a table must fit.
         console.width = console.width if console.is_terminal else 160
         console.print(_table(records))
-        if out or not quick:
-            click.echo(f"records: {write_result(result, out or results_folder())}")
+        if kept:
+            click.echo(f"records: {write_result(result, kept)}")
     except TowerZooError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)

@@ -89,6 +89,18 @@ def test_wrong_arguments_are_told_before_anything_is_run(invoke, measured, argum
     assert measured == []
 
 
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [("file", "must be a folder, got a file. Choose"), ("file/below", "must be a folder that can be written, got")],
+)
+def test_a_place_where_no_results_can_lie_is_told_before_anything_is_run(invoke, measured, tmp_path, place, expected):
+    (tmp_path / "file").write_text("")
+    done = invoke(main, "run", "parts", "--out", tmp_path / place)
+    assert done.exit_code == 1
+    assert f"error: {tmp_path / place} {expected}" in done.stderr
+    assert measured == []
+
+
 def test_files_are_compared(invoke, make_file):
     done = invoke(main, "compare", make_file(10.0), make_file(5.0))
     assert done.exit_code == 0
