@@ -32,6 +32,8 @@ from towerzoo.towers.process_settings import settle_process
 
 OPTIONS = pytest.StashKey[SuiteOptions]()
 RECORDS = pytest.StashKey[list[Record]]()
+DEVICES_SEEN = pytest.StashKey[set[str]]()
+DATA = pytest.StashKey[str]()
 ROOFLINES = pytest.StashKey[dict[tuple[str, int], Roofline]]()
 
 
@@ -59,6 +61,8 @@ def pytest_configure(config: pytest.Config) -> None:
     except TowerZooError as error:
         raise pytest.UsageError(str(error)) from None
     config.stash[RECORDS] = []
+    config.stash[DEVICES_SEEN] = set()
+    config.stash[DATA] = "made by the suite"
     config.stash[ROOFLINES] = {}
 
 
@@ -91,13 +95,23 @@ def execution(request: pytest.FixtureRequest, device: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def overrides(pytestconfig: pytest.Config) -> list[str]:
+def movielens_1m(pytestconfig: pytest.Config) -> Path | None:
+    """The folder of MovieLens-1M's files; None where they are absent or generated events are asked for."""
+    root = os.environ.get("TOWERZOO_DATA")
+    folder = Path(root).expanduser() / "ml-1m" if root else None
+    if pytestconfig.stash[OPTIONS].events is not None or folder is None or not folder.is_dir():
+        return None
+    pytestconfig.stash[DATA] = "movielens-1m"
+    return folder
+
+
+@pytest.fixture(scope="session")
+def overrides(pytestconfig: pytest.Config, movielens_1m: Path | None) -> list[str]:
     """Overrides that make the shipped configs run here: generated data of MovieLens-1M's size where that is absent."""
-    events = pytestconfig.stash[OPTIONS].events
-    if events is None:
-        if (Path(os.environ.get("TOWERZOO_DATA", "/nowhere")) / "ml-1m").is_dir():
-            return []
-        events = 1_000_209
+    if movielens_1m is not None:
+        return []
+    events = pytestconfig.stash[OPTIONS].events or 1_000_209
+    pytestconfig.stash[DATA] = f"synthetic, {events} events"
     # A user of MovieLens-1M has 166 events on average; no pair of user and item comes twice.
     users, items = min(6040, events // 10), min(3706, max(40, events // 20))
     world = f"name: synthetic, users: {users}, items: {items}, interactions: {events}"
@@ -144,6 +158,7 @@ def measure(request: pytest.FixtureRequest, benchmark: Any, roofline: Callable[[
     """Measures for a test, in a process that is set up as for training. Its name and parameters are the record's."""
     params = dict(request.node.callspec.params) if hasattr(request.node, "callspec") else {}
     device = params.pop("device", "cpu")
+    request.config.stash[DEVICES_SEEN].add(device)
     settle_process(torch.device(device))
     return Measure(
         benchmark=benchmark,
@@ -216,10 +231,11 @@ def pytest_benchmark_generate_commit_info() -> dict[str, Any]:
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
     """Adds where the records come from."""
     options, rooflines = config.stash[OPTIONS], config.stash[ROOFLINES]
-    device = options.device_type
-    data = f"synthetic, {options.events} events" if options.events else "movielens-1m"
+    # Some suites measure the CPU alone, whatever is asked for.
+    device = "cpu" if config.stash[DEVICES_SEEN] == {"cpu"} else options.device_type
     roofline = rooflines.get((device, torch.get_num_threads()))
-    output_json["origin"] = here(device, data=data, quick=options.quick, roofline=roofline).model_dump()
+    origin = here(device, data=config.stash[DATA], quick=options.quick, roofline=roofline)
+    output_json["origin"] = origin.model_dump()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -26,7 +26,7 @@ class Origin(BaseModel):
         packages: Versions of the packages that figures depend on.
         commit: TowerZoo's commit, with `+` where files differ from it; None outside a checkout.
         date: Day on which the measurement ended.
-        data: The dataset that was measured on.
+        data: The dataset that was measured on; `made by the suite` where that needs none.
         quick: Whether fewer parameters and rounds were measured.
         roofline: What the device does at best, measured in the same run; None where no record was held against it.
     """

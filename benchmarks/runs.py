@@ -61,8 +61,11 @@ def run_suite(
             *("--benchmark-only", "--benchmark-quiet", f"--benchmark-json={file}"),
             *options.as_arguments(),
         ]
+        variables = {**os.environ, **(environment or {})}
+        if variables.get("TOWERZOO_DATA"):
+            variables["TOWERZOO_DATA"] = str(Path(variables["TOWERZOO_DATA"]).expanduser().absolute())
         # Not in the folder of the caller, from which `-m` would import modules of any name.
-        done = subprocess.run(command, cwd=temporary, env={**os.environ, **(environment or {})}, check=False)
+        done = subprocess.run(command, cwd=temporary, env=variables, check=False)
         if done.returncode:
             raise RunError(
                 f"suite {suite} must pass, got exit status {done.returncode} of pytest. "

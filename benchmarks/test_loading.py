@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
@@ -16,20 +15,14 @@ from towerzoo.datasets import MovieLens1M
 TARGETS = {"raw": 10.0, "cached": 50.0}
 
 
-@pytest.fixture
-def folder() -> Path:
-    """The official files."""
-    path = Path(os.environ.get("TOWERZOO_DATA", "/nowhere")) / "ml-1m"
-    if not path.is_dir():
-        pytest.skip("TOWERZOO_DATA holds no ml-1m")
-    return path
-
-
 @pytest.mark.parametrize("source", ["raw", thorough("cached")])
 def test_load_movielens_1m(
-    measure: Measure, source: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    measure: Measure, source: str, movielens_1m: Path | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The whole star schema against the ratings with their users' and movies' columns, all as tensors."""
+    if movielens_1m is None:
+        pytest.skip("it reads MovieLens-1M's files: TOWERZOO_DATA holds no ml-1m, or --events asks for others")
+    folder = movielens_1m
     monkeypatch.setenv("TOWERZOO_CACHE", str(tmp_path))
 
     def ours() -> float:

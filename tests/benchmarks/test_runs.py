@@ -70,6 +70,15 @@ def test_what_passes_is_written_and_what_fails_is_told(tmp_path, run, capfd):
     assert "there is no such thing" in shown
 
 
+def test_a_relative_folder_of_data_is_that_of_the_caller(tmp_path, folder, origin, monkeypatch):
+    suite = folder / "test_sound.py"
+    there = f"    import os\n    assert os.environ['TOWERZOO_DATA'] == {str(tmp_path / 'data')!r}\n"
+    suite.write_text(suite.read_text() + there)
+    monkeypatch.chdir(tmp_path)
+    environment = {"ORIGIN": json.dumps(origin.model_dump()), "PYTEST_ADDOPTS": "", "TOWERZOO_DATA": "data"}
+    assert run_suite("sound", OPTIONS, folder=folder, environment=environment).suite == "sound"
+
+
 def test_earlier_results_stay_when_a_suite_fails(tmp_path, make_result, make_record):
     earlier = make_result()
     calls = iter([earlier, None])

@@ -94,6 +94,42 @@ def test_wrong_options_are_usage_errors(option, value, expected):
         conftest.pytest_configure(config)
 
 
+def configured(**changes):
+    options = SimpleNamespace(**{"device_type": "cpu", "quick": True, "events": None, **changes})
+    config = SimpleNamespace(stash=pytest.Stash())
+    config.stash[conftest.OPTIONS], config.stash[conftest.ROOFLINES] = options, {}
+    config.stash[conftest.DEVICES_SEEN], config.stash[conftest.DATA] = {"cpu"}, "made by the suite"
+    return config
+
+
+def test_a_suite_of_the_cpu_is_not_told_to_be_of_the_gpu_that_was_asked_for():
+    told = {}
+    conftest.pytest_benchmark_update_json(configured(device_type="cuda"), told)
+    assert Origin.model_validate(told["origin"]).device_type == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("root", "events", "data"),
+    [
+        ("here", None, "movielens-1m"),
+        ("here", 500, "synthetic, 500 events"),
+        ("elsewhere", None, "synthetic, 1000209 events"),
+        ("", None, "synthetic, 1000209 events"),
+    ],
+)
+def test_the_origin_tells_the_data_that_was_found(tmp_path, monkeypatch, root, events, data):
+    (tmp_path / "here" / "ml-1m").mkdir(parents=True)
+    (tmp_path / "ml-1m").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TOWERZOO_DATA", root and str(tmp_path / root))
+    config = configured(events=events)
+    folder = conftest.movielens_1m.__wrapped__(config)
+    assert (folder is None) == bool(conftest.overrides.__wrapped__(config, folder))
+    told = {}
+    conftest.pytest_benchmark_update_json(config, told)
+    assert told["origin"]["data"] == data
+
+
 def test_pandas_gives_the_tensors_that_the_loop_needs(tmp_path):
     (tmp_path / "ratings.dat").write_text("2::10::5::1\n1::30::3::2\n2::30::4::3\n")
     (tmp_path / "users.dat").write_text("1::F::1::10::00000\n2::M::25::3::11111\n")
