@@ -32,7 +32,11 @@ def markdown_table(results: Sequence[Result]) -> str:
     if best:
         lines += ["| measure | best of | median | at | of the roofline | peak memory |", "|---|---|---|---|---|---|"]
         lines += [*best, ""]
-    lines += [*dict.fromkeys(_origin_line(result) for result in results)]
+    origins: dict[str, list[str]] = {}
+    for result in results:
+        origins.setdefault(_origin_text(result), []).append(_suite(result))
+    # Two spaces break a line in Markdown.
+    lines += [f"{', '.join(dict.fromkeys(suites))}: {origin}.  " for origin, suites in origins.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -87,12 +91,12 @@ def _suite(result: Result) -> str:
     return result.suite if result.origin.device_type == "cpu" else f"{result.suite} ({result.origin.device_type})"
 
 
-def _origin_line(result: Result) -> str:
+def _origin_text(result: Result) -> str:
     origin = result.origin
     quick = ", quick" if origin.quick else ""
     return (
         f"{origin.device}, {origin.cores} cores, {origin.threads} threads; torch {origin.packages.get('torch')}, "
-        f"Python {origin.python}; {origin.data}; commit {origin.commit or '-'}; {origin.date}{quick}.  "
+        f"Python {origin.python}; {origin.data}; commit {origin.commit or '-'}; {origin.date}{quick}"
     )
 
 

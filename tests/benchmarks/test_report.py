@@ -119,9 +119,19 @@ def test_the_table_has_the_pairs_and_the_best_of_each_measurement(results):
     best = "| training: training step | 4 | 30,000 samples/s | batch_size 8192, float32 | 30% | 81.9 MB |"
     assert best in lines
     assert "| scaling: top-k | 2 | 10,000 users/s | catalogue 4000 | - | - |" in lines
-    assert lines[-2].startswith(f"{results[0].origin.device}, {results[0].origin.cores} cores, ")
+    assert lines[-2].startswith(f"training: {results[0].origin.device}, {results[0].origin.cores} cores, ")
     assert lines[-2].endswith("movielens-1m; commit 0123456789; 2026-01-02.  ")
+    assert lines[-1].startswith("scaling: ")
     assert lines[-1].endswith("2026-01-02, quick.  ")
+
+
+def test_suites_of_one_origin_share_its_line(make_result):
+    lines = markdown_table([make_result(), make_result(suite="towers"), make_result(suite="parts", commit="abc")])
+    training, parts = lines.splitlines()[-2:]
+    assert training.startswith("training, towers: ")
+    assert "commit 0123456789" in training
+    assert parts.startswith("parts: ")
+    assert "commit abc" in parts
 
 
 def test_systems_side_by_side_get_a_line_each_and_only_ratios_with_a_target_of_their_own(make_record, make_result):
