@@ -39,27 +39,33 @@ def render_report(results: Sequence[Result]) -> str:
         loader=jinja2.PackageLoader("towerzoo.benchmarks", "."), autoescape=True, undefined=jinja2.StrictUndefined
     )
     templates.filters |= {"quantity": quantity, "scaled": scaled}
-    by_label = {f"{_label(result)}: {record.key}": record for result in results for record in result.records}
+    labelled = list(zip(_labels(results), results, strict=True))
+    by_label = {f"{label}: {record.key}": record for label, result in labelled for record in result.records}
     pairs = {label: record for label, record in by_label.items() if record.pair}
     breakdowns = {label: record.breakdown for label, record in by_label.items() if record.breakdown}
     return templates.get_template("report.html.j2").render(
-        results=[(_label(result), result) for result in results],
+        results=labelled,
         pairs=pairs,
         ratios=_picture("Paired ratios", ratio_bars(pairs)) if pairs else None,
-        throughput=[picture for result in results for picture in _throughput(result)],
-        scaling=[picture for result in results for picture in _scaling(result)],
+        throughput=[picture for label, result in labelled for picture in _throughput(label, result)],
+        scaling=[picture for label, result in labelled for picture in _scaling(label, result)],
         breakdown=_picture("Where a step's time goes", breakdown_bars(breakdowns)) if breakdowns else None,
     )
 
 
-def _label(result: Result) -> str:
-    return result.file_name.removesuffix(".json")
+def _labels(results: Sequence[Result]) -> list[str]:
+    """Returns the names of their files, numbered where files of several folders have one name."""
+    names = [result.file_name.removesuffix(".json") for result in results]
+    return [
+        f"{name} #{names[: place + 1].count(name)}" if names.count(name) > 1 else name
+        for place, name in enumerate(names)
+    ]
 
 
-def _throughput(result: Result) -> list[Picture]:
+def _throughput(label: str, result: Result) -> list[Picture]:
     rates = [record for record in result.records if not record.less_is_better]
     return [
-        _picture(f"{_label(result)}: {name}", throughput_bars(list(members), result.origin.roofline))
+        _picture(f"{label}: {name}", throughput_bars(list(members), result.origin.roofline))
         for (name, _), members in _grouped(rates)
     ]
 
@@ -71,10 +77,10 @@ def _grouped(records: list[Record]) -> list[tuple[tuple[str, str], list[Record]]
     return [(value, list(members)) for value, members in groupby(sorted(records, key=key), key)]
 
 
-def _scaling(result: Result) -> list[Picture]:
+def _scaling(label: str, result: Result) -> list[Picture]:
     grouped = groupby(curves(result.records), lambda curve: (curve.axis, curve.name, curve.unit))
     return [
-        _picture(f"{_label(result)}: {name} over {axis.replace('_', ' ')}", scaling_curves(list(members)))
+        _picture(f"{label}: {name} over {axis.replace('_', ' ')}", scaling_curves(list(members)))
         for (axis, name, _), members in grouped
     ]
 

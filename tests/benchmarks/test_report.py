@@ -95,6 +95,19 @@ def test_equal_results_give_equal_pages(page, results):
     assert render_report(results) == page
 
 
+def test_two_results_of_one_name_are_told_apart(make_record, make_result):
+    def result(value: float, commit: str):
+        pair = PairedRatio(baseline=value / 2, ratio=2.0, lowest=1.8, highest=2.2, target=1.0)
+        return make_result(make_record(value, pair=pair), commit=commit)
+
+    page = render_report([result(100.0, "before"), result(300.0, "after")])
+    pairs, figures = page.partition("<h2>Throughput")[0], re.findall(r"<figcaption>(.*?)</figcaption>", page)
+    assert "100 samples/s" in pairs
+    assert "300 samples/s" in pairs
+    assert len(set(figures)) == len(figures) == 3
+    assert [text in page for text in ("#1</td>", "#2</td>", "#3")] == [True, True, False]
+
+
 def test_a_single_plain_record_is_enough(make_record, make_result):
     page = render_report([make_result(make_record(params={}, unit="s"))])
     assert "Paired ratios" not in page
