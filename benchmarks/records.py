@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from towerzoo.benchmarks.pairs import Pair
 
@@ -32,6 +32,11 @@ class PairedRatio(BaseModel):
     lowest: Quantity
     highest: Quantity
     target: Quantity
+
+    @model_validator(mode="after")
+    def _in_order(self) -> PairedRatio:
+        _require_order(self.lowest, self.ratio, self.highest)
+        return self
 
     @property
     def reached(self) -> bool:
@@ -75,6 +80,11 @@ class Record(BaseModel):
     breakdown: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] | None = None
     pair: PairedRatio | None = None
 
+    @model_validator(mode="after")
+    def _in_order(self) -> Record:
+        _require_order(self.lowest, self.value, self.highest)
+        return self
+
     @property
     def key(self) -> str:
         """What tells it from the other records of its suite.
@@ -90,6 +100,11 @@ class Record(BaseModel):
     def less_is_better(self) -> bool:
         """Whether the value is a time and not a rate."""
         return self.unit == SECONDS
+
+
+def _require_order(lowest: float, median: float, highest: float) -> None:
+    if not lowest <= median <= highest:
+        raise ValueError(f"the median must lie from lowest to highest, got {median} with {lowest} and {highest}")
 
 
 def params_text(params: dict[str, Any]) -> str:

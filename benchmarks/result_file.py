@@ -88,7 +88,7 @@ def read_result(file: Path) -> Result:
             f"{file} must be a result file that can be read, got {error.strerror!r}. "
             "Give a file of benchmarks/results, or make one with tools/benchmark.py run."
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunError(f"{file} must be a whole result file in JSON, got {str(error)!r}. {again}") from None
     found = content.get("format") if isinstance(content, dict) else type(content).__name__
     if found != FORMAT:

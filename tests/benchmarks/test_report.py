@@ -108,6 +108,10 @@ def test_two_results_of_one_name_are_told_apart(make_record, make_result):
     assert [text in page for text in ("#1</td>", "#2</td>", "#3")] == [True, True, False]
 
 
+def test_a_result_that_tells_no_version_is_shown(make_result):
+    assert "<td>-</td>" in render_report([make_result(packages={})])
+
+
 def test_a_single_plain_record_is_enough(make_record, make_result):
     page = render_report([make_result(make_record(params={}, unit="s"))])
     assert "Paired ratios" not in page

@@ -60,6 +60,10 @@ def spoilt(file, **changes):
             lambda file: file.write_text('{"benchmarks": []}'),
             r"must be a result file of format 'towerzoo-benchmarks', got None\. Measure again",
         ),
+        (
+            lambda file: file.write_text("[" * 100_000),
+            r"must be a whole result file in JSON, got 'maximum recursion depth",
+        ),
         (lambda file: spoilt(file, version=0), r"must be a result file of version 1, got 0\. Measure again .* commit"),
         (lambda file: spoilt(file, version=2), r"must be a result file of version 1, got 2\."),
         (lambda file: spoilt(file, records=[]), r"must hold records, got none\. Measure again"),
@@ -80,6 +84,16 @@ def test_a_value_that_ratios_cannot_be_made_of_is_refused(file, value):
     file.write_text(json.dumps(content))
     with pytest.raises(RunError, match=r"records\.0\.value must be as a result file has it, got 'Input should be"):
         read_result(file)
+
+
+def test_a_median_outside_of_its_spread_is_refused(file):
+    content = json.loads(file.read_text())
+    spread = {"ratio": 2.0, "lowest": 3.0, "highest": 4.0}
+    for changes in ({"lowest": 10_001.0}, {"pair": {"baseline": 1.0, "target": 1.0, **spread}}):
+        spoilt(file, records=[content["records"][0] | changes])
+        expected = r"records\.0.* must be as a result file has it, got 'Value error, the median must lie from lowest"
+        with pytest.raises(RunError, match=expected):
+            read_result(file)
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path, make_result):
