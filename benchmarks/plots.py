@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 from towerzoo.benchmarks.records import Record, params_text
 from towerzoo.benchmarks.roofline import Roofline
@@ -16,6 +16,8 @@ from towerzoo.benchmarks.scaling import Curve
 
 BAR = 0.28
 """Height of a bar in inches."""
+LETTER = 0.07
+"""Width of a letter of a bar's label in inches, about."""
 NUMBERS = FuncFormatter(lambda value, _: f"{value:,.10g}")
 """Numbers as people write them, without powers of ten."""
 
@@ -103,16 +105,20 @@ def ratio_bars(records: Mapping[str, Record]) -> str:
     axes.plot([], [], color="C3", label="target")
     axes.set_xscale("log")
     axes.axvline(1, color="#444", linewidth=0.8)
-    for formatted in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
-        formatted(NUMBERS)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.minorticks_off()
+    axes.xaxis.set_major_formatter(NUMBERS)
     axes.set_xlabel("ratio to the baseline: median, lowest to highest")
     axes.legend(fontsize="small")
     return _svg(figure)
 
 
 def _bars(labels: Sequence[str]) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(11, 1.2 + BAR * len(labels)), layout="constrained")
+    # However long the labels, bars have room for the numbers below them.
+    width = max(11.0, 6.0 + LETTER * max(map(len, labels)))
+    figure = Figure(figsize=(width, 1.2 + BAR * len(labels)), layout="constrained")
     axes = figure.subplots()
+    axes.margins(y=0.5 / len(labels))
     axes.set_yticks(range(len(labels)), [_plain(label) for label in labels], fontsize="small")
     axes.invert_yaxis()
     axes.grid(alpha=0.3, axis="x")

@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from towerzoo.benchmarks.plots import ratio_bars
 from towerzoo.benchmarks.records import PairedRatio, Record
 from towerzoo.benchmarks.report import render_report
 from towerzoo.benchmarks.scaling import curves
@@ -93,6 +94,18 @@ def test_the_page_says_what_every_figure_needs(page, results):
 
 def test_equal_results_give_equal_pages(page, results):
     assert render_report(results) == page
+
+
+def test_ratios_beside_long_labels_have_an_axis_that_can_be_read(make_record):
+    def record(ratio: float):
+        spread = {"lowest": 0.9 * ratio, "highest": 1.1 * ratio}
+        return make_record(pair=PairedRatio(baseline=1.0, ratio=ratio, target=1.0, **spread))
+
+    picture = ratio_bars({f"{'a long label ' * 10}{ratio}": record(ratio) for ratio in (0.8, 3.0, 110.0)})
+    numbers = [float(text) for text in re.findall(r">([\d.,]+)</text>", picture)]
+    assert {1, 2, 5, 10, 100} <= set(numbers)
+    assert all(f"{number:e}"[0] in "125" for number in numbers)
+    assert float(re.search(r'width="([\d.]+)pt"', picture)[1]) > 14 * 72
 
 
 def test_two_results_of_one_name_are_told_apart(make_record, make_result):
