@@ -96,10 +96,10 @@ class _Steps(Callback):
         self._started = 0.0
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Starts what is due at this step."""
-        if trainer.global_step == WARM_UP:
+        """Starts what is due at this step, of whose batches there are several where gradients are accumulated."""
+        if trainer.global_step == WARM_UP and not self._started:
             self._started = self._now()
-        elif trainer.global_step == WARM_UP + TIMED:
+        elif trainer.global_step == WARM_UP + TIMED and not self.wall_seconds:
             self.wall_seconds = (self._now() - self._started) / TIMED
             _touch(RESERVE)
             self.profiler.start()

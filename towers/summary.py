@@ -137,13 +137,13 @@ def _cell(value: float | None) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
 
 
-def step_table(seconds: dict[str, float], batch_size: int) -> Table:
-    """Returns where the time of a training step goes, by part."""
+def step_table(seconds: dict[str, float], samples: int) -> Table:
+    """Returns where the time of a training step of some samples goes, by part."""
     table = _table("a training step", "ms", "share")
     total = sum(seconds.values())
     for part, value in seconds.items():
         table.add_row(part, f"{value * 1e3:.2f}", f"{value / total:.1%}")
-    table.add_row(f"all, {batch_size / total:,.0f} samples/s", f"{total * 1e3:.2f}", "", style="bold")
+    table.add_row(f"all, {samples / total:,.0f} samples/s", f"{total * 1e3:.2f}", "", style="bold")
     return table
 
 

@@ -125,7 +125,8 @@ def profile_training(experiment: Experiment, *, device: str, console: Console) -
         problem = Problem("training.execution", "eager for --profile", experiment.training.execution, hint)
         raise ConfigError([problem])
     data, model = _prepare(experiment, device, console)
-    console.print(step_table(profile_step(experiment, data, model, device), experiment.data.batch_size))
+    samples = experiment.data.batch_size * experiment.trainer.get("accumulate_grad_batches", 1)
+    console.print(step_table(profile_step(experiment, data, model, device), samples))
 
 
 def _patience(experiment: Experiment) -> int | None:

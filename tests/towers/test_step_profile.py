@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import io
+
 import pytest
 import torch
+from rich.console import Console
 from torch.profiler import ProfilerActivity, profile
 
+from towerzoo.towers import step_profile
 from towerzoo.towers.assembly import build_model, load_data
 from towerzoo.towers.step_profile import PARTS, mark_parts, parts_of_events, profile_step
+from towerzoo.towers.training import profile_training
 
 
 @pytest.mark.parametrize("unique", [False, True])
@@ -18,6 +23,16 @@ def test_every_part_of_a_step_takes_some_of_its_time(unique, make_experiment):
     assert tuple(seconds) == PARTS
     assert all(seconds[part] > 0 for part in PARTS if part not in ("other operations", "Python, loop, batches"))
     assert any(not torch.equal(before[name], value) for name, value in model.state_dict().items()), "steps were trained"
+
+
+def test_a_step_of_several_batches_is_timed_once_and_counts_their_samples(make_experiment, monkeypatch):
+    started = []
+    monkeypatch.setattr(step_profile._Steps, "_now", lambda self: started.append(1) or float(len(started)))
+    experiment = make_experiment(data={"batch_size": 64}, trainer={"accumulate_grad_batches": 2})
+    console = Console(file=io.StringIO(), width=120)
+    profile_training(experiment, device="cpu", console=console)
+    assert len(started) == 2
+    assert f"all, {2 * 64 * step_profile.TIMED:,} samples/s" in console.file.getvalue()
 
 
 def test_the_model_is_left_without_marks(make_experiment):
