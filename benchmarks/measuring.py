@@ -7,6 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from torch import Tensor, nn
+
+from towerzoo.benchmarks.flops import training_flops
 from towerzoo.benchmarks.pairs import alternate
 from towerzoo.benchmarks.peak_memory import PeakMemory
 from towerzoo.benchmarks.records import Record, paired_ratio
@@ -187,3 +190,18 @@ class Measure:
         self.benchmark.extra_info.update(record.model_dump())
         self.records.append(record)
         return record
+
+
+def measure_module(measure: Measure, module: nn.Module, *inputs: Tensor, batch_size: int) -> None:
+    """Measures a part's forward and backward pass."""
+    module.to(measure.device).train()
+    # Leaves there, so that no gradient is copied back; and none is added to that of the step before.
+    moved = [one.to(measure.device).detach().requires_grad_(one.requires_grad) for one in inputs]
+
+    def step() -> None:
+        module.zero_grad()
+        for one in moved:
+            one.grad = None
+        module(*moved).sum().backward()
+
+    measure.calls(step, samples=batch_size, flops=training_flops(module))

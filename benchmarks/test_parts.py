@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import towerzoo.towers  # noqa: F401  (registers the parts)
-from towerzoo.benchmarks.flops import training_flops
-from towerzoo.benchmarks.measuring import Measure
+from towerzoo.benchmarks.measuring import Measure, measure_module
 from towerzoo.benchmarks.roofline import WIDTH
 from towerzoo.benchmarks.thorough import thorough
 from towerzoo.datasets import Column, Split, Vocabulary
@@ -33,18 +32,6 @@ def build(registry: Registry, name: str, **context: Any) -> Any:
     if unknown:
         pytest.skip(f"REQUIRED_VALUES has no {', '.join(unknown)}")
     return registry.build({registry.key: name, **{key: REQUIRED_VALUES[key] for key in needed}}, **context)
-
-
-def measure_module(measure: Measure, module: nn.Module, *inputs: Tensor, batch_size: int) -> None:
-    """Measures a part's forward and backward pass."""
-    module.to(measure.device).train()
-    moved = [one.to(measure.device) for one in inputs]
-
-    def step() -> None:
-        module.zero_grad()
-        module(*moved).sum().backward()
-
-    measure.calls(step, samples=batch_size, flops=training_flops(module))
 
 
 @SIZES

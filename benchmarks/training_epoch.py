@@ -70,13 +70,17 @@ def epoch_rate(
     Args:
         experiment: What to train.
         data: Its data.
-        steps: Steps of the epoch.
+        steps: Steps of the epoch; those that compile come before them, where the data has as many.
         device: `cpu` or `cuda`.
         folder: Where a run would lie.
         skip: Steps before the clock starts; those that compile are skipped anyhow.
     """
+    if experiment.training.execution != "eager":
+        # Beside the steps that are timed, of which a large batch has two, and in an epoch that may be as short.
+        skip = COMPILING_STEPS
+        steps = min(steps + skip, max(steps, len(data.split.train) // experiment.data.batch_size))
+        skip = min(skip, steps - 1)
     experiment = experiment.model_copy(update={"trainer": {**experiment.trainer, "limit_train_batches": steps}})
-    skip = skip if experiment.training.execution == "eager" else min(COMPILING_STEPS, steps - 1)
     clock = Clock(device, skip)
     callbacks = [EpochSeeds(experiment.seed), FiniteLoss(), StopOnSignal(RunFolder(folder)), clock]
     trainer = make_trainer(experiment, device, callbacks=callbacks, logger=False, limit_val_batches=0, max_epochs=1)
