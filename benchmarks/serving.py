@@ -21,7 +21,7 @@ import click
 import pyarrow.parquet as pq
 
 from towerzoo.benchmarks.serving_load import put_under_load, run_load
-from towerzoo.registry.errors import RunError
+from towerzoo.registry.errors import RunError, TowerZooError
 from towerzoo.towers.run_folder import RunFolder
 
 
@@ -40,6 +40,14 @@ def resident(pid: int) -> float:
 @click.option("--swaps", type=click.IntRange(0, 100), default=0, show_default=True, help="Reloads meanwhile.")
 def main(run: str, clients: int, seconds: float, k: int, swaps: int) -> None:
     """Put a service on RUN under load on loopback, and print rate, latencies, errors and memory."""
+    try:
+        sys.exit(_measure(run, clients, seconds, k, swaps))
+    except TowerZooError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)
+
+
+def _measure(run: str, clients: int, seconds: float, k: int, swaps: int) -> int:
     folder = RunFolder.open(run)
     users = pq.read_table(folder.path / "users.parquet").column(0).to_pylist()[1:]
     token = secrets.token_urlsafe()
@@ -66,7 +74,7 @@ def main(run: str, clients: int, seconds: float, k: int, swaps: int) -> None:
     )
     for what, count in load.errors.items():
         click.echo(f"{count} x {what}")
-    sys.exit(1 if load.failed or status else 0)
+    return 1 if load.failed or status else 0
 
 
 def _port_of(process: subprocess.Popen[str]) -> int:
