@@ -24,8 +24,13 @@ def suite_names(folder: Path = FOLDER) -> list[str]:
     return sorted(file.stem.removeprefix(PREFIX) for file in folder.glob(f"{PREFIX}*.py"))
 
 
-def require_suites(names: Sequence[str], folder: Path = FOLDER) -> list[str]:
+def require_suites(names: Sequence[str], folder: Path = FOLDER, *, where: str = "SUITES") -> list[str]:
     """Returns the named suites; without names, all of them.
+
+    Args:
+        names: Their names.
+        folder: Where the suites are.
+        where: The argument that names them.
 
     Raises:
         RunError: There is no such suite.
@@ -34,7 +39,7 @@ def require_suites(names: Sequence[str], folder: Path = FOLDER) -> list[str]:
     known = suite_names(folder)
     for name in names:
         if name not in known:
-            raise RunError(f"SUITES must be suites of benchmarks, got {name!r}. {name_hint(name, known, 'Suites')}")
+            raise RunError(f"{where} must be suites of benchmarks, got {name!r}. {name_hint(name, known, 'Suites')}")
     require_extra("bench", "measure")
     return list(dict.fromkeys(names)) or known
 

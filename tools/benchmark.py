@@ -126,7 +126,7 @@ def _compare_commits(old: str, new: str, suite: str, options: SuiteOptions, roun
     from towerzoo.benchmarks.comparison import compare_runs
     from towerzoo.benchmarks.runs import require_suites, run_suite
 
-    require_suites([suite])
+    require_suites([suite], where="--suite")
     results = run_in_alternation(
         old, new, lambda environment: run_suite(suite, options, environment=environment), rounds=rounds
     )

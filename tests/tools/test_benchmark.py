@@ -154,6 +154,12 @@ def test_an_unknown_commit_is_told(invoke):
     assert ", got 'no-such-commit'." in done.stderr
 
 
+def test_an_unknown_suite_of_commits_is_told(invoke):
+    done = invoke(main, "compare", "HEAD", "HEAD", "--suite", "trianing")
+    assert done.exit_code == 1
+    assert "error: --suite must be suites of benchmarks, got 'trianing'. Did you mean 'training'?" in done.stderr
+
+
 def test_commits_are_compared_round_by_round(invoke, monkeypatch):
     from towerzoo.benchmarks import commits
 
