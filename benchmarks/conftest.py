@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,6 +29,7 @@ from towerzoo.registry.errors import TowerZooError
 from towerzoo.registry.experiment import Experiment
 from towerzoo.towers.assembly import build_model, load_data, read_experiment
 from towerzoo.towers.execution import MODES
+from towerzoo.towers.precision_advice import why_slow
 from towerzoo.towers.process_settings import settle_process
 
 OPTIONS = pytest.StashKey[SuiteOptions]()
@@ -153,14 +155,31 @@ def roofline(pytestconfig: pytest.Config) -> Callable[[str], Roofline]:
     return measured
 
 
+@pytest.fixture(scope="session")
+def slow_bfloat16(pytestconfig: pytest.Config) -> str | None:
+    """Why a quick look leaves bfloat16 out on the CPU; None where it does not, or is asked for it."""
+    options = pytestconfig.stash[OPTIONS]
+    return why_slow() if options.quick and options.precision is None else None
+
+
+@pytest.fixture(autouse=True)
+def _not_slow_bfloat16(request: pytest.FixtureRequest, slow_bfloat16: str | None) -> None:
+    params = request.node.callspec.params if hasattr(request.node, "callspec") else {}
+    if slow_bfloat16 and params.get("precision") == "bf16" and params.get("device", "cpu") == "cpu":
+        pytest.skip(f"{slow_bfloat16} Ask for it with --precision bf16.")
+
+
 @pytest.fixture
-def measure(request: pytest.FixtureRequest, benchmark: Any, roofline: Callable[[str], Roofline]) -> Measure:
+def measure(request: pytest.FixtureRequest, benchmark: Any, roofline: Callable[[str], Roofline]) -> Iterator[Measure]:
     """Measures for a test, in a process that is set up as for training. Its name and parameters are the record's."""
     params = dict(request.node.callspec.params) if hasattr(request.node, "callspec") else {}
     device = params.pop("device", "cpu")
     request.config.stash[DEVICES_SEEN].add(device)
     settle_process(torch.device(device))
-    return Measure(
+    # What earlier tests have left is not looked through again and again while this one is measured.
+    gc.collect()
+    gc.freeze()
+    yield Measure(
         benchmark=benchmark,
         suite=request.path.stem.removeprefix("test_"),
         name=request.node.originalname.removeprefix("test_").replace("_", " "),
@@ -170,6 +189,7 @@ def measure(request: pytest.FixtureRequest, benchmark: Any, roofline: Callable[[
         roofline=functools.partial(roofline, device),
         records=request.config.stash[RECORDS],
     )
+    gc.unfreeze()
 
 
 @pytest.fixture

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from towerzoo.benchmarks.flops import training_flops
 from towerzoo.benchmarks.pairs import alternate
 from towerzoo.benchmarks.peak_memory import PeakMemory
 from towerzoo.benchmarks.records import Record, paired_ratio
-from towerzoo.benchmarks.roofline import Roofline
+from towerzoo.benchmarks.roofline import DTYPES, Roofline
 from towerzoo.benchmarks.stopwatch import stopwatch
 
 
@@ -33,7 +34,7 @@ class Effort:
 
 
 THOROUGH = Effort(rounds=5, seconds=0.3, samples=64 * 1024)
-QUICK = Effort(rounds=3, seconds=0.05, samples=20 * 1024)
+QUICK = Effort(rounds=2, seconds=0.05, samples=20 * 1024)
 
 
 @dataclass
@@ -135,13 +136,19 @@ class Measure:
             unit: Unit of both rates; larger is better.
             target: What the median of the ratios should reach.
             flops: As in `calls`, of the thing itself.
-            memory: Tells the peak of the thing itself, where it has a process of its own.
+            memory: Tells the peak of the thing itself, where it has a process of its own; else it is that of the
+                warm-up in this one.
             params: Parameters beside those of the test.
         """
         values: list[float] = []
+        peaks: list[int | None] = []
 
         def noted() -> float:
+            # Once: what is given back to the system for it would have to be mapped anew in every round.
+            peak = None if memory or values else PeakMemory(self.device)
             values.append(ours())
+            if peak:
+                peaks.append(peak.growth())
             return values[-1]
 
         pair = self.benchmark.pedantic(
@@ -150,8 +157,8 @@ class Measure:
             kwargs={"unit": unit, "target": target, "rounds": self.effort.rounds},
         )
         # The first value is the warm-up's.
-        peak = memory() if memory else None
-        return self._keep(values[1:], unit, flops, params, pair=paired_ratio(pair), peak_memory=peak)
+        peak_memory = memory() if memory else peaks[0]
+        return self._keep(values[1:], unit, flops, params, pair=paired_ratio(pair), peak_memory=peak_memory)
 
     def _rounds(
         self,
@@ -192,8 +199,10 @@ class Measure:
         return record
 
 
-def measure_module(measure: Measure, module: nn.Module, *inputs: Tensor, batch_size: int) -> None:
-    """Measures a part's forward and backward pass."""
+def measure_module(
+    measure: Measure, module: nn.Module, *inputs: Tensor, batch_size: int, precision: str = "float32"
+) -> None:
+    """Measures a part's forward and backward pass, as a mixed precision has it."""
     module.to(measure.device).train()
     # Leaves there, so that no gradient is copied back; and none is added to that of the step before.
     moved = [one.to(measure.device).detach().requires_grad_(one.requires_grad) for one in inputs]
@@ -202,6 +211,8 @@ def measure_module(measure: Measure, module: nn.Module, *inputs: Tensor, batch_s
         module.zero_grad()
         for one in moved:
             one.grad = None
-        module(*moved).sum().backward()
+        with torch.autocast(measure.device, dtype=DTYPES["bf16"], enabled=precision == "bf16"):
+            vectors = module(*moved)
+        vectors.float().sum().backward()
 
     measure.calls(step, samples=batch_size, flops=training_flops(module))

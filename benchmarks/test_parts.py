@@ -36,10 +36,11 @@ def build(registry: Registry, name: str, **context: Any) -> Any:
 
 @SIZES
 @pytest.mark.parametrize("part", BLOCKS.names())
-def test_block(measure: Measure, device: str, part: str, batch_size: int) -> None:
+def test_block(measure: Measure, device: str, precision: str, part: str, batch_size: int) -> None:
     built = build(BLOCKS, part, in_features=WIDTH, out_features=WIDTH)
     module = nn.Sequential(*(built if isinstance(built, list) else [built]))
-    measure_module(measure, module, torch.randn(batch_size, WIDTH, requires_grad=True), batch_size=batch_size)
+    vectors = torch.randn(batch_size, WIDTH, requires_grad=True)
+    measure_module(measure, module, vectors, batch_size=batch_size, precision=precision)
 
 
 @SIZES

@@ -18,13 +18,16 @@ def precision_advice(experiment: Experiment, device: torch.device) -> str | None
     """Returns what to change where an experiment trains in bfloat16 on a processor that is slower in it, else None."""
     if device.type != "cpu" or not str(experiment.trainer.get("precision", "")).startswith("bf16"):
         return None
+    slow = why_slow()
+    return f"{slow} Add --set trainer.precision=32-true." if slow else None
+
+
+def why_slow() -> str | None:
+    """Returns how much slower bfloat16 is on this processor; None where it is not."""
     ratio = product_seconds(torch.bfloat16) / product_seconds(torch.float32)
     if ratio < SLOWER:
         return None
-    return (
-        f"bfloat16 matrix products take {ratio:.1f} times as long as float32 ones on this processor. "
-        "Add --set trainer.precision=32-true."
-    )
+    return f"bfloat16 matrix products take {ratio:.1f} times as long as float32 ones on this processor."
 
 
 def product_seconds(dtype: torch.dtype) -> float:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from towerzoo.benchmarks.measuring import Effort, Measure
+from towerzoo.benchmarks.peak_memory import PeakMemory
 from towerzoo.benchmarks.records import Record
 from towerzoo.benchmarks.roofline import Roofline
 
@@ -72,6 +74,18 @@ def test_a_pair_leaves_its_ratio_and_our_spread(measure):
     assert record.pair is not None
     assert record.pair.model_dump() == {"baseline": 10.0, "ratio": 3.0, "lowest": 2.0, "highest": 4.0, "target": 2.5}
     assert record.pair.reached
+
+
+def test_a_pair_s_memory_is_ours_unless_it_is_told_otherwise(measure):
+    if PeakMemory("cpu").growth() is None:
+        pytest.skip("this system does not tell a process's peak")
+
+    def takes(bytes_: int) -> float:
+        return float(torch.ones(bytes_ // 4)[0])
+
+    record = measure.pair(lambda: takes(1 << 26), lambda: takes(1 << 28), target=1.0)
+    assert 0.9 * (1 << 26) < record.peak_memory < 1 << 27
+    assert measure.pair(lambda: 1.0, lambda: 1.0, target=1.0, memory=lambda: 7).peak_memory == 7
 
 
 def test_what_stands_still_is_no_rate(measure):
