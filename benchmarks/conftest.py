@@ -29,7 +29,7 @@ from towerzoo.registry.errors import TowerZooError
 from towerzoo.registry.experiment import Experiment
 from towerzoo.towers.assembly import build_model, load_data, read_experiment
 from towerzoo.towers.execution import MODES
-from towerzoo.towers.precision_advice import why_slow
+from towerzoo.towers.precision import why_slow
 from towerzoo.towers.process_settings import settle_process
 
 OPTIONS = pytest.StashKey[SuiteOptions]()

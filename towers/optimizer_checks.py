@@ -10,6 +10,7 @@ from towerzoo.registry import OPTIMIZERS
 from towerzoo.registry.errors import Problem
 from towerzoo.registry.experiment import Experiment
 from towerzoo.registry.yaml_file import Document, dotted
+from towerzoo.towers.precision import AUTO
 
 
 def optimizer_problems(document: Document, experiment: Experiment) -> list[Problem]:
@@ -20,7 +21,7 @@ def optimizer_problems(document: Document, experiment: Experiment) -> list[Probl
     sparse = _sparse(experiment)
     problems = []
     # Lightning takes 16 for 16-mixed, and asks the optimizer this.
-    mixed = precision in ("16", "bf16") or precision.endswith("-mixed")
+    mixed = precision in ("16", "bf16", AUTO) or precision.endswith("-mixed")
     if clip and mixed and getattr(optimizer, "_step_supports_amp_scaling", False):
         hint = "Add fused: false to the optimizer, or remove trainer.gradient_clip_val."
         where = document.where(("optimizer", "fused"))

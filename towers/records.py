@@ -17,6 +17,7 @@ from towerzoo.registry.errors import RunError
 from towerzoo.registry.yaml_file import write_yaml
 from towerzoo.towers.assembly import read_experiment
 from towerzoo.towers.measures import PAIR_METRICS, in_order, main_metrics, mode
+from towerzoo.towers.precision import AUTO
 from towerzoo.towers.run_folder import RunFolder
 from towerzoo.towers.whole_files import write_whole
 
@@ -190,12 +191,16 @@ def add_run(records: dict[str, Record], run: RunFolder) -> None:
 
 
 def _require_shipped_config(run: RunFolder) -> None:
-    """Raises a RunError where a run's config differs from the shipped one of its name in more than seed and place."""
+    """Raises a RunError where a run's config differs from the shipped one of its name in more than seed and place.
+
+    What the shipped one leaves to the device is that of the run.
+    """
     shipped = next((file for file in shipped_configs() if file.stem == run.name), None)
     if shipped is None:
         return
     own, theirs = (dict(_leaves(read_experiment(file)[0].model_dump())) for file in (run.config, shipped))
-    keys = sorted({*own, *theirs} - {"seed", "data.root", "data.offline"})
+    left_open = {key for key, value in theirs.items() if value == AUTO}
+    keys = sorted({*own, *theirs} - {"seed", "data.root", "data.offline"} - left_open)
     different = [key for key in keys if own.get(key) != theirs.get(key)]
     if different:
         raise RunError(

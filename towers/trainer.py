@@ -13,6 +13,7 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from towerzoo.registry.errors import ConfigError, Problem, TrainingError
 from towerzoo.registry.experiment import Experiment
+from towerzoo.towers.precision import settled_precision
 
 DEVICES: Final = "devices"
 """The key of `trainer` that is TowerZoo's own: how many processes train, each on a device."""
@@ -40,6 +41,7 @@ def make_trainer(experiment: Experiment, device: str, *, rank: int | None = None
         TrainingError: There is no such device.
     """
     _quieten_lightning()
+    experiment = settled_precision(experiment, torch_device(device))
     callbacks = arguments["callbacks"]
     on_gpu = torch_device(device).type == "cuda"
     settings = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 from pytorch_lightning import Trainer
@@ -36,12 +36,16 @@ TRAINER_KEYS_SET_ELSEWHERE = {
 }
 """Arguments of the Trainer that TowerZoo gives itself, and what a person should use instead."""
 
+Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true"]
+OlderPrecision = Literal[32, 16, 64, "32", "16", "64", "bf16"]
+
 TRAINER_RANGES: Final[dict[str, Any]] = {
     "accumulate_grad_batches": Count,
     "gradient_clip_val": NonNegative | None,
     "limit_train_batches": Count | Annotated[float, Field(gt=0, le=1)] | None,
+    "precision": Literal[Precision, OlderPrecision] | None,
 }
-"""Types of arguments that the Trainer takes as they are, and that would end training."""
+"""Types of arguments that would end training, or be refused without their place, where the Trainer took them."""
 
 
 def trainer_problems(document: Document) -> list[Problem]:

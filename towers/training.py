@@ -20,7 +20,7 @@ from towerzoo.towers.evaluation import measure
 from towerzoo.towers.execution import require_gpu
 from towerzoo.towers.fitting import epochs_left, fit, last_checkpoint, stopped_early
 from towerzoo.towers.history import read_history
-from towerzoo.towers.precision_advice import precision_advice
+from towerzoo.towers.precision import AUTO, precision_advice, settled_precision
 from towerzoo.towers.process_settings import settle_process
 from towerzoo.towers.rank_processes import several_ranks
 from towerzoo.towers.report import write_report
@@ -50,7 +50,7 @@ def train(experiment: Experiment, *, name: str, out: Path, device: str, console:
         TowerZooError: The data, the device, the disk or the loss does not allow it.
         TrainingInterrupted: A signal stopped training; the run can be resumed.
     """
-    data, model = _prepare(experiment, device, console)
+    experiment, data, model = _prepare(experiment, device, console)
     run = RunFolder.create(out, name)
     about = environment(torch_device(device)) | {"seed": experiment.seed, "devices": n_devices(experiment)}
     started = datetime.now().astimezone().isoformat(timespec="seconds")
@@ -92,7 +92,7 @@ def resume(run: RunFolder, experiment: Experiment, *, device: str, console: Cons
                 f"training.max_epochs must be more than the {finished} epochs that {run.path} has finished, "
                 f"got {experiment.training.max_epochs}. Add --set training.max_epochs={finished + 1} or more."
             )
-    data, model = _prepare(experiment, device, console, trained=trained)
+    experiment, data, model = _prepare(experiment, device, console, trained=trained)
     require_same_data(run, data, experiment)
     if trained:
         load_state(model, checkpoint["state_dict"], run.last)
@@ -107,7 +107,7 @@ def resume(run: RunFolder, experiment: Experiment, *, device: str, console: Cons
 
 def try_out(experiment: Experiment, *, device: str, console: Console) -> None:
     """Trains, validates and tests a single batch each on one device, and saves nothing."""
-    data, model = _prepare(experiment, device, console)
+    experiment, data, model = _prepare(experiment, device, console)
     trainer = make_trainer(experiment, device, fast_dev_run=True, callbacks=[FiniteLoss()], logger=False)
     trainer.fit(model, data)
     trainer.test(model, data, verbose=False)
@@ -124,7 +124,7 @@ def profile_training(experiment: Experiment, *, device: str, console: Console) -
         hint = "Compiled towers have no layers to be timed. Add --set training.execution=eager."
         problem = Problem("training.execution", "eager for --profile", experiment.training.execution, hint)
         raise ConfigError([problem])
-    data, model = _prepare(experiment, device, console)
+    experiment, data, model = _prepare(experiment, device, console)
     samples = experiment.data.batch_size * experiment.trainer.get("accumulate_grad_batches", 1)
     console.print(step_table(profile_step(experiment, data, model, device), samples))
 
@@ -136,11 +136,16 @@ def _patience(experiment: Experiment) -> int | None:
 
 def _prepare(
     experiment: Experiment, device: str, console: Console, *, trained: bool = False
-) -> tuple[TwoTowerData, DSSM]:
+) -> tuple[Experiment, TwoTowerData, DSSM]:
+    """Returns the experiment with the precision that it trains in, its data and its model; raises what forbids it."""
+    asked = experiment.trainer.get("precision")
+    experiment = settled_precision(experiment, torch_device(device))
     make_trainer(experiment, device, callbacks=[], logger=False)
     require_devices(experiment, device)
     require_gpu(experiment, torch_device(device))
     console.print(settle_process(torch_device(device)))
+    if asked == AUTO:
+        console.print(f"precision: {experiment.trainer['precision']}, the fastest of this device")
     if advice := precision_advice(experiment, torch_device(device)):
         console.print(advice, soft_wrap=True)
     with console.status(f"loading {experiment.data.name}"):
@@ -149,7 +154,7 @@ def _prepare(
     require_divisible(experiment, model)
     console.print(data_table(data))
     console.print(model_text(model), soft_wrap=True)
-    return data, model
+    return experiment, data, model
 
 
 def _fit(

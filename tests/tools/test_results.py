@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from towerzoo.tools.results import main
+from towerzoo.towers import records
 
 MARKED = "# Title ±\n<!-- results:begin -->\nstale\n<!-- results:end -->\nThe end.\n"
 
@@ -145,3 +146,18 @@ def test_a_changed_config_is_not_recorded_as_the_shipped_one(invoke, make_run, r
     assert "data.users, " in result.output
     assert "seed, " not in result.output.replace("data.seed", "")
     assert not records_file.exists()
+
+
+@pytest.mark.parametrize("left_open", [True, False])
+def test_what_a_config_leaves_to_the_device_is_that_of_the_run(
+    invoke, make_run, tiny_config, records_file, monkeypatch, left_open
+):
+    monkeypatch.setattr(records, "shipped_configs", lambda: [tiny_config])
+    if left_open:
+        tiny_config.write_text(tiny_config.read_text() + "trainer: {precision: auto}\n")
+    run = make_run(1, 0.5)
+    own = run / "config.yaml"
+    own.write_text(own.read_text().replace("trainer: {}", "trainer: {precision: bf16-mixed}"))
+    result = invoke(main, "add", run)
+    assert (result.exit_code == 0) is left_open, result.output
+    assert ("got other values of trainer.precision. " in result.output) is not left_open

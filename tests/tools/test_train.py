@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from towerzoo.tools.train import main
+from towerzoo.towers import precision
 from towerzoo.towers.measures import PAIR_METRICS, Measures
 
 FILES = {
@@ -44,6 +45,17 @@ def test_a_run_holds_what_the_plan_says(finished_run):
     assert {"protocol", "fingerprint", "valid", "test", "baselines", "best_epoch", "epochs"} <= metrics.keys()
     assert metrics["test"].keys() == metrics["valid"].keys() == {*Measures().names}
     assert metrics["baselines"].keys() == {"constant", "item mean", "user + item bias", "best reachable"}
+
+
+@pytest.mark.parametrize(("ratio", "chosen"), [(0.5, "bf16-mixed"), (2.0, "32-true")])
+def test_a_run_keeps_the_precision_that_its_device_chose(tiny_config, tmp_path, invoke, monkeypatch, ratio, chosen):
+    monkeypatch.setattr(precision, "bfloat16_ratio", lambda: ratio)
+    sets = ["trainer={precision: auto}", "training={max_epochs: 1}"]
+    out = ("--device", "cpu", "--out", tmp_path / "runs")
+    result = invoke(main, tiny_config, *out, *(part for s in sets for part in ("--set", s)))
+    assert result.exit_code == 0, result.output
+    assert f"precision: {chosen}, the fastest of this device\n" in result.output
+    assert f"precision: {chosen}\n" in (run_of(tmp_path / "runs") / "config.yaml").read_text()
 
 
 def test_history_has_a_row_an_epoch_with_all_figures(finished_run):
@@ -182,7 +194,7 @@ def test_trains_on_a_gpu(tiny_config, tmp_path, invoke, execution):
         (["user_tower.block.dropout=1.0"], "user_tower.block.dropout must be a number >= 0 and < 1, got 1.0"),
         (["user_tower.widths=[0]"], r"user_tower.widths\[0\] must be a whole number >= 1, got 0"),
         (["item_tower.features.genres={encoder: embedding, dim: 4}"], "must be a feature of single ids"),
-        (["trainer={precision: foo}"], "trainer must be arguments that pytorch_lightning.Trainer accepts"),
+        (["trainer={precision: foo}"], "trainer.precision must be 'auto', '32-true', "),
         (["trainer={max_epochs: 3}"], "Set training.max_epochs"),
         (["trainer={max_epoks: 3}"], "that TowerZoo leaves to you, got 'max_epoks'.\n    Set training.max_epochs"),
         (["trainer={presicion: 32}"], "must be an argument of pytorch_lightning.Trainer, got 'presicion'"),

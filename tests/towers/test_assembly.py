@@ -104,6 +104,7 @@ def test_arguments_of_the_trainer_pass_as_they_stand() -> None:
         ("gradient_clip_val=.nan", "gradient_clip_val must be a number >= 0 or null, got nan."),
         ("gradient_clip_val=-1", "gradient_clip_val must be a number >= 0 or null, got -1."),
         ("limit_train_batches=0", "limit_train_batches must be a whole number >= 1, a number > 0 and <= 1 or null, got 0."),
+        ("precision=bf17", "precision must be 'auto', '32-true', 'bf16-mixed', '16-mixed', 'bf16-true', '16-true', '64-true', 32, 16, 64, '32', '16', '64', 'bf16' or null, got 'bf17'."),
     ],
 )  # fmt: skip
 def test_arguments_that_would_end_training_are_told_before(override: str, message: str) -> None:
@@ -120,6 +121,10 @@ SPARSE = "user_tower.features.gender.sparse=true"
             ["trainer={precision: bf16-mixed, gradient_clip_val: 1.0}"],
             "optimizer.fused must be false where gradients are clipped in mixed precision, got True.\n"
             "    Add fused: false to the optimizer, or remove trainer.gradient_clip_val.",
+        ),
+        (
+            ["trainer={precision: auto, gradient_clip_val: 1.0}"],
+            "optimizer.fused must be false where gradients are clipped in mixed precision, got True.\n",
         ),
         (
             [SPARSE, "trainer.gradient_clip_val=1.0"],
