@@ -46,8 +46,8 @@ class ShareLoader(EpochLoader):
     def __iter__(self) -> Iterator[Batch]:
         for whole in self.loader:
             n = len(whole.user)
-            own = torch.arange(n * self.rank // self.n_ranks, n * (self.rank + 1) // self.n_ranks)
-            own = own.to(whole.user.device)
+            start, end = n * self.rank // self.n_ranks, n * (self.rank + 1) // self.n_ranks
+            own = torch.arange(start, end, device=whole.user.device)
             part = Batch(*(None if column is None else column.index_select(0, own) for column in whole))  # type: ignore[arg-type]
             if part.weight is None or whole.weight is None:
                 share = torch.tensor(len(own) / n)

@@ -45,7 +45,7 @@ class StreamedEvents(NamedTuple):
         """Returns the events as a batch, what was shown with them padded to the longest list among them."""
         negatives = None if self.shown is None else self.shown.padded()
         batch = self.events._replace(negatives=negatives)
-        return _batch(None if values is None else values.to(device) for values in batch)
+        return _batch(None if values is None else values.to(device, non_blocking=True) for values in batch)
 
 
 class StreamLoader(EpochLoader):

@@ -43,8 +43,8 @@ class _BagSums(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         ids, offsets = ctx.saved_tensors
-        ends = torch.cat([offsets[1:], offsets.new_tensor([len(ids)])])
-        bags = torch.arange(len(offsets), device=ids.device).repeat_interleave(ends - offsets)
+        ends = torch.cat([offsets[1:], offsets.new_full((1,), len(ids))])
+        bags = torch.arange(len(offsets), device=ids.device).repeat_interleave(ends - offsets, output_size=len(ids))
         counts = torch.bincount(ids, minlength=ctx.n_vectors)
         order = _order(ids, ctx.n_vectors)
         starts = counts.cumsum(0) - counts

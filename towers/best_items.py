@@ -56,7 +56,7 @@ def best_items(
         left_out = None if seen is None else seen[0].of(seen[1][place])
         blocks.append(_best_of_block(user_factors[place], item_factors, k, left_out, allowed))
     if not blocks:
-        return TopItems(torch.empty((0, k), dtype=torch.int64), user_factors.new_empty((0, k)))
+        return TopItems(user_factors.new_empty((0, k), dtype=torch.int64), user_factors.new_empty((0, k)))
     return TopItems(*map(torch.cat, zip(*blocks, strict=True)))
 
 

@@ -180,7 +180,7 @@ class DSSM(LightningModule):
             logits = dot_pairs(distinct, user_at.repeat_interleave(shown.shape[1]), factors, *shown_at)
             negatives = torch.cat([negatives, logits.view(shown.shape)], dim=1)
         pairs = excluded_pairs(batch, candidates, self._known)
-        negatives = negatives.index_put(pairs, negatives.new_tensor(float("-inf")))
+        negatives = negatives.index_put(pairs, negatives.new_full((), float("-inf")))
         return self._step_loss(self.loss(positive, negatives, candidates, batch.weight), positive, batch)
 
     def _step_loss(self, loss: Tensor, logits: Tensor, batch: Batch) -> Tensor:

@@ -139,10 +139,11 @@ class HistoryEncoder(nn.Module):
         starts = self.starts.index_select(0, owners)
         counts = self._ends().index_select(0, owners) - starts
         offsets = counts.cumsum(0) - counts
-        places = torch.arange(int(counts.sum()), device=rows.device) + (starts - offsets).repeat_interleave(counts)
-        kept = torch.ones(len(places), dtype=torch.bool, device=rows.device)
+        n = int(counts.sum())
+        places = torch.arange(n, device=rows.device) + (starts - offsets).repeat_interleave(counts, output_size=n)
+        kept = torch.ones(n, dtype=torch.bool, device=rows.device)
         if self.training and self.dropout:
-            kept = torch.rand(len(places), device=rows.device) >= self.dropout
+            kept = torch.rand(n, device=rows.device) >= self.dropout
         upto = torch.cat([kept.new_zeros(1, dtype=torch.int64), kept.cumsum(0)])
         sums = bag_sums(self.embedding.weight, self.ids.index_select(0, places[kept]), upto.index_select(0, offsets))
         sums, numbers = sums.index_select(0, at), counts.index_select(0, at)

@@ -146,7 +146,8 @@ class LetterTrigramEncoder(nn.Module):
         counts = self.counts.index_select(0, ids)
         offsets = counts.cumsum(0) - counts
         shift = self.starts.index_select(0, ids) - offsets
-        places = torch.arange(int(counts.sum()), device=ids.device) + shift.repeat_interleave(counts)
+        n = int(counts.sum())
+        places = torch.arange(n, device=ids.device) + shift.repeat_interleave(counts, output_size=n)
         return self._divided(bag_sums(self.embedding.weight, self.ids.index_select(0, places), offsets), counts)
 
     def _of_trigrams(self, ids: Tensor) -> Tensor:

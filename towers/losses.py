@@ -36,7 +36,7 @@ class BCEWithLogits(nn.Module):
             return functional.binary_cross_entropy_with_logits(logits, labels)
         if self.label_smoothing:
             labels = labels * (1 - self.label_smoothing) + (1 - labels) * self.label_smoothing
-        positive = None if self.positive_weight == 1 else logits.new_tensor(self.positive_weight)
+        positive = None if self.positive_weight == 1 else logits.new_full((), self.positive_weight)
         if weights is None:
             return functional.binary_cross_entropy_with_logits(logits, labels, pos_weight=positive)
         total = functional.binary_cross_entropy_with_logits(

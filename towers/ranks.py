@@ -145,7 +145,7 @@ class GradientSums(Callback):
         for dtype, group in by_type.items():
             # Behind the values, how many ranks have each: a weight that none has used is left alone, as on one device.
             used = [parameter.grad is not None for parameter in group]
-            flags = torch.tensor(used, dtype=dtype, device=group[0].device)
+            flags = torch.tensor(used, dtype=dtype).to(group[0].device, non_blocking=True)
             values = [_dense(parameter).flatten() for parameter in group]
             total = self.ranks.sum(torch.cat([*values, flags]))
             *sums, n_used = torch.split(total, [*map(len, values), len(group)])

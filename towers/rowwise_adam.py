@@ -56,7 +56,9 @@ class _RowwiseSteps:
         if not state:
             state["step"] = torch.zeros(())
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
-        state["step"] += 1
+        state["step"] = (
+            state["step"].cpu() + 1
+        )  # loading a checkpoint puts it on the GPU, for which each step would wait
         rows, values = gradient.indices()[0], gradient.values()
         weights = parameter.index_select(0, rows)
         if weight_decay and self.decoupled:

@@ -76,12 +76,13 @@ class PopularitySampler:
         chances[0] = 0
         self._n = n
         self._chances = (chances / chances.sum()).float()
-        self._ends = chances.cumsum(0) / chances.sum()
+        self._ends = (chances.cumsum(0) / chances.sum()).cpu()  # where torch draws the same on all ranks
 
     def draw(self, positives: Tensor) -> Tensor:
         """Draws n item rows from torch's default generator."""
         numbers = torch.rand(self._n, dtype=torch.float64)
-        return torch.searchsorted(self._ends, numbers, right=True).clamp_max(len(self._ends) - 1).to(positives.device)
+        rows = torch.searchsorted(self._ends, numbers, right=True).clamp_max(len(self._ends) - 1)
+        return rows.to(positives.device, non_blocking=True)
 
     def expected(self, rows: Tensor, n_positives: int) -> Tensor:
         """Returns n times each item's chance."""
