@@ -123,7 +123,7 @@ class RecencyPooling(nn.Module):
 
 def _weighted(vectors: Tensor, logits: Tensor, mask: Tensor) -> Tensor:
     # Rows without any vector that counts have no softmax: their weights are masked after it as well.
-    weights = logits.masked_fill(~mask, -1e9).softmax(dim=1) * mask
+    weights = logits.masked_fill(~mask, torch.finfo(logits.dtype).min).softmax(dim=1) * mask
     return (weights.unsqueeze(1) @ vectors).squeeze(1)
 
 

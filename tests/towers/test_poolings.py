@@ -54,6 +54,16 @@ def test_gradients_are_finite_and_reach_only_vectors_that_count(name):
     assert bool(vectors.grad[mask.any(dim=1)].abs().sum(dim=(1, 2)).gt(0).all())
 
 
+@pytest.mark.parametrize("name", POOLINGS.names())
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16], ids=str)
+def test_mixed_precision_pools_alike(name, half):
+    vectors, mask = inputs()
+    pooling = POOLINGS.build(name, dim=D)
+    with torch.autocast("cpu", dtype=half):
+        pooled = pooling(vectors, mask)
+    torch.testing.assert_close(pooled.float(), pooling(vectors, mask), rtol=0.02, atol=0.02)
+
+
 def test_max_may_be_negative():
     vectors = torch.tensor([[[-2.0], [-1.0], [0.0]]])
     assert POOLINGS.build("max", dim=1)(vectors, torch.tensor([[True, True, False]])).tolist() == [[-1.0]]
