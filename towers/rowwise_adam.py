@@ -21,7 +21,11 @@ class _RowwiseSteps:
     state: Any
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Does one step; `closure` computes the loss and its gradients anew."""
+        """Does one step; `closure` computes the loss and its gradients anew.
+
+        A scaler of half precision leaves it to a fused step to scale gradients back, and to do nothing where one has
+        overflowed.
+        """
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -35,9 +39,13 @@ class _RowwiseSteps:
         for _, parameter, _ in sparse:
             parameter.grad = None
         super().step()  # type: ignore[misc]
+        scale, overflowed = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
+        skipped = bool(sparse) and overflowed is not None and bool(overflowed)
         with torch.no_grad():
             for group, parameter, gradient in sparse:
-                self._update_rows(parameter, gradient.coalesce(), **group)
+                if not skipped:
+                    whole = gradient.coalesce()
+                    self._update_rows(parameter, whole if scale is None else whole / scale, **group)
                 parameter.grad = gradient
         return loss
 

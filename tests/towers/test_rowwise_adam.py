@@ -89,6 +89,23 @@ def test_the_state_survives_a_checkpoint():
     assert torch.equal(first.detach(), expected)
 
 
+@pytest.mark.parametrize("fused", [True, False])
+def test_gradients_that_half_precision_has_scaled_are_scaled_back_and_left_out_where_they_overflow(fused):
+    spec = {"name": "adam", "lr": 0.05, "weight_decay": 0.1, "fused": fused}
+    scaled, plain = start(), start()
+    optimizer = OPTIMIZERS.build(spec, parameters=[scaled])
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    for gradient in gradients(5):
+        scaled.grad = scaler.scale(torch.ones(())) * gradient
+        scaler.step(optimizer)
+        scaler.update()
+    expected = weights_after(OPTIMIZERS.build(spec, parameters=[plain]), plain, steps=5)
+    torch.testing.assert_close(scaled.detach(), expected)
+    scaled.grad = next(gradients(1)) * torch.inf
+    scaler.step(optimizer)
+    torch.testing.assert_close(scaled.detach(), expected)
+
+
 def test_the_closure_runs_with_gradients_and_its_loss_is_returned():
     weight = nn.Parameter(torch.ones(2))
     optimizer = OPTIMIZERS.build("adam", parameters=[weight])
