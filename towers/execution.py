@@ -25,12 +25,19 @@ def set_execution(model: DSSM, experiment: Experiment) -> None:
 
 
 def execution_problems(document: Document, experiment: Experiment) -> list[Problem]:
-    """Returns that a checked experiment wants CUDA graphs, which are of one size, of batches of ever new sizes."""
-    if experiment.training.execution != "cuda-graphs" or not _rows_vary(experiment):
+    """Returns what a checked experiment asks of CUDA graphs and cannot have: they are of one size, and of one batch."""
+    if experiment.training.execution != "cuda-graphs":
         return []
-    where = document.where(("training", "execution"))
-    expected = "eager or compile where the distinct users and items of a batch are encoded"
-    return [Problem(where, expected, "cuda-graphs", "They are of another number in each batch, and a graph is not.")]
+    where, problems = document.where(("training", "execution")), []
+    if _rows_vary(experiment):
+        expected = "eager or compile where the distinct users and items of a batch are encoded"
+        hint = "They are of another number in each batch, and a graph is not."
+        problems.append(Problem(where, expected, "cuda-graphs", hint))
+    if experiment.trainer.get("accumulate_grad_batches", 1) != 1:
+        expected = "eager or compile where the gradients of several batches are added up"
+        hint = "A graph writes those of the next batch over them. Or remove trainer.accumulate_grad_batches."
+        problems.append(Problem(where, expected, "cuda-graphs", hint))
+    return problems
 
 
 def require_gpu(experiment: Experiment, device: torch.device) -> None:

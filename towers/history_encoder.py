@@ -80,6 +80,7 @@ class HistoryEncoder(nn.Module):
         if problems:
             raise ConfigError(problems)
         self.out_features = dim
+        self.sizes_vary = last is None
         self.last = last
         self.dropout = dropout
         self.by = by

@@ -99,6 +99,7 @@ class LetterTrigramEncoder(nn.Module):
         if column.vocabulary is None or column.is_list:
             raise wrong_column(column, "a text or single ids for encoder 'letter-trigrams'", "Name a text.")
         self.out_features = dim
+        self.sizes_vary = True
         self.pooling = pooling
         # The unknown text comes first, and has none.
         bags = [[], *([_code(trigram) for trigram in letter_trigrams(str(text))] for text in column.vocabulary.values)]

@@ -98,11 +98,18 @@ class Tower(nn.Module):
     def forward(self, rows: Tensor, events: Tensor | None = None) -> Tensor:
         """Maps table rows (B,) to vectors (B, D); the training events (B,), where given, are left out of histories."""
         if self.training and self._compiled is not None:
-            return self._compiled(rows, events)
-        return self._vectors(rows, events)
+            apart = {
+                name: self._encoded(name, encoder, rows, events)
+                for name, encoder in self._features()
+                if getattr(encoder, "sizes_vary", False)
+            }
+            return self._compiled(rows, events, apart)
+        return self._vectors(rows, events, {})
 
     def compile_training(self, mode: str, *, dynamic: bool) -> None:
         """Lets training passes be compiled at their first batch; other passes, of other sizes, stay as they are.
+
+        So do encoders with `sizes_vary`: with inner sizes that are others in each batch, each would be a program.
 
         Args:
             mode: As of torch.compile.
@@ -110,12 +117,17 @@ class Tower(nn.Module):
         """
         self._compiled = torch.compile(self._vectors, mode=mode, dynamic=dynamic)
 
-    def _vectors(self, rows: Tensor, events: Tensor | None) -> Tensor:
+    def _vectors(self, rows: Tensor, events: Tensor | None, apart: Mapping[str, Tensor]) -> Tensor:
         encoded = [
-            encoder(rows, events) if isinstance(encoder, HistoryEncoder) else encoder(self._column(name, rows))
+            apart[name] if name in apart else self._encoded(name, encoder, rows, events)
             for name, encoder in self._features()
         ]
         return self._joined(encoded or [torch.zeros((len(rows), 0), device=rows.device)])
+
+    def _encoded(self, name: str, encoder: nn.Module, rows: Tensor, events: Tensor | None) -> Tensor:
+        history = isinstance(encoder, HistoryEncoder)
+        vectors: Tensor = encoder(rows, events) if history else encoder(self._column(name, rows))
+        return vectors
 
     def columns(self, rows: Tensor) -> dict[str, Tensor]:
         """Returns the features of table rows (B,) as `encode` takes them."""

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import shutil
+from itertools import islice
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._dynamo.testing import CompileCounter
 from torch._dynamo.utils import counters
 
 from towerzoo.registry.errors import ConfigError
@@ -70,6 +72,38 @@ def test_graphs_of_batches_of_ever_new_sizes_are_refused_before_anything_is_read
         read_experiment("tanh_bn", overrides)
     read_experiment("tanh_bn", ["training.execution=cuda-graphs"])
     read_experiment("tanh_bn", ["training.execution=compile", *overrides[1:]])
+
+
+def test_graphs_of_steps_of_several_batches_are_refused_before_anything_is_read():
+    expected = (
+        r"training\.execution must be eager or compile where the gradients of several batches are added up, "
+        r"got 'cuda-graphs'\.\n    A graph writes those of the next batch over them\."
+    )
+    steps = "trainer.accumulate_grad_batches=2"
+    with pytest.raises(ConfigError, match=expected):
+        read_experiment("tanh_bn", ["training.execution=cuda-graphs", steps])
+    read_experiment("tanh_bn", ["training.execution=compile", steps])
+
+
+def test_encoders_whose_sizes_vary_do_not_make_a_program_for_each_batch(make_experiment, monkeypatch):
+    torch._dynamo.reset()
+    history = {"encoder": "history", "dim": 4, "by": "measure"}
+    experiment = make_experiment(
+        data={"batch_size": 100},
+        user_tower={"features": {"user_id": EMBEDDING, "met": history}, **PLAIN},
+        item_tower={"features": {"title": {"encoder": "letter-trigrams", "dim": 4}, "movie_id": EMBEDDING}, **PLAIN},
+        training={"execution": "compile"},
+    )
+    data = load_data(experiment)
+    counter, compile = CompileCounter(), torch.compile
+    monkeypatch.setattr(torch, "compile", lambda run, *, mode, dynamic: compile(run, backend=counter, dynamic=dynamic))
+    compiled = build_model(experiment, data.schema).train()
+    monkeypatch.undo()
+    plain = build_model(experiment.model_copy(update={"training": make_experiment().training}), data.schema).train()
+    for batch in islice(data.train_dataloader(), 5):
+        found, expected = (model(batch.user, batch.item, batch.event) for model in (compiled, plain))
+        torch.testing.assert_close(found, expected)
+    assert counter.frame_count == 2, "one for each tower"
 
 
 @pytest.mark.parametrize("execution", ["compile", "cuda-graphs"])
