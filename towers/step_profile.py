@@ -9,6 +9,7 @@ from typing import Any, Final
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import nn
+from torch._C._autograd import DeviceType
 from torch.autograd.profiler_util import FunctionEvent
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.profiler import ProfilerActivity, profile, record_function
@@ -133,8 +134,11 @@ def _touch(pieces: int) -> None:
 
 
 def parts_of_events(events: Iterable[FunctionEvent]) -> list[tuple[FunctionEvent, str]]:
-    """Returns every operation with its part, a backward operation with that of its forward operation."""
-    events = list(events)
+    """Returns every operation with its part, a backward operation with that of its forward operation.
+
+    A GPU's kernels are left out: their time is that of the operations that have started them.
+    """
+    events = [event for event in events if event.device_type == DeviceType.CPU]
     part_of_forward = {
         event.sequence_nr: part for event in events if event.sequence_nr >= 0 and (part := _range_of(event)) is not None
     }

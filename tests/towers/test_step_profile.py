@@ -5,6 +5,8 @@ import io
 import pytest
 import torch
 from rich.console import Console
+from torch.autograd import DeviceType
+from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile
 
 from towerzoo.towers import step_profile
@@ -83,3 +85,11 @@ def test_backward_operations_belong_to_the_part_of_their_forward_operation(make_
         found.setdefault(event.name, set()).add(part)
     assert {name: found[name] for name in OPERATIONS} == {name: {part} for name, part in OPERATIONS.items()}
     assert found["aten::mul"] >= {"dropout", "score and loss"}, "one operation, two parts"
+
+
+def test_kernels_do_not_count_beside_the_operations_that_started_them():
+    operation, kernel = (
+        FunctionEvent(1, name, thread=1, start_us=0, end_us=9, device_type=device)
+        for name, device in (("aten::mm", DeviceType.CPU), ("gemm", DeviceType.CUDA))
+    )
+    assert parts_of_events([operation, kernel]) == [(operation, "other operations")]
