@@ -37,6 +37,7 @@ class PeakMemory:
         self._start: int | None
         gc.collect()
         if self._cuda:
+            torch.cuda.init()  # type: ignore[no-untyped-call]  # which has no memory to tell of before
             torch.cuda.reset_peak_memory_stats()
             self._start = torch.cuda.memory_allocated()
         else:

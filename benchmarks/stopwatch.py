@@ -8,6 +8,9 @@ from collections.abc import Callable
 
 import torch
 
+GPU_WARM_UPS = 5
+"""Steps before a GPU's clock starts: the first compile a CUDA graph and record it, the next replay it."""
+
 
 def synchronize(device: str) -> None:
     """Waits until the device has done what it was given; a CPU always has."""
@@ -31,7 +34,8 @@ def stopwatch(run: Callable[[], object], *, samples: float, device: str, seconds
         >>> stopwatch(lambda: None, samples=2, device="cpu", seconds=0.0)() > 0
         True
     """
-    run()  # allocates, picks kernels, compiles
+    for _ in range(1 if device == "cpu" else GPU_WARM_UPS):
+        run()  # allocates, picks kernels, compiles
     once = _time(run, 1, device)
     steps = max(1, math.ceil(seconds / once))
     return lambda: steps * samples / _time(run, steps, device)

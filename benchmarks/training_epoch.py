@@ -43,8 +43,8 @@ class Clock(Callback):
         if batch_idx + 1 == self.skip:
             self._start()
 
-    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
-        """Stops, after the epoch's metrics."""
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        """Stops, after the epoch's metrics and before a model leaves the GPU."""
         synchronize(self.device)
         self.seconds = time.perf_counter() - self._started
 

@@ -13,7 +13,7 @@ from towerzoo.benchmarks.options import SuiteOptions, why_absent
 from towerzoo.benchmarks.pairs import alternate
 from towerzoo.benchmarks.peak_memory import PeakMemory
 from towerzoo.benchmarks.roofline import measure_roofline
-from towerzoo.benchmarks.stopwatch import stopwatch
+from towerzoo.benchmarks.stopwatch import GPU_WARM_UPS, stopwatch
 from towerzoo.registry.errors import RunError, TrainingError
 from towerzoo.towers.execution import MODES
 
@@ -38,6 +38,22 @@ def test_a_stopwatch_repeats_a_step_until_a_round_is_filled():
     before = len(calls)
     assert rate() > 0
     assert len(calls) - before > 1
+
+
+def test_a_gpu_is_warm_and_has_done_all_when_its_clock_is_read(monkeypatch):
+    calls = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: calls.append("wait"))
+    stopwatch(lambda: calls.append("step"), samples=3, device="cuda", seconds=0.0)
+    assert calls == [*["step"] * GPU_WARM_UPS, "wait", "step", "wait"]
+
+
+def test_the_memory_of_a_gpu_that_nothing_has_used_yet_is_known(monkeypatch):
+    calls = []
+    for name, value in {"init": None, "reset_peak_memory_stats": None, "memory_allocated": 5}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda name=name, value=value: calls.append(name) or value)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 12)
+    assert PeakMemory("cuda").growth() == 7
+    assert calls == ["init", "reset_peak_memory_stats", "memory_allocated"]
 
 
 def test_memory_that_was_taken_shows_after_it_was_given_back():

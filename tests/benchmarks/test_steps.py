@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch import nn
 
 from towerzoo.benchmarks import training_epoch
@@ -29,8 +30,8 @@ def test_steps_that_compile_are_trained_beside_those_that_are_timed(
     seen = []
 
     class Seen(Clock):
-        def on_fit_end(self, trainer, pl_module):
-            super().on_fit_end(trainer, pl_module)
+        def on_train_end(self, trainer, pl_module):
+            super().on_train_end(trainer, pl_module)
             seen.append((trainer.global_step, self.skip))
 
     monkeypatch.setattr(training_epoch, "Clock", Seen)
@@ -39,6 +40,25 @@ def test_steps_that_compile_are_trained_beside_those_that_are_timed(
     data = load_data(experiment)
     assert epoch_rate(experiment, data, steps=2, device="cpu", folder=tmp_path) > 0
     assert seen == [(trained, skipped)]
+
+
+def test_the_clock_has_stopped_when_a_model_leaves_its_device(make_experiment, tmp_path, monkeypatch):
+    clocks = []
+    leave = SingleDeviceStrategy.teardown
+
+    class Kept(Clock):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            clocks.append(self)
+
+    def leaves(strategy):
+        assert clocks[0].seconds > 0
+        leave(strategy)
+
+    monkeypatch.setattr(training_epoch, "Clock", Kept)
+    monkeypatch.setattr(SingleDeviceStrategy, "teardown", leaves)
+    experiment = make_experiment()
+    assert epoch_rate(experiment, load_data(experiment), steps=2, device="cpu", folder=tmp_path) > 0
 
 
 def test_a_part_s_gradients_are_those_of_one_step_and_stay_on_its_device():
