@@ -64,9 +64,8 @@ class _RowwiseSteps:
         if not state:
             state["step"] = torch.zeros(())
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
-        state["step"] = (
-            state["step"].cpu() + 1
-        )  # loading a checkpoint puts it on the GPU, for which each step would wait
+        # Not where a checkpoint that was loaded has put it: each step would wait for the GPU.
+        state["step"] = state["step"].cpu() + 1
         rows, values = gradient.indices()[0], gradient.values()
         weights = parameter.index_select(0, rows)
         if weight_decay and self.decoupled:
