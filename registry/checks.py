@@ -25,7 +25,7 @@ from towerzoo.registry.expectations import (
     without_null,
 )
 from towerzoo.registry.experiment import Experiment
-from towerzoo.registry.registry import REQUIRED, Registry, registry_of
+from towerzoo.registry.registry import REQUIRED, Registry, place, registry_of
 from towerzoo.registry.yaml_file import Document, KeyPath, dotted, read_yaml
 
 
@@ -138,6 +138,12 @@ class _Checker:
                 expected = f"a parameter of {registry.kind} {name!r}"
                 expected += f" or a key of {dotted(path)}" if also_known else ""
                 self.add((*path, key), expected, key, name_hint(key, (*known, *also_known), "Known"))
+        for parameter in known.values():
+            if parameter.default is REQUIRED and parameter.annotation is Any and parameter.name not in parameters:
+                key, part = parameter.name, registry.get(name)
+                hint = f"Add the key {key!r}, or give it a default at {place(part)}. "
+                hint += f"{registry.a_kind.capitalize()} is {registry.contract}."
+                self.add((*path, key), expectation(Any), NOTHING, hint)
         try:
             # As JSON, whose lists may be tuples: YAML has no others.
             text = json.dumps(parameters, default=str)
@@ -171,6 +177,8 @@ class _Checker:
             next_step = name_hint(found, fields, "Known")
         elif error["type"] == "value_error":  # a validator's message reads on from "must be"
             expected = str(error["ctx"]["error"])
+        elif error["type"] == "needs_python_object":
+            next_step = "YAML holds no such value; annotate the parameter with a type of one that it holds."
         elif error["type"] == "finite_number":
             expected = expected.replace("a number", "a finite number", 1)
         elif not error["type"].endswith("_type") and error["type"] not in _TOLD_BY_TYPE:

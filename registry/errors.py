@@ -75,6 +75,10 @@ class RegistryError(TowerZooError):
     """A part that cannot be registered or found."""
 
 
+class PartError(TowerZooError):
+    """A registered part that fails when it is called, or that is not what its kind has to be."""
+
+
 class _Nothing:
     def __repr__(self) -> str:
         return "nothing"

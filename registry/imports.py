@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
+import traceback
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,7 +46,10 @@ def _import_file(file: Any, document: Document, path: KeyPath) -> Problem | None
         spec.loader.exec_module(sys.modules[name])
     except (Exception, SystemExit) as error:
         _forget(name)
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
         reason = str(error) if isinstance(error, TowerZooError) else f"{type(error).__name__}: {error}"
+        if lines and not isinstance(error, TowerZooError):
+            reason = f"{reason} (line {lines[-1]})"
         return Problem(
             where, "a Python file that imports without error", file, f"{reason}\n    python {file} shows where."
         )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
+import traceback
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +14,7 @@ from typing import Annotated, Any, Final, TypeVar
 
 from pydantic_core import core_schema
 
-from towerzoo.registry.errors import RegistryError, name_hint
+from towerzoo.registry.errors import PartError, RegistryError, TowerZooError, name_hint
 
 Spec = str | Mapping[str, Any]
 """A part as YAML names it: its bare name, or a mapping of `name` and parameters."""
@@ -70,7 +72,7 @@ class Registry:
 
         Raises:
             RegistryError: The name is no text or is taken (the message names both places), or the part cannot be called
-                with keywords, the context arguments of this registry among them.
+                with keywords, the context arguments of this registry among them, or has defaults that YAML cannot hold.
         """
         if not isinstance(name, str):
             raise RegistryError(
@@ -90,7 +92,7 @@ class Registry:
             if missing and not takes_any:
                 raise RegistryError(
                     f"{place(part)}: {self.kind} {name!r} must be callable with {', '.join(self.context)}, "
-                    f"got a signature without {', '.join(missing)}. A {self.kind} is {self.contract}."
+                    f"got a signature without {', '.join(missing)}. {self.a_kind.capitalize()} is {self.contract}."
                 )
             nameless = [p.name for p in accepted.values() if p.kind is p.POSITIONAL_ONLY or p.name == self.key]
             if nameless:
@@ -98,6 +100,13 @@ class Registry:
                     f"{place(part)}: {self.kind} {name!r} must be callable with keywords other than {self.key!r}, "
                     f"got {inspect.signature(part)}. Rename {nameless[0]}, and move it behind any `/`."
                 )
+            for parameter in accepted.values():
+                if parameter.name not in self.context and not _is_plain(parameter.default):
+                    raise RegistryError(
+                        f"{place(part)}: {self.kind} {name!r} must have defaults that YAML can hold, got "
+                        f"{parameter.name}={parameter.default!r}. Let it be None, or a name, and make the rest of it "
+                        "in the body."
+                    )
             self._parts[name] = part
             return part
 
@@ -119,9 +128,51 @@ class Registry:
 
         Raises:
             RegistryError: The spec names no part, or one that is not registered.
+            PartError: The part raises something else than what people are told of.
         """
         name, parameters = self.split(spec)
-        return self.get(name)(**context, **parameters)
+        with self.telling(spec, "be built"):
+            return self.get(name)(**context, **parameters)
+
+    @contextlib.contextmanager
+    def telling(self, spec: Spec, deed: str) -> Iterator[None]:
+        """Tells what goes wrong inside in a line that names the part and where in its file it happened.
+
+        Args:
+            spec: The part that is used inside.
+            deed: What it does there, to be read after "must".
+
+        Raises:
+            PartError: Whatever goes wrong; what people are told of already is left as it is.
+        """
+        try:
+            yield
+        except TowerZooError:
+            raise
+        except Exception as error:
+            part = self.get(self.split(spec)[0])
+            lines = [
+                frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == _file(part)
+            ]
+            where = f"{_file(part)}:{lines[-1]}" if lines else place(part)
+            found = f"{type(error).__name__}: {str(error).strip()}"
+            raise self.fault(spec, f"{deed} without an error", found, "--debug shows the traceback.", where) from error
+
+    def fault(self, spec: Spec, deed: str, found: str, next_step: str = "", where: str = "") -> PartError:
+        """Returns the error that says what the part that `spec` names must do or be, what it was, and its contract.
+
+        Args:
+            spec: The part.
+            deed: What it must do or be, to be read after "must".
+            found: What it did or was.
+            next_step: What to do about it; whole sentences, or empty.
+            where: The place; that of the part's definition where none is given.
+        """
+        name = self.split(spec)[0]
+        where = where or place(self.get(name))
+        contract = f"{self.a_kind.capitalize()} is {self.contract}."
+        next_step = f"{next_step} {contract}".strip()
+        return PartError(f"{where}: {self.kind} {name!r} must {deed}, got {found.removesuffix('.')}.\n    {next_step}")
 
     def split(self, spec: Spec) -> tuple[str, dict[str, Any]]:
         """Splits a spec into the part's name and its parameters.
@@ -138,6 +189,16 @@ class Registry:
             hint = name_hint("", self._parts, "Registered")
             raise RegistryError(f"{self.kind} must be {self.expected()}, got {spec!r}. {hint}")
         return spec[self.key], {key: value for key, value in spec.items() if key != self.key}
+
+    @property
+    def a_kind(self) -> str:
+        """The kind with its article.
+
+        Example:
+            >>> Registry("encoder", "...").a_kind
+            'an encoder'
+        """
+        return f"{'an' if self.kind[0] in 'aeio' else 'a'} {self.kind}"
 
     def expected(self) -> str:
         """Returns what a spec must be, in the words of messages."""
@@ -177,12 +238,28 @@ class Registry:
         return f"Registry({self.kind!r}, {len(self._parts)} parts)"
 
 
+def _is_plain(default: Any) -> bool:
+    """Returns whether a default can be written to a run's config."""
+    if isinstance(default, Mapping):
+        return all(isinstance(key, str) and _is_plain(value) for key, value in default.items())
+    if isinstance(default, list | tuple | set | frozenset):
+        return all(map(_is_plain, default))
+    return default is None or default is REQUIRED or type(default) in (bool, int, float, str)
+
+
 def place(part: Callable[..., Any]) -> str:
     """Returns the `file:line` at which a part is defined, or its module where that cannot be known."""
     try:
-        return f"{inspect.getsourcefile(part)}:{inspect.getsourcelines(part)[1]}"
+        return f"{_file(part)}:{inspect.getsourcelines(part)[1]}"
     except (OSError, TypeError):
         return f"{part.__module__}.{getattr(part, '__qualname__', part)}"
+
+
+def _file(part: Callable[..., Any]) -> str | None:
+    try:
+        return inspect.getsourcefile(part)
+    except TypeError:
+        return None
 
 
 @functools.cache
@@ -207,6 +284,12 @@ def _evaluated(part: Callable[..., Any], annotations: dict[str, Any]) -> dict[st
         raise RegistryError(
             f"{place(part)}: the annotations of {part.__qualname__} must be names of its module, got {error.name!r}. "
             "Import it outside `if TYPE_CHECKING:`; parameters are checked by their annotations."
+        ) from error
+    except Exception as error:
+        found = f"{type(error).__name__}: {error}"
+        raise RegistryError(
+            f"{place(part)}: the annotations of {part.__qualname__} must be types, got {found}. "
+            "Parameters are checked by their annotations, such as `float` or `Count` of towerzoo.registry.ranges."
         ) from error
 
 

@@ -356,6 +356,35 @@ def test_a_part_of_any_signature_is_checked(odd: Callable[[str], str], block: st
     assert_told(odd(block), f"m.yaml:8: user_tower.block.{message}")
 
 
+def bare_block(in_features: int, out_features: int, x) -> list[Any]:  # type: ignore[no-untyped-def]
+    return []
+
+
+def test_a_parameter_without_annotation_and_default_is_told_with_its_part(odd: Callable[[str], str]) -> None:
+    BLOCKS.register("bare")(bare_block)
+    (told,) = complaints(odd("bare"))
+    line = bare_block.__code__.co_firstlineno
+    assert told.startswith(
+        "m.yaml:8: user_tower.block.x must be any value, got nothing.\n    Add the key 'x', or give it"
+    )
+    assert f"test_checks.py:{line}. A block is called with in_features and out_features, and returns" in told
+
+
+class Thing: ...
+
+
+def thing_block(in_features: int, out_features: int, thing: Thing | None = None) -> list[Any]:
+    return []
+
+
+def test_a_parameter_that_yaml_cannot_give_is_told(odd: Callable[[str], str]) -> None:
+    BLOCKS.register("thing")(thing_block)
+    message = (
+        "thing must be a value of type Thing or null, got 3.\n    YAML holds no such value; annotate the parameter"
+    )
+    assert_told(odd("{name: thing, thing: 3}"), f"m.yaml:8: user_tower.block.{message}")
+
+
 def test_another_part_of_the_same_name_is_checked_by_its_own_signature(odd: Callable[[str], str]) -> None:
     text = odd("{name: odd, depth: 1}")
     assert len(complaints(text)) == 2

@@ -226,7 +226,7 @@ class TestImports:
     @pytest.mark.parametrize(
         ("code", "reason"),
         [
-            ("1 / 0", "ZeroDivisionError: division by zero"),
+            ("1 / 0", "ZeroDivisionError: division by zero (line "),
             ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
             ("import sys; sys.exit(3)", "SystemExit: 3"),
             ("def (", "SyntaxError: "),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
 
-from towerzoo.registry.errors import RegistryError
+from towerzoo.registry.errors import DataError, PartError, RegistryError
 from towerzoo.registry.ranges import Count
 from towerzoo.registry.registry import REQUIRED, Registry, registry_of
 
@@ -150,6 +150,54 @@ def test_specs_that_name_no_part_are_refused(blocks: Registry, spec: Any, messag
     blocks.register("layer")(layer)
     with pytest.raises(RegistryError, match=message):
         blocks.build(spec, in_features=1)
+
+
+def raises(in_features: int, divisor: float = 1) -> float:
+    return in_features / divisor
+
+
+def test_an_error_inside_a_part_is_told_with_its_line(blocks: Registry) -> None:
+    blocks.register("mine")(raises)
+    line = raises.__code__.co_firstlineno + 1
+    message = (
+        rf"test_registry\.py:{line}: block 'mine' must be built without an error, got ZeroDivisionError: division by "
+        r"zero\.\n    --debug shows the traceback\. A block is called with in_features, and returns a layer\."
+    )
+    with pytest.raises(PartError, match=message):
+        blocks.build({"name": "mine", "divisor": 0}, in_features=1)
+    line = raises.__code__.co_firstlineno
+    with pytest.raises(PartError, match=rf":{line}: block 'mine' must be built .* got TypeError: .*'width'"):
+        blocks.build({"name": "mine", "width": 0}, in_features=1)
+    assert blocks.build("mine", in_features=1) == 1
+
+
+def test_what_people_are_told_already_is_left_as_it_is(blocks: Registry) -> None:
+    def mine(in_features: int) -> None:
+        raise DataError("no such file")
+
+    blocks.register("mine")(mine)
+    with pytest.raises(DataError, match=r"^no such file$"):
+        blocks.build("mine", in_features=1)
+
+
+def odd_default(in_features: int, sizes: Any = ({"a": [1, len]},)) -> None: ...
+def plain_defaults(in_features: int, sizes: Any = ({"a": [1, None]}, "b", 2.5, True)) -> None: ...
+
+
+def test_defaults_that_no_config_can_hold_are_refused(blocks: Registry) -> None:
+    blocks.register("plain")(plain_defaults)
+    with pytest.raises(RegistryError, match=r"block 'odd' must have defaults that YAML can hold, got sizes=\(.*len"):
+        blocks.register("odd")(odd_default)
+    assert blocks.names() == ("plain",)
+
+
+def noted(in_features: int, width: "how wide it is" = 3) -> None: ...  # type: ignore[syntax]  # noqa: F722
+
+
+def test_annotations_that_are_no_types_are_told(blocks: Registry) -> None:
+    blocks.register("noted")(noted)
+    with pytest.raises(RegistryError, match=r"the annotations of noted must be types, got SyntaxError: .*how wide"):
+        blocks.parameters("noted")
 
 
 def test_forgetting_a_module_removes_its_parts_only(blocks: Registry) -> None:
