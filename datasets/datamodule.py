@@ -17,10 +17,11 @@ from towerzoo.datasets.event_counts import EventCounts
 from towerzoo.datasets.event_digest import digest_of_columns
 from towerzoo.datasets.history import History
 from towerzoo.datasets.labels import binary_labels, require_classes, require_two_classes
+from towerzoo.datasets.part_checks import draw_split, load_schema
 from towerzoo.datasets.shares import ShareLoader
 from towerzoo.datasets.splits import Split
-from towerzoo.datasets.star_schema import Dataset, EventStream, Interactions, StarSchema, Table
-from towerzoo.registry import DATASETS, SPLITS, Spec
+from towerzoo.datasets.star_schema import EventStream, Interactions, StarSchema, Table
+from towerzoo.registry import Spec
 from towerzoo.registry.errors import DataError
 
 EVALUATION_BATCH_SIZE = 65_536
@@ -146,11 +147,11 @@ class TwoTowerData(LightningDataModule):
             shown: Whether training batches hold the items that were shown with each event's and not taken.
 
         Raises:
+            PartError: The dataset or the split is not what it has to be.
             DataError: The data is missing or malformed or does not suit the label rule, a part of the split is empty
                 or of one class where both are needed, or the dataset does not tell which items were shown.
         """
-        source: Dataset = DATASETS.build(dataset)
-        schema = source.load()
+        schema = load_schema(dataset)
         labels = binary_labels(schema.interactions, **label)
         # What has served its purpose goes before the split is drawn; of many millions of events it is half the memory.
         timestamp = schema.interactions.timestamp
@@ -159,7 +160,7 @@ class TwoTowerData(LightningDataModule):
         negatives = schema.interactions.negatives if shown else None
         events = replace(schema.interactions, measures=measures, timestamp=None, negatives=negatives)
         schema = replace(schema, interactions=events)
-        parts: Split = schema.split or SPLITS.build(split, user=events.user, timestamp=timestamp)
+        parts: Split = schema.split or draw_split(split, events.user, timestamp)
         if measure is not None:
             observed = {"label": labels, "measure": measure}
             gathered = History.gather(

@@ -12,7 +12,7 @@ from torch import nn
 
 import towerzoo.towers  # noqa: F401  (registers the parts that configs name)
 from towerzoo.datasets import StarSchema, TwoTowerData
-from towerzoo.registry import LOSSES, OPTIMIZERS, SCORES
+from towerzoo.registry import LOSSES, SCORES
 from towerzoo.registry.checks import check_experiment
 from towerzoo.registry.config import load_config
 from towerzoo.registry.errors import ConfigError, DataError, Problem
@@ -27,6 +27,7 @@ from towerzoo.towers.history_encoder import takes_history
 from towerzoo.towers.measure_checks import measure_problems
 from towerzoo.towers.measures import Measures, has_candidates
 from towerzoo.towers.optimizer_checks import optimizer_problems
+from towerzoo.towers.part_trials import built_module, built_optimizer, try_loss, try_score
 from towerzoo.towers.pretrained import PretrainedEncoder
 from towerzoo.towers.ranking import checked_lengths
 from towerzoo.towers.schedules import SCHEDULES
@@ -108,13 +109,15 @@ def build_model(experiment: Experiment, schema: StarSchema, *, trained: bool = F
     model = DSSM(
         user_tower,
         item_tower,
-        score=SCORES.build(experiment.score, n_users=len(schema.users), n_items=len(schema.items)),
-        loss=LOSSES.build(experiment.loss),
+        score=built_module(SCORES, experiment.score, n_users=len(schema.users), n_items=len(schema.items)),
+        loss=built_module(LOSSES, experiment.loss),
         optimizer=functools.partial(_build_optimizer, experiment.optimizer),
         unique=experiment.training.unique,
         schedule=SCHEDULES[experiment.training.schedule],
         measures=Measures.of(experiment),
     )
+    try_score(experiment.score, model.score, user_tower.out_features)
+    try_loss(experiment.loss, model.loss, weighted=schema.interactions.weight is not None)
     if not list(model.parameters()):
         hint = "Add features to the towers, or biases to the score."
         raise ConfigError([Problem("the model", "one with something to train", "no weights", hint)])
@@ -130,5 +133,4 @@ def build_model(experiment: Experiment, schema: StarSchema, *, trained: bool = F
 
 
 def _build_optimizer(spec: Any, parameters: Any) -> torch.optim.Optimizer:
-    optimizer: torch.optim.Optimizer = OPTIMIZERS.build(spec, parameters=parameters)
-    return optimizer
+    return built_optimizer(spec, list(parameters))

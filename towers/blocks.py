@@ -13,6 +13,7 @@ from towerzoo.registry import ACTIVATIONS, BLOCKS, Spec
 from towerzoo.registry.ranges import Rate
 from towerzoo.towers.activations import Tanh
 from towerzoo.towers.dropout import Dropout
+from towerzoo.towers.part_trials import built_module
 
 
 @BLOCKS.register("linear-act-dropout")
@@ -31,7 +32,7 @@ def linear_act_dropout(
         >>> linear_act_dropout(4, 2, act="tanh")
         [Linear(in_features=4, out_features=2, bias=True), Tanh(), Dropout(p=0.2, inplace=False)]
     """
-    return [nn.Linear(in_features, out_features), ACTIVATIONS.build(act), Dropout(dropout)]
+    return [nn.Linear(in_features, out_features), built_module(ACTIVATIONS, act), Dropout(dropout)]
 
 
 @BLOCKS.register("linear-bn-tanh-dropout")

@@ -81,7 +81,7 @@ def _column_names(data: Mapping[str, Any]) -> ColumnNames | None:
         # Without what it does not take, so that a misspelt parameter does not hide a misspelt feature.
         known = {parameter.name for parameter in DATASETS.parameters(name)} - set(Data.model_fields)
         parameters = {key: value for key, value in data.items() if key in known}
-        columns: ColumnNames = DATASETS.build({"name": name, **parameters}).columns()
-    except Exception:  # the spec's own problems are found and told by check_experiment
+        columns = DATASETS.build({"name": name, **parameters}).columns()
+    except Exception:  # the spec's own problems are found and told by check_experiment, the part's when it is loaded
         return None
-    return columns
+    return columns if isinstance(columns, ColumnNames) else None

@@ -11,13 +11,13 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
 from towerzoo.datasets import Batch, TwoTowerData
-from towerzoo.registry import SAMPLERS
 from towerzoo.registry.errors import ConfigError, Problem
 from towerzoo.towers.candidate_losses import CandidateLoss
 from towerzoo.towers.candidates import Sampler, draw_candidates, excluded_pairs
 from towerzoo.towers.measures import Measures
 from towerzoo.towers.metrics import SplitMetrics
 from towerzoo.towers.pair_scores import dot_pairs
+from towerzoo.towers.part_trials import built_sampler
 from towerzoo.towers.ranking import Ranking, RankingTask, rank
 from towerzoo.towers.ranking_tasks import ranking_task
 from towerzoo.towers.ranks import Ranks
@@ -145,7 +145,7 @@ class DSSM(LightningModule):
             return
         assert data is not None
         counts = data.train_counts.positive if data.positives_only else data.train_counts.item
-        self._sampler = SAMPLERS.build(self.loss.sampler, item_counts=counts.to(self.device))
+        self._sampler = built_sampler(self.loss.sampler, counts.to(self.device))
         if self.loss.mask_known:
             events, rows = data.schema.interactions, data.train_rows
             user, item = (column.index_select(0, rows).to(self.device) for column in events.pairs)

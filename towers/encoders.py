@@ -13,6 +13,7 @@ from towerzoo.registry import ENCODERS, INITIALIZERS, POOLINGS, Spec
 from towerzoo.registry.errors import ConfigError, Problem
 from towerzoo.registry.ranges import Count, NonNegative, Rate
 from towerzoo.towers.id_dropout import drop_ids
+from towerzoo.towers.part_trials import built_pooling, initialize
 from towerzoo.towers.poolings import WeightedSum
 
 FEW_IDS = 64
@@ -106,7 +107,7 @@ class EmbeddingBagEncoder(nn.Module):
         self.out_features = dim
         self.max_length = max_length
         self.embedding = nn.Embedding(column.cardinality, dim, padding_idx=UNKNOWN, sparse=sparse)
-        self.pooling = POOLINGS.build(pooling, dim=dim)
+        self.pooling = built_pooling(pooling, dim)
         self.by_product = column.cardinality <= FEW_IDS and not sparse and isinstance(self.pooling, WeightedSum)
         fill(self.embedding, init)
 
@@ -133,7 +134,7 @@ def _product(ids: Tensor, weights: Tensor, vectors: Tensor) -> Tensor:
 @torch.no_grad()
 def fill(embedding: nn.Embedding, init: Spec | None) -> None:
     """Initialises a matrix of vectors; that of the unknown id is zero."""
-    INITIALIZERS.build(init or "torch-default", weight=embedding.weight)
+    initialize(init or "torch-default", embedding.weight)
     embedding.weight[UNKNOWN] = 0.0
 
 

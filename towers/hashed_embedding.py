@@ -18,6 +18,7 @@ from towerzoo.registry.errors import ConfigError, Problem
 from towerzoo.registry.ranges import Count, Rate, Seed
 from towerzoo.towers.encoders import fill, wrong_column
 from towerzoo.towers.id_dropout import drop_ids
+from towerzoo.towers.part_trials import built_pooling
 
 MOST_HASHES: Final = 8
 """Independent 64-bit numbers in the longest digest of BLAKE2b."""
@@ -90,7 +91,7 @@ class HashedEmbeddingEncoder(nn.Module):
         rows = np.vstack([np.full((1, hashes), UNKNOWN), hashed + 1]).astype(np.int32)
         self.register_buffer("rows", torch.from_numpy(rows), persistent=False)
         self.embedding = nn.Embedding(buckets + 1, dim, padding_idx=UNKNOWN if column.is_list else None, sparse=sparse)
-        self.pooling = POOLINGS.build(pooling or "mean", dim=dim) if column.is_list else None
+        self.pooling = built_pooling(pooling or "mean", dim) if column.is_list else None
         fill(self.embedding, init)
 
     def forward(self, ids: Tensor) -> Tensor:

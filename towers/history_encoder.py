@@ -14,6 +14,7 @@ from towerzoo.registry.errors import ConfigError, Problem, RegistryError
 from towerzoo.registry.ranges import Count, Rate
 from towerzoo.towers.bag_sums import bag_sums
 from towerzoo.towers.encoders import fill
+from towerzoo.towers.part_trials import built_pooling
 
 UNORDERED: Final = {"sum": 0.0, "sqrtn": 0.5, "mean": 1.0}
 """The poolings of a whole history, and the power of the number of vectors that each divides their sum by."""
@@ -93,7 +94,7 @@ class HistoryEncoder(nn.Module):
         self.testing = False
         self.embedding = nn.Embedding(n_kinds * column.n_partners, dim, padding_idx=UNKNOWN)
         self.power = UNORDERED.get(name)
-        self.pooling = POOLINGS.build(pooling, dim=dim) if last is not None else None
+        self.pooling = built_pooling(pooling, dim) if last is not None else None
         fill(self.embedding, init)
 
     def forward(self, rows: Tensor, events: Tensor | None = None) -> Tensor:

@@ -19,6 +19,7 @@ from towerzoo.registry import ENCODERS, INITIALIZERS, Spec
 from towerzoo.registry.ranges import Count
 from towerzoo.towers.bag_sums import bag_sums
 from towerzoo.towers.encoders import wrong_column
+from towerzoo.towers.part_trials import initialize
 
 POWERS: Final = {"sum": 0.0, "sqrtn": 0.5, "mean": 1.0}
 """The power of the number of trigrams that each pooling divides their sum by."""
@@ -113,8 +114,7 @@ class LetterTrigramEncoder(nn.Module):
         self._encode_texts()
         self.register_load_state_dict_post_hook(_encode_again)  # type: ignore[no-untyped-call]
         self.embedding = nn.Embedding(len(known), dim)
-        with torch.no_grad():
-            INITIALIZERS.build(init or "torch-default", weight=self.embedding.weight)
+        initialize(init or "torch-default", self.embedding.weight)
 
     def _encode_texts(self) -> None:
         """Numbers the trigrams of all texts as the rows of the vectors; those that are not known go."""

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from towerzoo.datasets import Batch
-from towerzoo.registry import SAMPLERS, Spec
+from towerzoo.registry import Spec
 from towerzoo.towers.candidate_losses import SampledSoftmax
 from towerzoo.towers.candidates import Sampler, draw_candidates, excluded_pairs
+from towerzoo.towers.part_trials import built_sampler
 from towerzoo.towers.samplers import takes_shown
 
 AGREES = 2.0
@@ -80,7 +81,7 @@ def check_sampler(
     counts = (1e6 / torch.arange(1, items + 1)).round()[torch.randperm(items)]
     counts = torch.cat([torch.zeros(1), counts])
     own = int(torch.randint(1, items + 1, ()))
-    drawn: Sampler = SAMPLERS.build(sampler, item_counts=counts)
+    drawn = built_sampler(sampler, counts)
     loss = SampledSoftmax(temperature=temperature, logq=logq)
     shown = torch.randint(1, items + 1, (1, SHOWN)) if takes_shown(sampler) else None
     gradients = torch.stack([_gradient(loss, drawn, logits, own, counts, batch_size, shown) for _ in range(draws)])

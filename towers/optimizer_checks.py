@@ -6,17 +6,17 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from towerzoo.registry import OPTIMIZERS
 from towerzoo.registry.errors import Problem
 from towerzoo.registry.experiment import Experiment
 from towerzoo.registry.yaml_file import Document, dotted
+from towerzoo.towers.part_trials import built_optimizer
 from towerzoo.towers.precision import AUTO
 
 
 def optimizer_problems(document: Document, experiment: Experiment) -> list[Problem]:
     """Returns what a checked experiment asks of its optimizer and cannot have; the optimizer is tried on one weight."""
     weight = nn.Parameter(torch.zeros(2, 1))
-    optimizer: torch.optim.Optimizer = OPTIMIZERS.build(experiment.optimizer, parameters=[weight])
+    optimizer = built_optimizer(experiment.optimizer, [weight])
     clip, precision = experiment.trainer.get("gradient_clip_val"), str(experiment.trainer.get("precision"))
     sparse = _sparse(experiment)
     problems = []

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from towerzoo.datasets import Column, Table
-from towerzoo.registry import BLOCKS, ENCODERS, INITIALIZERS, Spec
+from towerzoo.registry import ENCODERS, Spec
 from towerzoo.registry.errors import ConfigError, Problem
 from towerzoo.towers.history_encoder import HistoryEncoder, takes_history
+from towerzoo.towers.part_trials import built_block, built_encoder, initialize
 
 
 class Tower(nn.Module):
@@ -60,10 +61,7 @@ class Tower(nn.Module):
         self.encoders = nn.ModuleDict()
         for name, spec in features.items():
             column = table.history if takes_history(spec) else table.column(name)
-            encoder = ENCODERS.build(_with_init(spec, init), column=column)
-            if getattr(encoder, "trouble", None) is None:  # weights that are loaded later may be all that it lacks
-                _try_encoder(spec, encoder, column.values[:2] if isinstance(column, Column) else torch.arange(2))
-            self.encoders[_attribute(name, "encoder")] = encoder
+            self.encoders[_attribute(name, "encoder")] = built_encoder(_with_init(spec, init), column)
             if isinstance(column, Column):
                 self.register_buffer(_attribute(name, "column"), column.values, persistent=False)
         dims = {name: cast(int, self.encoders[_attribute(name, "encoder")].out_features) for name in features}
@@ -75,14 +73,14 @@ class Tower(nn.Module):
         layers: list[nn.Module] = []
         if block is not None:
             for out_features in widths:
-                layers += _block(block, width, out_features)
+                layers += built_block(block, width, out_features)
                 width = out_features
         self.mlp = nn.Sequential(*layers)
         self.out_features = width
         self._compiled: Callable[..., Tensor] | None = None
         for module in self.mlp.modules():
             if isinstance(module, nn.Linear):
-                INITIALIZERS.build(init, weight=module.weight)
+                initialize(init, module.weight)
 
     @property
     def histories(self) -> list[HistoryEncoder]:
@@ -189,36 +187,3 @@ def _attribute(feature: str, role: str) -> str:
     # escaping them, unlike replacing them, keeps `a.b` and `a_b` apart.
     escaped = feature.replace("%", "%25").replace(".", "%2E")
     return f"{escaped or '%'}_{role}"  # the column without a name that pandas writes
-
-
-@torch.no_grad()
-def _try_encoder(spec: Spec, encoder: object, values: Tensor) -> None:
-    """Tries an encoder on some values, so that one that is not what it should be is told of before training."""
-    width = getattr(encoder, "out_features", None)
-    if not isinstance(encoder, nn.Module) or not isinstance(width, int):
-        found: str | None = f"a {type(encoder).__name__} without out_features"
-    else:
-        shape = tuple(encoder.eval()(values).shape)
-        encoder.train()
-        found = None if shape == (len(values), width) else f"one from {tuple(values.shape)} to {shape}"
-    if found is not None:
-        expected = f"a module with out_features, from (B,) or (B, L) to (B, {width or 'out_features'})"
-        hint = "`python tools/zoo.py encoders` says what an encoder is called with; look at its pooling, too."
-        raise ConfigError([Problem(f"encoder {ENCODERS.split(spec)[0]!r}", expected, found, hint)])
-
-
-@torch.no_grad()
-def _block(spec: Spec, in_features: int, out_features: int) -> list[nn.Module]:
-    """Builds a block, and tries it, so that one that is not what it should be is told of before training."""
-    built = BLOCKS.build(spec, in_features=in_features, out_features=out_features)
-    modules = built if isinstance(built, list) else [built]
-    found = next((f"a {type(some).__name__}" for some in modules if not isinstance(some, nn.Module)), None)
-    if found is None:
-        shape = tuple(nn.Sequential(*modules).eval()(torch.zeros(2, in_features)).shape)
-        nn.Sequential(*modules).train()
-        found = None if shape == (2, out_features) else f"one from (2, {in_features}) to {shape}"
-    if found is not None:
-        expected = f"a module, or a list of them, from (B, {in_features}) to (B, {out_features})"
-        hint = "Return modules of these widths; `python tools/zoo.py blocks` says what a block is called with."
-        raise ConfigError([Problem(f"block {BLOCKS.split(spec)[0]!r}", expected, found, hint)])
-    return modules

@@ -6,7 +6,7 @@ from torch import nn
 
 from towerzoo.datasets import Column, Table, Vocabulary
 from towerzoo.registry import BLOCKS, ENCODERS
-from towerzoo.registry.errors import ConfigError, DataError
+from towerzoo.registry.errors import DataError, PartError
 from towerzoo.towers import Tower
 
 EMBEDDING = {"encoder": "embedding", "dim": 4}
@@ -149,8 +149,8 @@ def test_encoding_features_equals_encoding_their_rows(world, combine):
 @pytest.mark.parametrize(
     ("made", "found"),
     [
-        (lambda i, o: [nn.Linear(i, 3)], r"one from \(2, 4\) to \(2, 3\)"),
-        (lambda i, o: None, "a NoneType"),
+        (lambda i, o: [nn.Linear(i, 3)], r"one from \(3, 4\) to \(3, 3\)"),
+        (lambda i, o: None, "nothing: a return is missing"),
         (lambda i, o: [nn.Linear(i, o), torch.relu], "a builtin_function_or_method"),
     ],
     ids=["of another width", "nothing", "a function"],
@@ -158,7 +158,7 @@ def test_encoding_features_equals_encoding_their_rows(world, combine):
 def test_a_block_that_is_none_is_told(world, monkeypatch, made, found):
     monkeypatch.setitem(BLOCKS._parts, "mine", lambda in_features, out_features: made(in_features, out_features))
     expected = r"block 'mine' must be a module, or a list of them, from \(B, 4\) to \(B, 8\), got "
-    with pytest.raises(ConfigError, match=expected + f"'{found}'"):
+    with pytest.raises(PartError, match=expected + found):
         Tower(world.items, {"movie_id": EMBEDDING}, block="mine", widths=[8])
 
 
@@ -176,17 +176,15 @@ class Wide(nn.Module):
 @pytest.mark.parametrize(
     ("made", "found"),
     [
-        (Wide, r"one from \(2,\) to \(2, 4\)"),
+        (Wide, r"one from \(3,\) to \(3, 4\)"),
         (lambda column: nn.Identity(), "a Identity without out_features"),
-        (lambda column: None, "a NoneType without out_features"),
+        (lambda column: None, "nothing: a return is missing"),
     ],
     ids=["of another width", "without a width", "nothing"],
 )
 def test_an_encoder_that_is_none_is_told(world, monkeypatch, made, found):
     monkeypatch.setitem(ENCODERS._parts, "mine", lambda column: made(column))
-    with pytest.raises(
-        ConfigError, match=rf"encoder 'mine' must be a module with out_features, from .*, got '{found}'"
-    ):
+    with pytest.raises(PartError, match=rf"encoder 'mine' must be a module with out_features, from .*, got {found}"):
         Tower(world.items, {"movie_id": {"encoder": "mine"}})
 
 
