@@ -124,7 +124,7 @@ def _profile(name: str, values: pa.ChunkedArray) -> ColumnProfile:
         longest=int(lengths.max()),
         infinite=infinite,
         spread=_spread(values),
-        warnings=tuple(_warnings(len(values), distinct, missing, infinite)),
+        warnings=(*_warnings(len(values), distinct, missing, infinite), *_brackets(values)),
     )
 
 
@@ -150,6 +150,11 @@ def _spread(values: pa.ChunkedArray) -> str:
     if not len(finite) or max(abs(finite.mean()), finite.std()) <= UNSCALED:
         return ""
     return f"mean {finite.mean():.4g}, standard deviation {finite.std():.4g}"
+
+
+def _brackets(values: pa.ChunkedArray) -> Iterator[str]:
+    if pa.types.is_string(values.type) and pc.all(pc.match_substring_regex(values, r"^\[.*\]$")).as_py():
+        yield "lists with brackets and quotes: write a|b, or Parquet lists"
 
 
 def _warnings(rows: int, distinct: int, missing: int, infinite: int) -> Iterator[str]:

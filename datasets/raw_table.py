@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from towerzoo.datasets.arrow_columns import as_text, is_plain, kind_of, plain, split_lists, whole_numbers
 from towerzoo.datasets.recbole_files import SEQUENCE_SEPARATOR
-from towerzoo.datasets.tabular_files import SEPARATORS, Shards, read_header, unreadable
+from towerzoo.datasets.tabular_files import Shards, read_header, read_separator, unreadable
 from towerzoo.registry.errors import DataError, name_hint
 
 _SHOWN: Final = 80
@@ -167,7 +167,7 @@ def _read(path: Path, form: str, header: Mapping[str, Any], columns: Sequence[st
                 str(path),
                 read_options=pa.csv.ReadOptions(column_names=list(header), skip_rows=1),
                 parse_options=pa.csv.ParseOptions(
-                    delimiter=SEPARATORS[form],
+                    delimiter=read_separator(path, form),
                     quote_char=False if form == "RecBole" else '"',
                     newlines_in_values=form != "RecBole",
                 ),

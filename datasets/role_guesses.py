@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from towerzoo.datasets.arrow_encoding import distinct, rows_of
 from towerzoo.datasets.column_profiles import ColumnProfile, TableProfile
+from towerzoo.datasets.raw_table import ids_fault
 from towerzoo.datasets.timestamps import microseconds
 from towerzoo.registry.errors import DataError
 
@@ -79,10 +80,14 @@ def guess_roles(tables: Sequence[TableProfile]) -> Guess:
     found = [(table, columns) for table in tables if (columns := _event_columns(table)) is not None]
     if not found:
         seen = "; ".join(f"{table.files}: {', '.join(table.columns)}" for table in tables)
-        raise DataError(
+        faults = [
+            ids_fault(table.raw, name) for table in tables for name in _called_ids(table) if _is_no_id(table, name)
+        ]
+        problem = (
             "FILES must hold a table of interactions, with columns of users and of items that come more than once, "
             f"got {seen}. Name these columns user_id and item_id."
         )
+        raise DataError("\n".join([problem, *faults]))
     # An atomic file says what it is; else the events are the most rows.
     events, (user, item) = max(found, key=lambda pair: (pair[0].path.suffix == ".inter", len(pair[0])))
     guess = Guess(events, user, item)
@@ -127,6 +132,17 @@ def _event_columns(table: TableProfile) -> tuple[str, str] | None:
     return user_name, item_name
 
 
+def _called_ids(table: TableProfile) -> list[str]:
+    """Returns the columns that are called ids of users or items."""
+    pattern = "|".join(NAMES.values())
+    return [name for name in table.columns if matches(pattern, name) and re.search(r"(?i)id$|^(user|item)$", name)]
+
+
+def _is_no_id(table: TableProfile, name: str) -> bool:
+    column = table.columns[name]
+    return not column.is_id and not column.is_list
+
+
 def _is_called_id(column: ColumnProfile) -> bool:
     """Sorts columns that are called ids before others."""
     return re.search(r"(id|key|code|no|number)$", column.name.lower()) is None
@@ -146,6 +162,15 @@ def _guess_meaning(guess: Guess, column: ColumnProfile) -> None:
         least = pc.min(raw[column.name]).as_py()
         if not column.missing and least is not None and least > 0:
             guess.weight = column.name
+
+
+def _why_not_used(guess: Guess, table: TableProfile) -> str:
+    """Returns why a table is neither that of users nor that of items."""
+    for key in (guess.user, guess.item):
+        own, other = table.columns.get(key), guess.events.columns[key]
+        if own is not None and own.type != other.type:
+            return f"its {key} is {own.type}, and {other.type} in {guess.events.files}; write both alike"
+    return "no column of it holds the interactions' users or items"
 
 
 def _guess_entities(guess: Guess, table: TableProfile) -> None:
@@ -174,7 +199,7 @@ def _guess_entities(guess: Guess, table: TableProfile) -> None:
             if covered > 0 and (best is None or score > best[0]):
                 best = (score, side, column.name, covered)
     if best is None:
-        guess.notes.append(f"{table.files} is not used: no column of it holds the interactions' users or items.")
+        guess.notes.append(f"{table.files} is not used: {_why_not_used(guess, table)}.")
         return
     _, side, name, covered = best
     guess.tables[side], guess.keys[side], guess.uncovered[side] = table, name, 1 - covered

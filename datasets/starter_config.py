@@ -110,11 +110,13 @@ def _features(guess: Guess, side: Side) -> Iterator[str]:
             encoder = {"encoder": "embedding-bag", "dim": DIM, "max_length": longest, "pooling": "mean"}
         reason = _left_out(column, len(table))
         written = _inline({column.name: encoder})[1:-1]
-        yield f"    {written}" if reason is None else f"    # {column.name}: {reason}"
+        yield f"    {written}" if reason is None else f"    # {column.name or repr(column.name)}: {reason}"
 
 
 def _left_out(column: ColumnProfile, rows: int) -> str | None:
     """Returns why a column is no feature to start with, or None where it is one."""
+    if not column.name:
+        return "a column without a name, such as the index that pandas writes"
     if column.distinct <= 1:
         return "one value only"
     if column.infinite:

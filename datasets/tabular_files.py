@@ -115,9 +115,7 @@ def read_header(path: Path, form: str) -> dict[str, pa.DataType | None]:
             names: list[str] = schema.names
             types: dict[str, pa.DataType | None] = dict(zip(names, schema.types, strict=True))
         else:
-            with pa.input_stream(str(path), compression="detect") as stream:
-                text = stream.read(_HEADER_BYTES).decode("utf-8-sig", errors="replace")
-            names = next(csv.reader(io.StringIO(text, newline=""), delimiter=SEPARATORS[form]), [])
+            names = _first_row(path, read_separator(path, form))
             if form == "RecBole" and names:
                 return recbole_files.typed_header(names, str(path))
             types = dict.fromkeys(names)
@@ -127,6 +125,24 @@ def read_header(path: Path, form: str) -> dict[str, pa.DataType | None]:
     if twice:
         raise DataError(f"{path} must name each column once, got {', '.join(map(repr, twice))} again. Rename one.")
     return types
+
+
+def read_separator(path: Path, form: str) -> str:
+    """Returns what stands between the fields of a text file: in CSV a semicolon, where the header knows no comma.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    separator = SEPARATORS[form]
+    with _readable(path):
+        names = _first_row(path, separator)
+    return ";" if form == "CSV" and len(names) == 1 and ";" in names[0] else separator
+
+
+def _first_row(path: Path, separator: str) -> list[str]:
+    with pa.input_stream(str(path), compression="detect") as stream:
+        text = stream.read(_HEADER_BYTES).decode("utf-8-sig", errors="replace")
+    return next(csv.reader(io.StringIO(text, newline=""), delimiter=separator), [])
 
 
 def unreadable(path: Path, reason: object) -> DataError:

@@ -65,6 +65,8 @@ def test_a_profile_tells_what_a_column_holds() -> None:
     assert (tags.type, tags.distinct, tags.missing, tags.longest) == ("lists of text", 2, 2, 2)
     assert same.warnings == ("one value only",)
     assert columns["when"].type == "dates"
+    (warning,) = profile("lists", tags=["['a', 'b']", "['b']", "[]", None]).columns["tags"].warnings[1:]
+    assert warning == "lists with brackets and quotes: write a|b, or Parquet lists"
 
 
 def test_a_table_without_rows_or_with_unlike_shards_is_told() -> None:
@@ -132,6 +134,29 @@ def test_tables_without_interactions_are_told(columns: dict[str, Any]) -> None:
     )
     with pytest.raises(DataError, match=message):
         guess_roles([table])
+
+
+def test_ids_that_are_no_ids_are_told_with_what_helps() -> None:
+    events = profile("mine", user_id=[1.0, 1.0, np.nan, 2.0], item_id=[1, 2, 1, 2], price=[1.5, 2.5, 3.5, 4.5])
+    with pytest.raises(DataError, match="must hold a table of interactions") as caught:
+        guess_roles([events])
+    (fault,) = str(caught.value).split("\n")[1:]
+    assert fault.startswith(
+        "mine.parquet: user_id must be whole numbers or text, got numbers. Ids that a missing value"
+    )
+
+
+def test_an_id_of_another_type_is_told() -> None:
+    found, _, _ = guess(profile("users", user_id=["u1", "2"], town=["x", "y"]), clicks())
+    note = "users.parquet is not used: its user_id is text, and whole numbers in clicks.parquet; write both alike."
+    assert note in found.notes
+
+
+def test_the_index_that_pandas_writes_is_no_feature() -> None:
+    items = profile("items", **{"": range(10), "item": [*"abcdefghij"], "colour": ["red", "blue"] * 5})
+    found, label, config = guess(items, clicks())
+    assert list(config["item_tower"]["features"]) == ["item", "colour"]
+    assert "    # '': a column without a name, such as the index" in starter_config(found, label, "mine.yaml")
 
 
 def test_what_cannot_be_used_is_told() -> None:

@@ -134,6 +134,16 @@ def test_quotes_breaks_and_byte_order_marks() -> None:
     assert raw["name"].to_pylist() == [["the", '"best"']]
 
 
+def test_a_csv_file_may_have_semicolons() -> None:
+    Path("a.csv").write_text('\ufeffname;note\r\n"Smith; J";1,5\r\n', encoding="utf-8")
+    Path("b.csv").write_text("name,no;te\nx,y\n")
+    assert list(read_header(Path("a.csv"), "CSV")) == ["name", "note"]
+    assert list(read_header(Path("b.csv"), "CSV")) == ["name", "no;te"]
+    raw, _ = read("a.csv", "name", "note")
+    assert raw is not None
+    assert raw.table.to_pylist() == [{"name": "Smith; J", "note": "1,5"}]
+
+
 def test_text_in_another_encoding_is_told() -> None:
     Path("a.csv").write_bytes("x\nKöln\n".encode("latin-1"))
     _, problems = read("a.csv", "x")
