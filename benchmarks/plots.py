@@ -1,4 +1,4 @@
-"""Draws records: throughput against the roofline, scaling, a step's time, paired ratios."""
+"""Draws records: systems side by side, throughput against the roofline, scaling, a step's time, paired ratios."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 from towerzoo.benchmarks.records import Record, params_text
 from towerzoo.benchmarks.roofline import Roofline
 from towerzoo.benchmarks.scaling import Curve
+from towerzoo.benchmarks.side_by_side import SideBySide
+from towerzoo.benchmarks.summary import digits
 
 BAR = 0.28
 """Height of a bar in inches."""
@@ -20,6 +22,20 @@ LETTER = 0.07
 """Width of a letter of a bar's label in inches, about."""
 NUMBERS = FuncFormatter(lambda value, _: f"{value:,.10g}")
 """Numbers as people write them, without powers of ten."""
+
+
+def system_bars(measure: SideBySide) -> str:
+    """Returns an SVG with a bar a system and its rate beside it, TowerZoo's in a color of their own."""
+    figure, axes = _bars(list(measure.rates))
+    places = {name: place for place, name in enumerate(measure.rates)}
+    for rates, color, whose in ((measure.ours, "C0", "TowerZoo"), (measure.others, "C7", "others")):
+        bars = axes.barh([places[name] for name in rates], list(rates.values()), color=color, label=whose)
+        axes.bar_label(bars, [digits(rate) for rate in rates.values()], padding=3, fontsize="small")
+    axes.set_xlabel(f"{_plain(measure.unit)}: median")
+    axes.xaxis.set_major_formatter(NUMBERS)
+    axes.margins(x=0.15)
+    figure.legend(loc="outside lower center", ncols=2, fontsize="small")
+    return _svg(figure)
 
 
 def throughput_bars(records: Sequence[Record], roofline: Roofline | None) -> str:
@@ -33,16 +49,15 @@ def throughput_bars(records: Sequence[Record], roofline: Roofline | None) -> str
     for row, record in enumerate(records):
         spread = [[record.value - record.lowest], [record.highest - record.value]]
         axes.barh(row, record.value, xerr=spread, color="C0", ecolor="#444")
-        text = ""
         if record.flops and record.roofline_share:
             # From the share, since threads may differ from those of the file's roofline.
             bound = record.value / record.roofline_share
             axes.plot([bound, bound], [row - 0.4, row + 0.4], color="C3")
-            text = f" {record.roofline_share:.0%} of the roofline"
-        axes.annotate(text, (record.highest, row), va="center", fontsize="small")
+            text, place = f"{record.roofline_share:.0%} of the roofline", (max(bound, record.highest), row)
+            axes.annotate(text, place, (4, 0), textcoords="offset points", va="center", fontsize="small")
     if roofline is not None and any(record.flops for record in records):
         axes.plot([], [], color="C3", label="matrix products alone")
-        axes.legend(fontsize="small")
+        figure.legend(loc="outside lower center", fontsize="small")
     axes.set_xlabel(f"{_plain(records[0].unit)}: median, lowest to highest")
     axes.xaxis.set_major_formatter(NUMBERS)
     axes.margins(x=0.3)
@@ -109,7 +124,7 @@ def ratio_bars(records: Mapping[str, Record]) -> str:
     axes.minorticks_off()
     axes.xaxis.set_major_formatter(NUMBERS)
     axes.set_xlabel("ratio to the baseline: median, lowest to highest")
-    axes.legend(fontsize="small")
+    figure.legend(loc="outside lower center", fontsize="small")
     return _svg(figure)
 
 
@@ -122,6 +137,7 @@ def _bars(labels: Sequence[str]) -> tuple[Figure, Axes]:
     axes.set_yticks(range(len(labels)), [_plain(label) for label in labels], fontsize="small")
     axes.invert_yaxis()
     axes.grid(alpha=0.3, axis="x")
+    axes.locator_params(axis="x", nbins=6)
     return figure, axes
 
 

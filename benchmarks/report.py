@@ -9,10 +9,11 @@ from itertools import groupby
 
 import jinja2
 
-from towerzoo.benchmarks.plots import breakdown_bars, ratio_bars, scaling_curves, throughput_bars
+from towerzoo.benchmarks.plots import breakdown_bars, ratio_bars, scaling_curves, system_bars, throughput_bars
 from towerzoo.benchmarks.records import Record
 from towerzoo.benchmarks.result_file import Result
 from towerzoo.benchmarks.scaling import curves
+from towerzoo.benchmarks.side_by_side import is_side_by_side, side_by_side
 from towerzoo.benchmarks.summary import quantity, scaled
 
 
@@ -45,6 +46,7 @@ def render_report(results: Sequence[Result]) -> str:
     breakdowns = {label: record.breakdown for label, record in by_label.items() if record.breakdown}
     return templates.get_template("report.html.j2").render(
         results=labelled,
+        systems=[picture for label, result in labelled for picture in _systems(label, result)],
         pairs=pairs,
         ratios=_picture("Paired ratios", ratio_bars(pairs)) if pairs else None,
         throughput=[picture for label, result in labelled for picture in _throughput(label, result)],
@@ -62,8 +64,12 @@ def _labels(results: Sequence[Result]) -> list[str]:
     ]
 
 
+def _systems(label: str, result: Result) -> list[Picture]:
+    return [_picture(f"{label}: {one.name}", system_bars(one)) for one in side_by_side(result.records)]
+
+
 def _throughput(label: str, result: Result) -> list[Picture]:
-    rates = [record for record in result.records if not record.less_is_better]
+    rates = [record for record in result.records if not (record.less_is_better or is_side_by_side(record))]
     return [
         _picture(f"{label}: {name}", throughput_bars(list(members), result.origin.roofline))
         for (name, _), members in _grouped(rates)

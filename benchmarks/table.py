@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from towerzoo.benchmarks.records import Record, params_text
 from towerzoo.benchmarks.result_file import Result
+from towerzoo.benchmarks.side_by_side import is_side_by_side, side_by_side
 from towerzoo.benchmarks.summary import digits, quantity, scaled
 
 
@@ -19,7 +20,7 @@ def markdown_table(results: Sequence[Result]) -> str:
         (result, record)
         for result in results
         for record in result.records
-        if record.pair and not (_is_side_by_side(record) and record.pair.target == 1)
+        if record.pair and not (is_side_by_side(record) and record.pair.target == 1)
     ]
     lines = []
     if pairs:
@@ -49,24 +50,18 @@ def _pair_line(result: Result, record: Record) -> str:
     return _row(f"{_suite(result)}: {record.key}", *values, ratio, target)
 
 
-def _is_side_by_side(record: Record) -> bool:
-    return {"system", "baseline"} <= record.params.keys()
-
-
 def _side_by_side_lines(result: Result) -> list[str]:
     """Returns a line a system, with its median of each measure; none where nothing was measured side by side."""
-    ours: dict[str, dict[str, str]] = {}
-    others: dict[str, dict[str, str]] = {}
-    for record in filter(_is_side_by_side, result.records):
-        assert record.pair is not None
-        measure = f"{record.name}, {record.unit}"
-        other = str(record.params["baseline"]).removeprefix("against ")
-        ours.setdefault(str(record.params["system"]), {})[measure] = digits(record.value)
-        others.setdefault(other, {})[measure] = digits(record.pair.baseline)
-    systems = ours | others
-    measures = list(dict.fromkeys(measure for values in systems.values() for measure in values))
-    rows = [_row(system, *(values.get(measure, "-") for measure in measures)) for system, values in systems.items()]
-    heading = [_row("side by side", *measures), f"|{'---|' * (1 + len(measures))}"]
+    measures = side_by_side(result.records)
+    systems = dict.fromkeys([name for one in measures for name in one.ours])
+    systems |= dict.fromkeys([name for one in measures for name in one.others])
+    rows = [
+        _row(name, *(digits(one.rates[name]) if name in one.rates else "-" for one in measures)) for name in systems
+    ]
+    heading = [
+        _row("side by side", *(f"{one.name}, {one.unit}" for one in measures)),
+        f"|{'---|' * (1 + len(measures))}",
+    ]
     return [*heading, *rows, ""] if rows else []
 
 

@@ -61,15 +61,21 @@ class Links(HTMLParser):
         self.links += [value for name, value in attributes if name in ("src", "href")]
 
 
+def pictures(page):
+    prefix = "data:image/svg+xml;base64,"
+    parser = Links()
+    parser.feed(page)
+    assert all(link.startswith(prefix) for link in parser.links)
+    return [base64.b64decode(link.removeprefix(prefix)).decode() for link in parser.links]
+
+
 def test_the_page_needs_nothing_else_and_its_pictures_are_whole(page, results):
     parser = Links()
     parser.feed(page)
     assert "script" not in parser.tags
-    prefix = "data:image/svg+xml;base64,"
     assert len(parser.links) == parser.tags.count("img")
-    assert all(link.startswith(prefix) for link in parser.links)
-    pictures = [base64.b64decode(link.removeprefix(prefix)).decode() for link in parser.links]
-    for picture in pictures:
+    drawn = pictures(page)
+    for picture in drawn:
         assert ElementTree.fromstring(picture).tag.endswith("svg")
     titles = re.findall(r"<figcaption>(.*?)</figcaption>", page)
     label = results[0].file_name.removesuffix(".json")
@@ -78,9 +84,9 @@ def test_the_page_needs_nothing_else_and_its_pictures_are_whole(page, results):
     assert f"{label}: training step" in titles
     assert f"{label}: training step over batch size" in titles
     assert {title.partition(" over ")[2] for title in titles} >= {"rows", "catalogue", "batch size"}
-    assert any("30% of the roofline" in picture for picture in pictures)
-    assert any("peak memory above the start" in picture for picture in pictures)
-    assert "matrix products" in pictures[-1]
+    assert any("30% of the roofline" in picture for picture in drawn)
+    assert any("peak memory above the start" in picture for picture in drawn)
+    assert "matrix products" in drawn[-1]
 
 
 def test_the_page_says_what_every_figure_needs(page, results):
@@ -164,24 +170,37 @@ def test_suites_of_one_origin_share_its_line(make_result):
     assert "commit abc" in parts
 
 
-def test_systems_side_by_side_get_a_line_each_and_only_ratios_with_a_target_of_their_own(make_record, make_result):
-    def against(name: str, other: str, value: float, target: float) -> Record:
-        pair = PairedRatio(baseline=value / 2, ratio=2.0, lowest=1.9, highest=2.1, target=target)
-        return make_record(
-            value, name=name, unit="rows/s", params={"system": "ours", "baseline": f"against {other}"}, pair=pair
-        )
+@pytest.fixture(scope="module")
+def side_by_side(make_record, make_result):
+    """A result of ours against a and b in training, and against a in test."""
 
-    records = [
-        against("train", "a", 4000.0, 1.0),
-        against("train", "b", 4000.0, 8.0),
-        against("test", "a", 6000.0, 1.0),
-    ]
-    text = markdown_table([make_result(*records)])
+    def against(name: str, other: str, value: float, target: float) -> Record:
+        pair = PairedRatio(baseline=value / len(other), ratio=2.0, lowest=1.9, highest=2.1, target=target)
+        params = {"system": "ours", "baseline": f"against {other}"}
+        return make_record(value, name=name, unit="rows/s", params=params, pair=pair)
+
+    return make_result(
+        against("train", "aa", 4000.0, 1.0), against("train", "bbbb", 4000.0, 8.0), against("test", "aa", 6000.0, 1.0)
+    )
+
+
+def test_systems_side_by_side_get_a_line_each_and_only_ratios_with_a_target_of_their_own(side_by_side):
+    text = markdown_table([side_by_side])
     assert text.count("against") == 1
-    assert "train (ours, against b)" in text
+    assert "train (ours, against bbbb)" in text
     table = ["| side by side | train, rows/s | test, rows/s |", "|---|---|---|", "| ours | 4,000 | 6,000 |"]
-    assert "\n".join([*table, "| a | 2,000 | 3,000 |", "| b | 2,000 | - |"]) in text
+    assert "\n".join([*table, "| aa | 2,000 | 3,000 |", "| bbbb | 1,000 | - |"]) in text
     assert "best of" not in text
+
+
+def test_systems_side_by_side_get_a_bar_each_with_their_own_rate(side_by_side):
+    page = render_report([side_by_side])
+    assert "<h2>Throughput" not in page
+    train, test = pictures(page.partition("<h2>Paired")[0])
+    texts = re.findall(r">([^<>]+)</text>", train)
+    assert [texts.count(text) for text in ("ours", "aa", "bbbb", "TowerZoo", "others")] == [1] * 5
+    assert all(rate in texts for rate in ("4,000", "2,000", "1,000"))
+    assert "bbbb" not in test
 
 
 def test_of_seconds_the_least_are_best(make_record, make_result):
