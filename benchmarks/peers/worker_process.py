@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import select
 import subprocess
@@ -24,6 +23,8 @@ FIGURES: Final = {
     "time-to-auc": ("seconds", "auc", "epochs", "reached"),
 }
 """What each command's answer must hold."""
+LEAST, MOST = 1e-9, 1e15
+"""What a figure may be, so that rates of it are finite and above 0."""
 TAIL: Final = 8
 """Lines of a dead worker's standard error that are shown."""
 
@@ -46,25 +47,28 @@ class WorkerProcess:
 
     def __init__(self, system: System, settings: Settings, *, patience: float = 3600.0) -> None:
         self.system, self.patience = system, patience
-        if not system.python.is_file():
-            raise PeerError(
-                f"{system.name} must be installed in the peers' environment, got no {str(system.python)!r}. "
-                "Run make bench-peers, set PEERS_VENV to the environment, or leave it out of --peers."
-            )
         self._scratch = tempfile.TemporaryDirectory(prefix="towerzoo-peers-", ignore_cleanup_errors=True)
         scratch = Path(self._scratch.name)
         threads = str(settings.threads)
         self._errors = (scratch / "stderr.txt").open("w+b")
         self.started = time.perf_counter()
-        self._process = subprocess.Popen(
-            [str(system.python), str(WORKERS / "serve.py"), str(system.worker)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            bufsize=0,
-            cwd=scratch,  # libraries leave folders of logs behind
-            env={**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
-        )
+        try:
+            self._process = subprocess.Popen(
+                [str(system.python), str(WORKERS / "serve.py"), str(system.worker)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                bufsize=0,
+                cwd=scratch,  # libraries leave folders of logs behind
+                env={**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
+            )
+        except OSError as error:
+            self._errors.close()
+            self._scratch.cleanup()
+            raise PeerError(
+                f"{system.name} must have a Python that starts, got {error.strerror!r} of {str(system.python)!r}. "
+                "Run make bench-peers, set PEERS_VENV to the peers' environment, or leave it out of --peers."
+            ) from None
         try:
             self.versions: dict[str, str] = self._ask(settings.line(system, scratch), "its settings", ("versions",))[
                 "versions"
@@ -85,10 +89,10 @@ class WorkerProcess:
         answer = self._ask(command, repr(command), FIGURES[command])
         for name in FIGURES[command]:
             value = answer[name]
-            if not isinstance(value, int | float) or not math.isfinite(value) or (name == "seconds" and value <= 0):
+            if name != "reached" and not (isinstance(value, int | float) and LEAST <= value <= MOST):
                 raise PeerError(
-                    f"{self.system.name}'s {name} in the answer to {command!r} must be a finite number, "
-                    f"got {value!r}. Look at {self.system.worker}."
+                    f"{self.system.name}'s {name} in the answer to {command!r} must be a number from {LEAST:g} to "
+                    f"{MOST:g}, got {value!r:.120}. Look at {self.system.worker}."
                 )
         return answer
 

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from towerzoo.benchmarks.peers.rates import measure_rates
@@ -15,6 +17,8 @@ def test_each_measure_against_each_peer(make_system, settings, fake_source, told
         "ours": make_system(fake_source.replace("500, 0.5", "500, 0.25"), "ours"),
         "peer": make_system(name="peer"),
         "mortal": make_system(fake_source.replace("return 500, 0.5", "raise SystemExit('farewell')"), "mortal"),
+        "idle": make_system(fake_source.replace("return 1000", "return 0"), "idle"),
+        "locked": dataclasses.replace(make_system(name="locked"), python=settings.data),
         "absent": make_system("import no_such_peer", "absent"),
     }
     records, versions = measure_rates(systems, ["ours"], settings, rounds=2, failed=told.__setitem__)
@@ -29,7 +33,9 @@ def test_each_measure_against_each_peer(make_system, settings, fake_source, told
     assert (train.value, train.pair.baseline, train.pair.ratio) == (2000.0, 1000.0, 2.0)
     assert "farewell" in str(told["mortal"])
     assert "no_such_peer" in str(told["absent"])
-    assert set(told) == {"mortal", "absent"}
+    assert "idle's samples in the answer to 'prepare' must be a number" in str(told["idle"])
+    assert "locked must have a Python that starts, got 'Permission denied'" in str(told["locked"])
+    assert set(told) == {"mortal", "idle", "locked", "absent"}
     assert versions == {}
 
 

@@ -39,9 +39,21 @@ def test_what_libraries_print_does_not_come_between(make_system, settings, fake_
         assert worker.ask("train")["samples"] == 500
 
 
-def test_a_system_that_is_not_installed(make_system, settings):
-    system = System("recbole", make_system().worker, Path("/nowhere/bin/python"))
-    with pytest.raises(PeerError, match=r"recbole must be installed .*, got no '/nowhere/bin/python'\. Run make bench"):
+@pytest.mark.parametrize(
+    ("content", "mode", "reason"),
+    [
+        (None, None, "No such file or directory"),
+        ("#!/bin/sh\n", 0o644, "Permission denied"),
+        ("nonsense", 0o755, "Exec format error"),
+    ],
+)
+def test_a_python_that_does_not_start(make_system, settings, tmp_path, content, mode, reason):
+    python = tmp_path / "python"
+    if content:
+        python.write_text(content)
+        python.chmod(mode)
+    system = System("recbole", make_system().worker, python)
+    with pytest.raises(PeerError, match=rf"recbole must have a Python that starts, got '{reason}' of '.*'\. Run make"):
         WorkerProcess(system, settings)
 
 
@@ -90,13 +102,15 @@ def _is_pipe(number):
         worker.ask("train")
 
 
-@pytest.mark.parametrize("seconds", ["0.0", "float('nan')", "'long'", "None"])
-def test_seconds_that_are_none(make_system, settings, fake_source, seconds):
-    source = fake_source.replace("return 500, 0.5", f"return 500, {seconds}")
+@pytest.mark.parametrize("name", ["samples", "seconds", "auc"])
+@pytest.mark.parametrize("value", ["0", "-5", "float('nan')", "float('inf')", "10**400", "1e-300", "'long'", "None"])
+def test_figures_that_are_none(make_system, settings, fake_source, name, value):
+    sound = {"samples": "100", "seconds": "0.25", "auc": "0.75"}
+    source = fake_source.replace(", ".join(sound.values()), ", ".join({**sound, name: value}.values()))
     with WorkerProcess(make_system(source), settings) as worker:
-        message = "fake's seconds in the answer to 'train' must be a finite number"
+        message = f"fake's {name} in the answer to 'evaluate' must be a number from 1e-09 to 1e\\+15, got "
         with pytest.raises(PeerError, match=message):
-            worker.ask("train")
+            worker.ask("evaluate")
 
 
 def test_a_worker_that_hangs(make_system, settings, fake_source):

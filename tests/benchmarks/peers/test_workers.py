@@ -77,7 +77,8 @@ def test_the_command(ml_1m, tmp_path, monkeypatch):
     result = CliRunner().invoke(main, list(map(str, arguments)))
     assert result.exit_code == 0, result.output
     assert (
-        "left out: recbole must be installed in the peers' environment, got no '/nowhere/bin/python'" in result.output
+        "left out: recbole must have a Python that starts, got 'No such file or directory' of '/nowhere/bin/python'"
+        in result.output
     )
     assert "make bench-peers" in result.output
     (file,) = (tmp_path / "results").iterdir()
