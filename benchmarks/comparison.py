@@ -60,19 +60,15 @@ class Comparison:
     differences: list[str] = field(default_factory=list)
 
     def below(self, threshold: float) -> list[Change]:
-        """Returns the changes whose ratio is below a threshold.
-
-        Raises:
-            RunError: The threshold is no ratio.
-        """
-        require_threshold(threshold)
+        """Returns the changes whose ratio is below a threshold."""
         return [change for change in self.changes if change.ratio < threshold]
 
 
-def require_threshold(threshold: float) -> None:
-    """Raises a RunError unless a threshold is above 0 and finite."""
-    if not 0 < threshold < float("inf"):
-        raise RunError(f"--threshold must be a ratio above 0, got {threshold}. Try 0.9.")
+def threshold_problems(threshold: float | None) -> list[str]:
+    """Returns what is wrong with a threshold, which must be above 0 and finite where there is one."""
+    if threshold is None or 0 < threshold < float("inf"):
+        return []
+    return [f"--threshold must be a ratio above 0, got {threshold}. Try 0.9."]
 
 
 def compare_results(old: Result, new: Result, *, force: bool = False) -> Comparison:

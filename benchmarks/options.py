@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,7 +27,7 @@ class SuiteOptions:
             of its size.
 
     Raises:
-        RunError: A value is none of these.
+        RunError: Values are none of these; all of them are told.
         TrainingError: There is no such device.
     """
 
@@ -38,11 +38,14 @@ class SuiteOptions:
     events: int | None = None
 
     def __post_init__(self) -> None:
-        _require("--device", "a device", self.device, ("auto", *DEVICES), "Devices")
-        if self.precision is not None:
-            _require("--precision", "a precision", self.precision, tuple(DTYPES), "Precisions")
+        problems = [
+            *_unknown("--device", "a device", self.device, ("auto", *DEVICES), "Devices"),
+            *_unknown("--precision", "a precision", self.precision, (None, *DTYPES), "Precisions"),
+        ]
         if self.events is not None and self.events < 100:
-            raise RunError(f"--events must be a whole number >= 100, got {self.events}. Try 100000.")
+            problems.append(f"--events must be a whole number >= 100, got {self.events}. Try 100000.")
+        if problems:
+            raise RunError("\n".join(problems))
         torch_device(self.device)
 
     @property
@@ -66,9 +69,9 @@ class SuiteOptions:
         return [*given, *(["--quick"] if self.quick else []), *(["--compile"] if self.compiled else [])]
 
 
-def _require(option: str, expected: str, value: str, known: tuple[str, ...], label: str) -> None:
-    if value not in known:
-        raise RunError(f"{option} must be {expected}, got {value!r}. {name_hint(value, known, label)}")
+def _unknown(option: str, expected: str, value: str | None, known: Sequence[str | None], label: str) -> list[str]:
+    hint = name_hint(value, filter(None, known), label)
+    return [] if value in known else [f"{option} must be {expected}, got {value!r}. {hint}"]
 
 
 def why_absent(device: str) -> str | None:

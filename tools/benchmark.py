@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from towerzoo.tools.cli import give_table, tells_errors, terminal, write_option
 
@@ -22,6 +23,8 @@ DEVICE = click.option(
 PRECISION = click.option("--precision", help="float32 or bf16 alone; without it, both.")
 QUICK = click.option("--quick", is_flag=True, help="Fewer parameters and rounds.")
 EVENTS = click.option("--events", type=int, help="Measure on so many generated events in place of MovieLens-1M.")
+OF_COMMITS = ("suite", "rounds", "device", "precision", "quick", "events")
+"""Parameters of `compare` that say how commits are measured."""
 
 
 @click.group("benchmark")
@@ -72,7 +75,7 @@ def run(
 @click.argument("old")
 @click.argument("new")
 @click.option("--threshold", type=float, help="Exit with status 1 where a ratio is below this one, such as 0.9.")
-@click.option("--force", is_flag=True, help="Compare files of different machines, devices or versions, and say so.")
+@click.option("--force", is_flag=True, help="Of files: compare different machines, devices or versions, and say so.")
 @click.option("--suite", default="training", show_default=True, help="Of commits: the suite to run.")
 @click.option("--rounds", default=3, show_default=True, help="Of commits: how often each is run, in alternation.")
 @DEVICE
@@ -101,14 +104,16 @@ def compare(
     python tools/benchmark.py compare before.json benchmarks/results/training-cpu-torch2.13.0.json
     python tools/benchmark.py compare main my-branch --suite training --quick --threshold 0.9
     """
-    from towerzoo.benchmarks.comparison import compare_results, require_threshold
+    from towerzoo.benchmarks.comparison import compare_results, threshold_problems
     from towerzoo.benchmarks.comparison_table import comparison_table, remarks
     from towerzoo.benchmarks.options import SuiteOptions
     from towerzoo.benchmarks.result_file import read_result
+    from towerzoo.registry.errors import RunError
 
-    if threshold is not None:
-        require_threshold(threshold)
-    if any(Path(name).suffix == ".json" or Path(name).is_file() for name in (old, new)):
+    files = any(Path(name).suffix == ".json" or Path(name).is_file() for name in (old, new))
+    if problems := [*_without_effect(files), *threshold_problems(threshold)]:
+        raise RunError("\n".join(problems))
+    if files:
         comparison = compare_results(read_result(Path(old)), read_result(Path(new)), force=force)
     else:
         options = SuiteOptions(device=device, precision=precision, quick=quick, events=events)
@@ -119,6 +124,21 @@ def compare(
         console.print(remark, soft_wrap=True)
     if threshold is not None and comparison.below(threshold):
         sys.exit(1)
+
+
+def _without_effect(files: bool) -> list[str]:
+    """Returns what is wrong with options that were given, of which files or commits take no notice."""
+    context = click.get_current_context()
+    what, others, why = (
+        ("result files", OF_COMMITS, "Files hold what was measured; name two commits to measure them so.")
+        if files
+        else ("commits", ("force",), "Commits are measured alike, on one machine.")
+    )
+    return [
+        f"--{name} must be left out where OLD and NEW are {what}, got {context.params[name]!r}. {why}"
+        for name in others
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
 
 
 def _compare_commits(old: str, new: str, suite: str, options: SuiteOptions, rounds: int) -> Comparison:

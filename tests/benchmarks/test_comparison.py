@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from towerzoo.benchmarks.comparison import compare_results, compare_runs, require_threshold
+from towerzoo.benchmarks.comparison import compare_results, compare_runs, threshold_problems
 from towerzoo.benchmarks.comparison_table import comparison_table, remarks
 from towerzoo.benchmarks.records import PairedRatio
 from towerzoo.registry.errors import RunError
@@ -129,8 +129,8 @@ def test_what_is_below_the_threshold_is_found(make_record, make_result):
 
 @pytest.mark.parametrize("threshold", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_threshold_is_a_ratio(threshold):
-    with pytest.raises(RunError, match=r"^--threshold must be a ratio above 0, got .*\. Try 0\.9\.$"):
-        require_threshold(threshold)
+    assert threshold_problems(threshold) == [f"--threshold must be a ratio above 0, got {threshold}. Try 0.9."]
+    assert threshold_problems(0.9) == threshold_problems(None) == []
 
 
 def test_the_table_starts_with_the_slowest(make_record, make_result):

@@ -118,6 +118,13 @@ def test_wrong_options_are_told(options, error, expected):
         SuiteOptions(**options)
 
 
+def test_all_wrong_options_are_told_at_once():
+    with pytest.raises(RunError) as raised:
+        SuiteOptions(device="tpu", precision="half", events=99)
+    wrong = [line.partition(" ")[0] for line in str(raised.value).splitlines()]
+    assert wrong == ["--device", "--precision", "--events"]
+
+
 def test_an_absent_gpu_is_told_or_skipped():
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")

@@ -147,6 +147,31 @@ def test_a_wrong_threshold_is_told(invoke, make_file, threshold):
     assert "--threshold must be a ratio above 0, got " in done.stderr
 
 
+def test_options_without_effect_are_refused_all_at_once(invoke, make_file):
+    file = make_file(10.0)
+    options = {"suite": "parts", "rounds": 2, "device": "cpu", "precision": "bf16", "events": 500}
+    given = [text for name, value in options.items() for text in (f"--{name}", str(value))]
+    done = invoke(main, "compare", file, file, *given, "--quick", "--threshold", "0")
+    assert done.exit_code == 1
+    lines = done.stderr.removeprefix("error: ").splitlines()
+    why = "Files hold what was measured; name two commits to measure them so."
+    expected = [
+        f"--{name} must be left out where OLD and NEW are result files, got {value!r}. {why}"
+        for name, value in {**options, "quick": True}.items()
+    ]
+    assert sorted(lines[:-1]) == sorted(expected)
+    assert lines[-1] == "--threshold must be a ratio above 0, got 0.0. Try 0.9."
+
+
+def test_commits_are_not_compared_by_force(invoke):
+    done = invoke(main, "compare", "HEAD", "HEAD", "--force")
+    assert done.exit_code == 1
+    assert done.stderr == (
+        "error: --force must be left out where OLD and NEW are commits, got True. "
+        "Commits are measured alike, on one machine.\n"
+    )
+
+
 def test_an_unknown_commit_is_told(invoke):
     done = invoke(main, "compare", "no-such-commit", "HEAD", "--quick")
     assert done.exit_code == 1
