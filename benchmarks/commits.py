@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from towerzoo.benchmarks.interruption import raised_signals
 from towerzoo.benchmarks.result_file import Result
 from towerzoo.registry.errors import RunError
 
@@ -20,6 +21,7 @@ Run = Callable[[Mapping[str, str]], Result]
 """Runs a suite with variables added to the environment."""
 
 
+@raised_signals()
 def run_in_alternation(
     old: str, new: str, run: Run, *, rounds: int, checkout: Path = CHECKOUT
 ) -> tuple[list[Result], list[Result]]:
@@ -37,6 +39,7 @@ def run_in_alternation(
 
     Raises:
         RunError: There is no such commit, or the suite does not pass on one of them.
+        TrainingInterrupted: SIGINT or SIGTERM came.
     """
     if rounds < 1:
         raise RunError(f"--rounds must be a whole number >= 1, got {rounds}. Try 3.")

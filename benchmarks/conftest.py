@@ -6,9 +6,10 @@ import contextlib
 import functools
 import gc
 import os
-from collections.abc import Callable, Iterator
+import signal
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ import torch
 from towerzoo.benchmarks.bare_process import bare_process
 from towerzoo.benchmarks.execution import why_not
 from towerzoo.benchmarks.flops import training_flops
+from towerzoo.benchmarks.interruption import SIGNALS
 from towerzoo.benchmarks.measuring import QUICK, THOROUGH, Effort, Measure
 from towerzoo.benchmarks.options import DEVICES, SuiteOptions, why_absent
 from towerzoo.benchmarks.origin import here
@@ -25,7 +27,7 @@ from towerzoo.benchmarks.roofline import Roofline, measure_roofline
 from towerzoo.benchmarks.summary import summary_lines
 from towerzoo.benchmarks.training_epoch import TRAINER_PRECISIONS, epoch_rate
 from towerzoo.datasets import TwoTowerData
-from towerzoo.registry.errors import TowerZooError
+from towerzoo.registry.errors import TowerZooError, TrainingInterrupted
 from towerzoo.registry.experiment import Experiment
 from towerzoo.towers.assembly import build_model, load_data, read_experiment
 from towerzoo.towers.execution import MODES
@@ -66,6 +68,21 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[DEVICES_SEEN] = set()
     config.stash[DATA] = "made by the suite"
     config.stash[ROOFLINES] = {}
+
+
+def pytest_sessionstart() -> None:
+    """Lets a signal end the session, and not the test alone."""
+    for number in SIGNALS:
+        signal.signal(number, _end)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, object, object]:
+    """Does so too where training has taken the signal."""
+    try:
+        return (yield)
+    except TrainingInterrupted as error:
+        _end(error.signal_number)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -213,7 +230,6 @@ def measure_training(
     overrides: list[str],
     load: Callable[[Experiment], TwoTowerData],
     steps: Callable[..., int],
-    tmp_path: Path,
 ) -> Callable[..., None]:
     """Measures steps of an epoch of a config, all of TowerZoo's bookkeeping included."""
 
@@ -223,7 +239,7 @@ def measure_training(
         data = load(experiment)
         count = steps(experiment, data)
         measure.rate(
-            lambda: epoch_rate(experiment, data, steps=count, device=measure.device, folder=tmp_path),
+            lambda: epoch_rate(experiment, data, steps=count, device=measure.device),
             flops=training_flops(build_model(experiment, data.schema)),
         )
 
@@ -265,6 +281,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.section("measured: median (lowest to highest)")
         for line in summary_lines(records):
             terminalreporter.line(line)
+
+
+def _end(number: int, frame: object = None) -> NoReturn:
+    # Ctrl-C reaches this process and the one that started it, which then ends this one.
+    for one in SIGNALS:
+        signal.signal(one, lambda *_: None)
+    pytest.exit(f"{signal.Signals(number).name} ended the session", returncode=128 + number)
 
 
 def _effort(config: pytest.Config) -> Effort:

@@ -21,7 +21,13 @@ class RateProcess:
     def __init__(self, module: str, arguments: Iterable[str]) -> None:
         self.module = module
         command = [sys.executable, "-m", module, *arguments]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # Ctrl-C is for the process that asks
+        )
 
     def rate(self, steps: int) -> float:
         """Runs some steps and returns samples a second.
@@ -61,7 +67,7 @@ class RateProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Its input ends, so that it does.
+        self._process.kill()
         self._process.communicate()
 
 

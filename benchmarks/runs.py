@@ -10,9 +10,10 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from towerzoo.benchmarks.interruption import SIGNALS, interruption, raised_signals
 from towerzoo.benchmarks.options import SuiteOptions
 from towerzoo.benchmarks.result_file import Result, make_folder, write_result
-from towerzoo.registry.errors import RunError, name_hint
+from towerzoo.registry.errors import RunError, TrainingInterrupted, name_hint
 from towerzoo.registry.extras import require_extra
 
 FOLDER = Path(__file__).parent
@@ -44,6 +45,7 @@ def require_suites(names: Sequence[str], folder: Path = FOLDER, *, where: str = 
     return list(dict.fromkeys(names)) or known
 
 
+@raised_signals()
 def run_suite(
     suite: str, options: SuiteOptions, *, folder: Path = FOLDER, environment: Mapping[str, str] | None = None
 ) -> Result:
@@ -57,6 +59,7 @@ def run_suite(
 
     Raises:
         RunError: A test failed, or nothing was measured.
+        TrainingInterrupted: SIGINT or SIGTERM came, here or to pytest.
     """
     with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary) / "measured.json"
@@ -70,10 +73,18 @@ def run_suite(
         if variables.get("TOWERZOO_DATA"):
             variables["TOWERZOO_DATA"] = str(Path(variables["TOWERZOO_DATA"]).expanduser().absolute())
         # Not in the folder of the caller, from which `-m` would import modules of any name.
-        done = subprocess.run(command, cwd=temporary, env=variables, check=False)
-        if done.returncode:
+        with subprocess.Popen(command, cwd=temporary, env=variables) as process:
+            try:
+                status = process.wait()
+            except TrainingInterrupted:
+                process.terminate()
+                raise
+        number = -status if status < 0 else status - 128
+        if number in SIGNALS:
+            raise interruption(number)
+        if status:
             raise RunError(
-                f"suite {suite} must pass, got exit status {done.returncode} of pytest. "
+                f"suite {suite} must pass, got exit status {status} of pytest. "
                 "Its results were not written; the failure is above."
             )
         measured = json.loads(file.read_text()) if file.exists() else {"benchmarks": []}
@@ -106,6 +117,7 @@ def run_suites(
     Raises:
         RunError: The folder cannot be made, said before anything runs; a suite failed, said after all others have run;
             or a file cannot be written.
+        TrainingInterrupted: A signal ended a suite; those after it do not run.
     """
     # Before the minutes that measuring takes.
     make_folder(out)

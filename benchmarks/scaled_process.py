@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
@@ -33,9 +31,8 @@ if __name__ == "__main__":
     peak = PeakMemory(device)
     experiment, _ = read_experiment(CONFIG, sys.argv[2:])
     data = load_data(experiment)
-    with tempfile.TemporaryDirectory() as folder:
-        answer_rates(
-            # An epoch begins with the order of all its events, which is no part of a step.
-            lambda steps: epoch_rate(experiment, data, steps=steps + 1, skip=1, device=device, folder=Path(folder)),
-            peak.growth,
-        )
+    answer_rates(
+        # An epoch begins with the order of all its events, which is no part of a step.
+        lambda steps: epoch_rate(experiment, data, steps=steps + 1, skip=1, device=device),
+        peak.growth,
+    )

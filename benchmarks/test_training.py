@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -30,7 +29,6 @@ def test_lightning_against_a_bare_loop(
     load: Callable[[Experiment], TwoTowerData],
     steps: Callable[..., int],
     bare_loop: Callable[[str], RateProcess],
-    tmp_path: Path,
 ) -> None:
     """The dropout-first structure at its batch size of 1,024; the bare loop is in float32 for both precisions."""
     override = f"trainer.precision={TRAINER_PRECISIONS[precision]}"
@@ -38,7 +36,7 @@ def test_lightning_against_a_bare_loop(
     data = load(experiment)
     size, count = experiment.data.batch_size, steps(experiment, data, longer=3)
     measure.pair(
-        lambda: epoch_rate(experiment, data, steps=count, device=device, folder=tmp_path),
+        lambda: epoch_rate(experiment, data, steps=count, device=device),
         lambda: bare_loop(device).rate(count),
         target=TARGETS[precision],
         flops=training_flops(build_model(experiment, data.schema)),

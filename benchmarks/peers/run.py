@@ -16,6 +16,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from towerzoo.benchmarks.interruption import raised_signals
 from towerzoo.benchmarks.origin import here, usable_cores
 from towerzoo.benchmarks.peers.comparison import SUITE
 from towerzoo.benchmarks.peers.ml_1m_files import EVENTS, find_or_generate
@@ -26,7 +27,7 @@ from towerzoo.benchmarks.peers.time_to_auc import time_to_auc
 from towerzoo.benchmarks.records import Record
 from towerzoo.benchmarks.result_file import Result, make_folder, results_folder, write_result
 from towerzoo.benchmarks.summary import quantity
-from towerzoo.registry.errors import PeerError, TowerZooError
+from towerzoo.registry.errors import PeerError, TowerZooError, TrainingInterrupted
 
 
 @click.command()
@@ -85,7 +86,7 @@ def main(
         if kept:
             make_folder(kept)
         systems = {system.name: system for system in [*ours, *baseline_systems(peers.split(",") if peers else [])]}
-        with tempfile.TemporaryDirectory(prefix="towerzoo-peers-") as scratch:
+        with raised_signals(), tempfile.TemporaryDirectory(prefix="towerzoo-peers-") as scratch:
             folder, data_name = find_or_generate(data, Path(scratch), events=events)
             settings = Settings(folder, threads=threads, steps=steps, target_auc=auc or 1.0, bound=bound)
             records, versions = measure_rates(systems, names, settings, rounds=rounds, failed=failed)
@@ -103,6 +104,9 @@ def main(
         console.print(_table(records))
         if kept:
             click.echo(f"records: {write_result(result, kept)}")
+    except TrainingInterrupted as error:
+        click.echo(str(error), err=True)
+        sys.exit(128 + error.signal_number)
     except TowerZooError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)

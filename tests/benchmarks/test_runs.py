@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import json
+import signal
+import time
 
 import pytest
 
 from towerzoo.benchmarks.options import SuiteOptions
 from towerzoo.benchmarks.result_file import read_result
 from towerzoo.benchmarks.runs import require_suites, run_suite, run_suites, suite_names
-from towerzoo.registry.errors import ExtraError, RunError
+from towerzoo.registry.errors import ExtraError, RunError, TrainingInterrupted
 
 OPTIONS = SuiteOptions(device="cpu", quick=True)
 # Stands in for the suites' own, which takes seconds to import; the whole is run in test_suites.py.
@@ -68,6 +70,25 @@ def test_what_passes_is_written_and_what_fails_is_told(tmp_path, run, capfd):
     shown = capfd.readouterr().out
     assert "assert False" in shown
     assert "there is no such thing" in shown
+
+
+@pytest.mark.parametrize(("number", "whose"), [(signal.SIGTERM, "getppid"), (signal.SIGINT, "getpid")])
+def test_a_signal_here_or_to_pytest_ends_the_run(tmp_path, folder, run, number, whose):
+    text = (
+        f"import os, signal, time\n\ndef test_x(benchmark):\n    os.kill(os.{whose}(), {number})\n    time.sleep(60)\n"
+    )
+    # What the suites' own conftest does, in short.
+    text += f"\nsignal.signal({number}, signal.SIG_DFL)\n"
+    (folder / "test_failing.py").write_text(text)
+    before, started = signal.getsignal(number), time.monotonic()
+    message = f"^{number.name} ended the measurement. What was not done yet was not written.$"
+    with pytest.raises(TrainingInterrupted, match=message) as raised:
+        run_suites(["sound", "failing", "skipped"], OPTIONS, tmp_path / "out", tell=str, run=run)
+    assert raised.value.signal_number == number
+    assert time.monotonic() - started < 50
+    assert signal.getsignal(number) is before
+    (file,) = (tmp_path / "out").iterdir()
+    assert read_result(file).suite == "sound"
 
 
 def test_a_relative_folder_of_data_is_that_of_the_caller(tmp_path, folder, origin, monkeypatch):

@@ -25,7 +25,7 @@ from towerzoo.towers.assembly import load_data
     ],
 )
 def test_steps_that_compile_are_trained_beside_those_that_are_timed(
-    make_experiment, tmp_path, monkeypatch, execution, batch_size, trained, skipped
+    make_experiment, monkeypatch, execution, batch_size, trained, skipped
 ):
     seen = []
 
@@ -38,11 +38,11 @@ def test_steps_that_compile_are_trained_beside_those_that_are_timed(
     monkeypatch.setattr(assembly, "set_execution", lambda model, experiment: None)
     experiment = make_experiment(data={"batch_size": batch_size}, training={"execution": execution})
     data = load_data(experiment)
-    assert epoch_rate(experiment, data, steps=2, device="cpu", folder=tmp_path) > 0
+    assert epoch_rate(experiment, data, steps=2, device="cpu") > 0
     assert seen == [(trained, skipped)]
 
 
-def test_the_clock_has_stopped_when_a_model_leaves_its_device(make_experiment, tmp_path, monkeypatch):
+def test_the_clock_has_stopped_when_a_model_leaves_its_device(make_experiment, monkeypatch):
     clocks = []
     leave = SingleDeviceStrategy.teardown
 
@@ -58,7 +58,7 @@ def test_the_clock_has_stopped_when_a_model_leaves_its_device(make_experiment, t
     monkeypatch.setattr(training_epoch, "Clock", Kept)
     monkeypatch.setattr(SingleDeviceStrategy, "teardown", leaves)
     experiment = make_experiment()
-    assert epoch_rate(experiment, load_data(experiment), steps=2, device="cpu", folder=tmp_path) > 0
+    assert epoch_rate(experiment, load_data(experiment), steps=2, device="cpu") > 0
 
 
 def test_a_part_s_gradients_are_those_of_one_step_and_stay_on_its_device():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,25 @@ def measured(tmp_path_factory):
     done = subprocess.run(command, cwd=FOLDER.parent, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(file.read_text()), done.stdout
+
+
+def test_a_signal_that_training_takes_ends_the_session(tmp_path):
+    (tmp_path / "sends.py").write_text("""
+import os, signal
+from towerzoo.benchmarks.training_epoch import Clock
+Clock.on_train_batch_end = lambda *arguments: os.kill(os.getpid(), signal.SIGTERM)
+""")
+    command = [
+        *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "sends", "-q"),
+        *(str(FOLDER / "test_training.py"), "--benchmark-only", "--benchmark-quiet"),
+        *("--device=cpu", "--quick", "--events=3000", "-k", "step and float32"),
+    ]
+    environment = os.environ | {"TOWERZOO_DATA": "/nowhere", "PYTEST_ADDOPTS": "", "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=FOLDER.parent, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 128 + signal.SIGTERM, done.stdout + done.stderr
+    assert "SIGTERM ended the session" in done.stdout
+    assert "FAILED" not in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
 
 from towerzoo.benchmarks import result_file, runs
+from towerzoo.benchmarks.interruption import interruption
 from towerzoo.benchmarks.origin import here
 from towerzoo.benchmarks.records import Record
 from towerzoo.benchmarks.result_file import Result, read_result, write_result
@@ -62,6 +64,16 @@ def test_what_passes_is_written_though_another_fails(invoke, tmp_path, measured)
     assert done.stderr == "error: suite towers must pass, got exit status 1 of pytest. Look above.\n"
     assert sorted(read_result(file).suite for file in tmp_path.iterdir()) == ["parts", "training"]
     assert [suite for suite, _ in measured] == ["parts", "towers", "training"]
+
+
+def test_a_signal_ends_the_command_with_its_status(invoke, tmp_path, monkeypatch):
+    def run(suite, options):
+        raise interruption(signal.SIGTERM)
+
+    monkeypatch.setattr(runs.run_suites, "__kwdefaults__", {"run": run})
+    done = invoke(main, "run", "parts", "towers", "--out", tmp_path)
+    assert done.exit_code == 143
+    assert done.output == "SIGTERM ended the measurement. What was not done yet was not written.\n"
 
 
 def test_a_quick_look_leaves_the_checked_in_results_alone(invoke, tmp_path, measured, monkeypatch):
