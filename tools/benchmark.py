@@ -56,6 +56,8 @@ def run(
 ) -> None:
     """Run SUITES, or all of them, and write a result file for each that passes.
 
+    A suite is a file benchmarks/test_SUITE.py.
+
     \b
     python tools/benchmark.py run
     python tools/benchmark.py run training towers --precision bf16 --quick
@@ -111,7 +113,10 @@ def compare(
     from towerzoo.registry.errors import RunError
 
     files = any(Path(name).suffix == ".json" or Path(name).is_file() for name in (old, new))
-    if problems := [*_without_effect(files), *threshold_problems(threshold)]:
+    problems = [*_without_effect(files), *threshold_problems(threshold)]
+    if files and Path(old).resolve() == Path(new).resolve():
+        problems.append(f"NEW must be another file than OLD, got {new!r} for both. Give one of another measurement.")
+    if problems:
         raise RunError("\n".join(problems))
     if files:
         comparison = compare_results(read_result(Path(old)), read_result(Path(new)), force=force)

@@ -160,10 +160,10 @@ def test_a_wrong_threshold_is_told(invoke, make_file, threshold):
 
 
 def test_options_without_effect_are_refused_all_at_once(invoke, make_file):
-    file = make_file(10.0)
+    old, new = make_file(10.0), make_file(9.0)
     options = {"suite": "parts", "rounds": 2, "device": "cpu", "precision": "bf16", "events": 500}
     given = [text for name, value in options.items() for text in (f"--{name}", str(value))]
-    done = invoke(main, "compare", file, file, *given, "--quick", "--threshold", "0")
+    done = invoke(main, "compare", old, new, *given, "--quick", "--threshold", "0")
     assert done.exit_code == 1
     lines = done.stderr.removeprefix("error: ").splitlines()
     why = "Files hold what was measured; name two commits to measure them so."
@@ -173,6 +173,13 @@ def test_options_without_effect_are_refused_all_at_once(invoke, make_file):
     ]
     assert sorted(lines[:-1]) == sorted(expected)
     assert lines[-1] == "--threshold must be a ratio above 0, got 0.0. Try 0.9."
+
+
+def test_a_file_is_not_compared_with_itself(invoke, make_file):
+    file = make_file(10.0)
+    done = invoke(main, "compare", file, file.parent / "." / file.name, "--threshold", "0.9")
+    assert done.exit_code == 1
+    assert f"error: NEW must be another file than OLD, got '{file}' for both. Give one of " in done.stderr
 
 
 def test_commits_are_not_compared_by_force(invoke):
