@@ -15,6 +15,7 @@ from towerzoo.datasets.batches import epoch_seed
 from towerzoo.registry.errors import TrainingError, TrainingInterrupted
 from towerzoo.towers.measures import mode
 from towerzoo.towers.ranks import Ranks
+from towerzoo.towers.resumed_optimizer import KIND, kind
 from towerzoo.towers.run_folder import RunFolder
 from towerzoo.towers.whole_files import told_as_run_error
 
@@ -74,6 +75,10 @@ class EpochCheckpoints(Checkpoint):
         """Takes the state of an earlier epoch."""
         self.best_epoch = state_dict["best_epoch"]
         self.best_value = state_dict["best_value"]
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Notes of which kind the optimizer is whose state is saved."""
+        checkpoint[KIND] = kind(trainer.optimizers[0])
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves the epoch.

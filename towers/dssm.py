@@ -21,6 +21,7 @@ from towerzoo.towers.part_trials import built_sampler
 from towerzoo.towers.ranking import Ranking, RankingTask, rank
 from towerzoo.towers.ranking_tasks import ranking_task
 from towerzoo.towers.ranks import Ranks
+from towerzoo.towers.resumed_optimizer import let_go_on
 from towerzoo.towers.running_metrics import RunningMetrics
 from towerzoo.towers.schedules import Schedule
 from towerzoo.towers.scores import pair_logits
@@ -124,9 +125,7 @@ class DSSM(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Lets a resumed run's optimizer have the settings of its config, not those that it was trained with before."""
-        (state,), own = checkpoint["optimizer_states"], self.configure_optimizers().param_groups
-        pairs = zip(own, state["param_groups"], strict=True)
-        state["param_groups"] = [group | {"params": saved["params"]} for group, saved in pairs]
+        let_go_on(checkpoint, self.configure_optimizers())
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         """Sets the step size: a function of the step alone, so that a resumed run may have another number of them."""

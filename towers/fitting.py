@@ -18,6 +18,7 @@ from towerzoo.towers.history import History, read_history
 from towerzoo.towers.measures import mode, monitor
 from towerzoo.towers.progress import EpochProgress
 from towerzoo.towers.ranks import GradientSums, Ranks
+from towerzoo.towers.resumed_optimizer import earlier_kind, kind
 from towerzoo.towers.run_folder import RunFolder
 from towerzoo.towers.summary import epoch_text
 from towerzoo.towers.trainer import make_trainer
@@ -58,6 +59,9 @@ def fit(
         callbacks.append(StopEarly(watched, mode=better, patience=stopping.patience, check_on_train_epoch_end=True))
     history = None
     if console is not None:
+        optimizer = model.configure_optimizers()
+        if earlier := earlier_kind(checkpoint, optimizer):
+            console.print(f"optimizer: {kind(optimizer)} starts afresh; the epochs before were trained with {earlier}")
         rows = [row for row in read_history(run) if row["epoch"] <= checkpoint["epoch"]] if run.last.exists() else []
         history = History(run, rows, lambda row: console.print(epoch_text(row), soft_wrap=True))
         callbacks.append(StopOnSignal(run))

@@ -68,6 +68,19 @@ def test_two_and_two_epochs_equal_four(tiny_config, tmp_path, invoke, uninterrup
     assert_equal_runs(run, uninterrupted)
 
 
+def test_an_optimizer_of_another_kind_starts_afresh_and_says_so(tiny_config, tmp_path, invoke):
+    invoke(main, tiny_config, "--out", tmp_path / "runs", "--set", "training={max_epochs: 2}")
+    run = run_of(tmp_path / "runs")
+    note = "optimizer: Adagrad starts afresh; the epochs before were trained with Adam"
+    result = invoke(main, "--resume", run, "--set", "optimizer=adagrad", "--set", "training.max_epochs=3")
+    assert (result.exit_code, note in result.output) == (0, True), result.output
+    (state,) = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["optimizer_states"]
+    assert {name for values in state["state"].values() for name in values} == {"step", "sum"}
+    assert int(state["state"][0]["step"]) == 7  # those of the last epoch alone: 1,600 events in batches of 256
+    again = invoke(main, "--resume", run, "--set", "training.max_epochs=4")
+    assert (again.exit_code, "starts afresh" in again.output) == (0, False), again.output
+
+
 def step_size(run: Path) -> float:
     return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["optimizer_states"][0]["param_groups"][0][
         "lr"
