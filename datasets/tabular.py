@@ -127,7 +127,7 @@ class Tabular:
         for name, files in (parts | tables).items():
             if files is not None:
                 try:
-                    shards[name] = find_shards(files, self._root)
+                    shards[name] = find_shards(files, self._root or ".")
                 except DataError as error:
                     problems.append(f"data.{name if name in _PARTS[1:] else f'{name}.files'}: {error}")
         train = shards.get(_PARTS[0])
@@ -235,7 +235,7 @@ class _Side:
     def features(self, root: str | None) -> tuple[str, ...]:
         if self.section is None:
             return (self.key,)
-        return feature_names(self.section, self.key, find_shards(self.section.files, root))
+        return feature_names(self.section, self.key, find_shards(self.section.files, root or "."))
 
     def read(self, shards: Shards | None, named: Callable[[str], Ids | None], problems: list[str]) -> _Read:
         """Reads the table; where there is none, `named` gives the ids that events name in a column."""

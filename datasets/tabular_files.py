@@ -65,7 +65,7 @@ def find_shards(files: str, root: str | None = None) -> Shards:
 
     Args:
         files: A file, a pattern with `*`, `?` or `[...]`, or a folder, whose files that begin with `.` or `_` are left.
-        root: The folder that a relative path starts at; that of the process where not given.
+        root: The folder that a relative path starts at; None for that of the process, which no config can change.
 
     Raises:
         DataError: There is no such file, or the files are of different or of unknown forms.
@@ -79,11 +79,16 @@ def find_shards(files: str, root: str | None = None) -> Shards:
     else:
         matches = glob.glob(str(named), recursive=True)  # noqa: PTH207  (Path.glob takes no absolute pattern)
         paths = [Path(path) for path in matches if Path(path).is_file()]
+    if not paths and named.is_dir():
+        raise DataError(
+            f"{files!r} must hold the files of a table, got none in {named.absolute()}. Folders in it, and files that "
+            "begin with . or _, are left out; name the files by a pattern, such as '**/*.parquet'."
+        )
     if not paths:
+        start = "`root`, the folder that relative paths start at, or the whole path" if root else "the path of one"
         raise DataError(
             f"{files!r} must name a file, a folder of files or a pattern such as 'clicks/*.parquet', "
-            f"got none at {named.absolute()}. {_near(named)}Give `root`, the folder that relative paths start at, "
-            "or the whole path."
+            f"got none at {named.absolute()}. {_near(named)}Give {start}."
         )
     paths.sort(key=str)
     forms = [FORMS.get(_ending(path)) for path in paths]

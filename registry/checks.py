@@ -26,7 +26,7 @@ from towerzoo.registry.expectations import (
 )
 from towerzoo.registry.experiment import Experiment
 from towerzoo.registry.registry import REQUIRED, Registry, place, registry_of
-from towerzoo.registry.yaml_file import Document, KeyPath, dotted, read_yaml
+from towerzoo.registry.yaml_file import Document, KeyPath, Origin, dotted, read_yaml
 
 
 def check_experiment(document: Document, problems: Iterable[Problem] = ()) -> Experiment:
@@ -60,6 +60,9 @@ def check_part(registry: Registry, text: str, where: str) -> dict[str, Any]:
         ConfigError: With all problems at once.
     """
     document = read_yaml(text, where, under=())
+    if document.incomplete:  # what it says is not known
+        raise ConfigError(document.problems)
+    document.origins.setdefault((), Origin(where))  # an empty text has no line
     checker = _Checker(document)
     part: dict[str, Any] = checker.part(registry, document.value, ())
     if found := [*document.problems, *checker.problems]:

@@ -45,7 +45,7 @@ def main(run: str, spec: str | None, k: int, add: Path | None, device: str) -> N
     from towerzoo.towers.run_folder import RunFolder
     from towerzoo.towers.run_index import RunIndex, has_index
 
-    checked = check_part(INDEXES, spec or "exact", "--index")
+    checked = check_part(INDEXES, "exact" if spec is None else spec, "--index")
     folder = RunFolder.open(run)
     recommender = Recommender.open(folder.path, device=device)
     if add is None or not has_index(folder):

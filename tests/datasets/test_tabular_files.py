@@ -56,7 +56,7 @@ def test_a_relative_path_starts_at_root() -> None:
         ("clicks.csv", r"'clicks\.csv' must name a file, .*, got none at /.*/clicks\.csv\. Did you mean 'click\.csv'\? Give"),
         ("nowhere/*.csv", r"'nowhere/\*\.csv' must name a file, a folder of files or a pattern such as 'clicks/\*\.parquet', "),
         ("~no-such-user/x.csv", r"'~no-such-user/x\.csv' must name a file, .*, got none at /.*/~no-such-user/x\.csv\. Give"),
-        ("empty", r"'empty' must name a file, a folder of files or a pattern such as .*, got none at"),
+        ("empty", r"'empty' must hold the files of a table, got none in /.*/empty\. Folders in it, and files that begin"),
         ("notes.txt", r"notes\.txt: the name must end in \.csv, \.tsv, \.parquet, .*, got 'notes\.txt'\. Rename the file, or"),
         ("mixed", r"mixed/b\.tsv: all files of 'mixed' must be of one form, got TSV here and CSV in mixed/a\.csv\. Name those"),
     ],

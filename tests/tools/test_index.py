@@ -157,14 +157,19 @@ def test_what_a_run_cannot_know_of_new_items_is_noted(invoke, finished_run, tmp_
             ("--index", "fais"),
             "error: --index:1: name must be a registered index, got 'fais'|error: --index.*got 'fais'",
         ),
+        (("--index", "{name: faiss"), r"\Aerror: --index:1 must be valid YAML, got '{name: faiss'.*\n.* near it.\n\Z"),
+        (("--index", ""), "--index.* must be the name of a registered index, or a mapping with 'name', got None"),
         (("--index", "{name: faiss, factor: Flat}"), "must be a parameter of index 'faiss', got 'factor'"),
         (("--index", "{name: faiss, factory: 7}"), "factory must be text, got 7"),
         (("--index", "{name: faiss, factory: Flt}"), "FAISS says: could not parse index string Flt"),
         (("--index", "{name: faiss, factory: 'IVF64,Flat'}"), "must be at least 64, got 40"),
-        (("--add", "none.csv"), "'none.csv' must name a file"),
+        (("--add", "none.csv"), "'none.csv' must name a file.* got none at .*none.csv. Give the path of one."),
+        (("--add", "FOLDER"), "'.*/FOLDER' must hold the files of a table, got none in .*/FOLDER. Folders in it"),
     ],
 )
-def test_an_index_that_cannot_be_built_leaves_nothing(invoke, finished_run, options, message):
+def test_an_index_that_cannot_be_built_leaves_nothing(invoke, finished_run, tmp_path, options, message):
+    (tmp_path / "FOLDER").mkdir()
+    options = [str(tmp_path / option) if option == "FOLDER" else option for option in options]
     result = invoke(index_command, finished_run, *options)
     assert result.exit_code == 1
     assert re.search(message, result.output), result.output
