@@ -58,7 +58,8 @@ def allowed_items(items: Table, conditions: Sequence[str]) -> tuple[Tensor | Non
                     else _compared(column, read["sign"], read["value"])
                 )
             except ValueError:
-                problems.append(f"the filter {condition!r} must compare numbers with a number. Use = or != for words.")
+                hint = "Use = or != for words" if _of_words(column) else f"{column.name} holds numbers"
+                problems.append(f"the filter {condition!r} must compare numbers with a number. {hint}.")
             else:
                 allowed &= ~met if read["sign"] == "!=" else met
     if problems:
@@ -84,11 +85,15 @@ def _compared(column: Column, sign: str, value: str) -> Tensor:
     bound = _number(value)
     numbers = column.values
     if column.vocabulary is not None:
-        if any(isinstance(raw, str) for raw in column.vocabulary.values):
+        if _of_words(column):
             raise ValueError
         numbers = torch.tensor([math.nan, *column.vocabulary.values], dtype=torch.float64)[column.values.long()]
     met = numbers >= bound if sign == ">=" else numbers <= bound
     return met.any(dim=1) if column.is_list else met
+
+
+def _of_words(column: Column) -> bool:
+    return column.vocabulary is not None and any(isinstance(raw, str) for raw in column.vocabulary.values)
 
 
 def _number(text: str) -> float:
