@@ -53,6 +53,10 @@ def main(
     """
     if (users is None) != (out is None):
         raise click.UsageError("--users and --out come together.")
+    if users is not None and (as_json or as_csv):
+        raise click.UsageError("--users writes Parquet; it cannot be given with --json or --csv.")
+    if as_json and as_csv:
+        raise click.UsageError("Give either --json or --csv.")
     if users is not None and any(options.values()):
         raise click.UsageError(
             "--users names everyone; it cannot be given with --user, --features, --liked, --disliked."

@@ -104,5 +104,6 @@ def _side(data: TwoTowerData, name: str, option: str, others: Sequence[str]) -> 
         table = getattr(data.schema, side)
         if name in table.columns or name in table.texts:
             return side
-    known = [*others, *data.schema.users.columns, *data.schema.items.columns]
+    tables = (data.schema.users, data.schema.items)
+    known = [*others, *(name for table in tables for name in (*table.columns, *table.texts))]
     raise RunError(f"{option} must be a column of users or items, got {name!r}. {name_hint(name, known, 'Known')}")

@@ -148,7 +148,16 @@ def test_unknown_users_of_a_file_are_counted(invoke, run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [("--users", "all"), ("--out", "x"), ("--users", "all", "--out", "x", "--user", 1), ("--features", "F")]
+    "options",
+    [
+        ("--users", "all"),
+        ("--out", "x"),
+        ("--users", "all", "--out", "x", "--user", 1),
+        ("--users", "all", "--out", "x", "--json"),
+        ("--users", "all", "--out", "x", "--csv"),
+        ("--user", 1, "--json", "--csv"),
+        ("--features", "F"),
+    ],
 )
 def test_options_that_do_not_go_together_are_refused(invoke, run, options):
     assert invoke(recommend_command, run, *options).exit_code == 2

@@ -13,6 +13,7 @@ def test_a_column_that_there_is_not_is_told(invoke, finished_run, option, wrong)
     result = invoke(main, finished_run, option, wrong, "--device", "cpu")
     assert result.exit_code == 1
     assert f"{option} must be a column of users or items, got 'gendr'. Did you mean 'gender'?" in result.output
+    assert "Did you mean 'title'?" in invoke(main, finished_run, option, "titel", "--device", "cpu").output
     assert (finished_run / "metrics.json").read_bytes() == before
 
 
