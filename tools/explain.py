@@ -36,6 +36,8 @@ def main(run: str, item: str, as_json: bool, with_index: bool, device: str, **op
     names = recommender.names
     row = names.row(item)
     told = explain(recommender, person_of(recommender, options), row)
+    for note in told.notes:
+        click.echo(f"note: {note}", err=True)
     nearest = [
         {"id": names.id(near.row), "title": names.title(near.row), "cosine": near.cosine, "liked": near.liked}
         for near in told.nearest

@@ -20,6 +20,9 @@ from towerzoo.towers.tower import Tower
 
 NEAREST = 5
 """Items of the person's own that an explanation names at most."""
+STREAMED = (
+    "training events were streamed: the rank counts the items that the person met in them, and none is told as near"
+)
 
 
 class Effect(NamedTuple):
@@ -62,6 +65,7 @@ class Explanation(NamedTuple):
         candidates: How many these are.
         effects: Of each feature, largest first; they need not add up, since features act together.
         nearest: Of the items that she has met, those nearest to it, nearest first.
+        notes: What is not known of what she has met, for people to read.
     """
 
     logit: float
@@ -70,6 +74,7 @@ class Explanation(NamedTuple):
     candidates: int
     effects: list[Effect]
     nearest: list[Near]
+    notes: tuple[str, ...] = ()
 
 
 @torch.no_grad()
@@ -98,6 +103,7 @@ def explain(recommender: Recommender, person: Person, item: int) -> Explanation:
         candidates=int(candidates.sum()),
         effects=sorted(effects, key=lambda effect: -abs(effect.change)),
         nearest=_nearest(recommender, person, item),
+        notes=() if recommender.events.whole or person.row == UNKNOWN else (STREAMED,),
     )
 
 

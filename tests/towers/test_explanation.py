@@ -48,6 +48,18 @@ def test_what_a_person_likes_is_near(plain):
     assert told.candidates == 38  # of 40 without the two that she told, the explained one back among them
 
 
+def test_what_a_streamed_run_does_not_know_of_a_user_is_noted(plain):
+    _, recommender = plain
+    told = explain(recommender, recommender.person(7), 9)
+    assert told.notes == ()
+    recommender.events = recommender.events._replace(whole=False)
+    assert [
+        "the rank counts the items that the person met in them" in note
+        for note in explain(recommender, recommender.person(7), 9).notes
+    ] == [True]
+    assert explain(recommender, recommender.person(liked=[3]), 9).notes == ()
+
+
 @pytest.mark.parametrize("encoder", ["letter-trigrams", "embedding"])
 def test_an_added_item_is_explained_by_its_own_text(make_run, encoder):
     features = {"user_id": {"encoder": "embedding", "dim": 4}}, {"title": {"encoder": encoder, "dim": 4}}

@@ -127,7 +127,7 @@ class RunAnswers:
             "candidates": told.candidates,
             "effects": [effect._asdict() for effect in told.effects],
             "nearest": [self._named(near.row) | {"cosine": near.cosine, "liked": near.liked} for near in told.nearest],
-            "notes": person.notes,
+            "notes": [*person.notes, *told.notes],
         }
 
     def search(self, text: str, limit: int) -> JsonObject:

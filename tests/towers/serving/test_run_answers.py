@@ -19,3 +19,4 @@ def test_a_question_that_cannot_be_answered_leaves_those_beside_it_alone(trained
     assert len(kept["items"]) == 3
     assert "k must be from 1 to 90" in str(longer)
     assert len(new["items"]) == 2
+    assert "streamed" in RunAnswers(trained, recommender).explain(ask(user=1), "1")["notes"][-1]
