@@ -40,9 +40,9 @@ def read_new_items(path: Path, items: Table) -> tuple[pa.Table, list[str]]:
     """
     shards = find_shards(str(path))
     header = shards.columns()
-    offered = (*items.columns, *items.texts)
+    offered = tuple(dict.fromkeys((*items.columns, *items.texts)))  # a title may be a feature as well
     names = [items.key, *(name for name in offered if name in header and name != items.key)]
-    texts = {name for name in names if name in items.texts or _holds_text(items.columns[name])}
+    texts = {name for name in names if name not in items.columns or _holds_text(items.columns[name])}
     lists = {name for name in names if name in items.columns and items.columns[name].is_list}
     numbers = {name for name in names if name in items.columns and items.columns[name].vocabulary is None}
     in_text = shards.form != "Parquet"
@@ -149,7 +149,7 @@ def _ids(items: Table) -> pa.Array:
 
 def _type(name: str, items: Table) -> pa.DataType:
     """Returns the Arrow type of a feature's raw values in a run."""
-    if name in items.texts:
+    if name not in items.columns:
         return pa.string()
     column = items.columns[name]
     if column.vocabulary is None:

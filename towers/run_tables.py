@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +21,8 @@ from towerzoo.towers.protocol import event_digests
 from towerzoo.towers.run_folder import RunFolder
 
 SIDES = ("users", "items")
+TEXT: Final = " (text)"
+"""Behind the name of a text that would be kept under that of a feature."""
 
 
 def save_tables(run: RunFolder, data: TwoTowerData) -> None:
@@ -103,7 +106,12 @@ def _to_arrow(table: Table) -> pa.Table:
         name: pa.array(column.values.numpy() if column.vocabulary is None else column.raw(everyone))
         for name, column in table.columns.items()
     }
-    return pa.table(arrays | {name: pa.array(texts) for name, texts in table.texts.items()})
+    return pa.table(arrays | {_beside(name, arrays): pa.array(texts) for name, texts in table.texts.items()})
+
+
+def _beside(text: str, columns: Collection[str]) -> str:
+    """Returns the name under which a text is kept: of a title that is a feature as well, both are."""
+    return f"{text}{TEXT}" if text in columns else text
 
 
 def _read(run: RunFolder, side: str, about: dict[str, Any]) -> Table:
@@ -112,7 +120,9 @@ def _read(run: RunFolder, side: str, about: dict[str, Any]) -> Table:
         arrow = pq.read_table(path)
         described = about[side]
         columns = {name: _column(name, arrow[name], facts) for name, facts in described["columns"].items()}
-        texts = {name: tuple(arrow[name].to_pylist()) for name in described["texts"]}
+        kept = {name: _beside(name, columns) for name in described["texts"]}
+        # A run of before texts had names of their own holds one column for both.
+        texts = {n: tuple(arrow[k if k in arrow.column_names else n].to_pylist()) for n, k in kept.items()}
         table = Table(described["key"], columns, texts)
         found = _describe(table)
         if isinstance(described["texts"], list):  # of a run before texts had digests

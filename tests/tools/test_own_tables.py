@@ -154,6 +154,20 @@ def test_new_items_may_lack_lists_but_hold_no_infinite_number(invoke, run, tmp_p
         assert " in row 2. 1 row is like that, of 2." in refused.output
 
 
+def test_new_items_have_titles_that_are_features_as_well(shop, invoke, tmp_path):
+    embedding = "item_tower.features.title={encoder: embedding, dim: 4}"
+    run = trained(shop, invoke, tmp_path, "data.items.features=[title, price, tags]", embedding)
+    (tmp_path / "new.csv").write_text("item_id,title\n900,New\n")
+    added = invoke(index_command, run, "--add", tmp_path / "new.csv")
+    assert added.exit_code == 0, added.output
+    assert (
+        json.loads(invoke(explain_command, run, "--user", "клиент 0", "--item", "new", "--index", "--json").stdout)[
+            "id"
+        ]
+        == 900
+    )
+
+
 def test_csv_of_nothing_has_its_header(invoke, run):
     told = invoke(recommend_command, run, "--user", "клиент 0", "--where", "tags=gold", "--csv").stdout
     assert list(csv.reader(io.StringIO(told))) == [["rank", "id", "title", "score", "probability"]]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -62,6 +63,27 @@ def assert_equal_tables(found: Table, expected: Table) -> None:
         assert own.values.dtype == column.values.dtype
         assert torch.equal(own.values.nan_to_num(9.0), column.values.nan_to_num(9.0)), name
         assert own.vocabulary == column.vocabulary
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        Column("title", ids(0, 2, 1), Vocabulary([1917, 1984])),
+        Column("title", ids(0, 1, 0), Vocabulary(["Amélie"])),
+        Column("title", torch.tensor([float("nan"), 1.5, float("nan")])),
+    ],
+    ids=["whole numbers", "words", "numbers"],
+)
+def test_a_title_may_be_a_feature_as_well(run, title):
+    data = hand_made()
+    items = replace(data.schema.items, columns={**data.schema.items.columns, "title": title})
+    data.schema = replace(data.schema, items=items)
+    save_tables(run, data)
+    assert_equal_tables(load_tables(run)[1], items)
+    if title.vocabulary is not None and isinstance(title.vocabulary.values[0], str):  # of before both were kept
+        table = pq.read_table(run.path / "items.parquet")
+        pq.write_table(table.drop(["title"]).rename_columns({"title (text)": "title"}), run.path / "items.parquet")
+        assert_equal_tables(load_tables(run)[1], items)
 
 
 @pytest.mark.parametrize("source", ["hand made", "generated"])
