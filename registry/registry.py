@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import sys
 import traceback
 import types
 import typing
@@ -66,6 +67,7 @@ class Registry:
         self.context = context
         self.key = key
         self._parts: dict[str, Callable[..., Any]] = {}
+        self._registrars: dict[str, str] = {}
 
     def register(self, name: str) -> Callable[[_Part], _Part]:
         """Returns a decorator that enters a class or function under `name` and hands it back unchanged.
@@ -79,6 +81,8 @@ class Registry:
                 f"{self.kind} name must be text, got {name!r}. "
                 f"Write the name in brackets: @{self.kind.upper()}S.register('a-name')."
             )
+        # Not that of the part: a file may register what another module defines, such as a class of torch.
+        registrar = sys._getframe(1).f_globals.get("__name__", "")
 
         def enter(part: _Part) -> _Part:
             if name in self._parts:
@@ -107,7 +111,7 @@ class Registry:
                         f"{parameter.name}={parameter.default!r}. Let it be None, or a name, and make the rest of it "
                         "in the body."
                     )
-            self._parts[name] = part
+            self._parts[name], self._registrars[name] = part, registrar
             return part
 
         return enter
@@ -218,7 +222,7 @@ class Registry:
 
     def forget(self, module: str) -> None:
         """Removes the parts that a module has registered."""
-        self._parts = {name: part for name, part in self._parts.items() if getattr(part, "__module__", None) != module}
+        self._parts = {name: part for name, part in self._parts.items() if self._registrars[name] != module}
 
     def describe(self, name: str) -> str:
         """Returns a part's intent: the first line of its docstring."""

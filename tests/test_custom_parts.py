@@ -8,6 +8,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
+from towerzoo.tools import show_config as show_tool
 from towerzoo.tools import test as test_tool
 from towerzoo.tools import train as train_tool
 
@@ -38,6 +39,18 @@ def test_a_run_needs_nothing_but_its_folder(tmp_path):
     tested = subprocess.run(command, capture_output=True, text=True, check=False)
     assert tested.returncode == 0, tested.stderr
     assert json.loads((run / "metrics.json").read_text())["test"] == trained
+
+
+def test_a_file_that_failed_half_way_can_be_mended_in_the_same_process(tmp_path):
+    parts = tmp_path / "parts.py"
+    text = "import torch\nfrom towerzoo.registry import ACTIVATIONS\nACTIVATIONS.register('mine')(torch.nn.Mish)\n"
+    arguments = ["configs/quickstart.yaml", "--set", f"imports=[{parts}]"]
+    parts.write_text(f"{text}1 / 0\n")
+    failed = CliRunner().invoke(show_tool.main, arguments)
+    assert (failed.exit_code, "ZeroDivisionError: division by zero" in failed.output) == (1, True)
+    parts.write_text(text)
+    mended = CliRunner().invoke(show_tool.main, arguments)
+    assert mended.exit_code == 0, mended.output
 
 
 def test_a_typing_mistake_in_an_own_parameter_is_told(tmp_path):
