@@ -87,13 +87,18 @@ class Bundle:
     def recommend(
         self, person: Mapping[str, Any], k: int = 10, *, exclude: Sequence[Any] = ()
     ) -> list[tuple[Any, float]]:
-        """Returns the raw ids and logits of the k best items for a person, best first.
+        """Returns the raw ids and logits of the k best items for a person, best first; of equal logits in their order.
 
         Args:
             person: Raw feature values by name.
             k: Items, at least 1.
             exclude: Raw ids that she is not to get, such as those that she has met.
+
+        Raises:
+            ValueError: k is less than 1, or a feature is not one of a user.
         """
+        if k < 1:
+            raise ValueError(f"k must be at least 1, got {k}. Ask for more items.")
         scores = ((self.user_factors([person]) * self._scales) @ self._vectors)[0]
         ids = self._numbers["item"][self.about["item_key"]]
         scores[[ids[str(item)] - 1 for item in exclude if str(item) in ids]] = -np.inf
