@@ -88,7 +88,7 @@ class RunFolder:
     @property
     def name(self) -> str:
         """The name of the config that the run was trained from."""
-        return str(self.read_json(ABOUT)["config"])
+        return str(self.read_json(ABOUT, "config")["config"])
 
     def write(self, name: str, content: str | bytes) -> None:
         """Writes a file of the run, whole or not at all."""

@@ -66,7 +66,8 @@ def require_same_data(run: RunFolder, data: TwoTowerData, experiment: Experiment
     read = {"users": experiment.user_tower.features, "items": experiment.item_tower.features}
     for side in SIDES:
         found, trained = json.loads(json.dumps(_describe(getattr(data.schema, side)))), about[side]
-        if isinstance(trained.get("texts"), list):  # of a run before texts had digests
+        # Of a run before texts had digests, or no description at all, which reading tells of.
+        if not isinstance(trained, dict) or isinstance(trained.get("texts"), list):
             trained = _describe(_read(run, side, about))
         texts, known = found.pop("texts"), {name: value for name, value in trained.items() if name != "texts"}
         if found != json.loads(json.dumps(known)) or set(texts) != set(trained.get("texts", ())):

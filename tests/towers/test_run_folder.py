@@ -146,3 +146,10 @@ def test_a_folder_of_runs_means_the_newest_that_is_finished(tmp_path):
 def test_a_folder_without_runs_is_told(tmp_path, unfinished):
     with pytest.raises(RunError, match=r"must be a run folder with environment\.json, got one without it"):
         RunFolder.open(tmp_path, unfinished=unfinished)
+
+
+def test_a_run_that_does_not_say_its_config_is_told(tmp_path):
+    run = RunFolder(tmp_path)
+    run.write_json("environment.json", {"format": FORMAT, "version": VERSION})
+    with pytest.raises(RunError, match=r"environment\.json must be a whole json file, got one without config"):
+        _ = RunFolder.open(tmp_path).name

@@ -247,9 +247,12 @@ def test_missing_files_are_told(run):
         load_tables(run)
 
 
-def test_a_foreign_schema_is_told(run):
+def test_a_foreign_schema_is_told(run, make_experiment):
     save_tables(run, DATA)
     about = json.loads((run.path / "schema.json").read_text())
+    run.write_json("schema.json", about | {"users": []})
+    with pytest.raises(RunError, match=r"users\.parquet must be a whole table of this run"):
+        require_same_data(run, hand_made(), make_experiment())
     run.write_json("schema.json", about | {"users": {"key": "user_id"}})
     with pytest.raises(RunError, match=r"users\.parquet must be a whole table of this run"):
         load_tables(run)
