@@ -41,7 +41,7 @@ def read_users(recommender: Recommender, path: Path, *, exclude: Sequence[str] =
     if unknown or not rows:
         some = ", ".join(map(repr, unknown[:SHOWN])) + (" and more" if len(unknown) > SHOWN else "")
         found = f"{len(unknown)} of {len(rows)} that are not: {some}" if rows else "none"
-        raise RequestError(f"{path} must name known users, got {found}. Leave them out.")
+        raise RequestError(f"{path} must name known users, got {found}. {'Leave them out' if rows else 'Name some'}.")
     return [Person(row, exclude=left_out) for row in rows.values()]
 
 
