@@ -135,7 +135,7 @@ class Registry:
             PartError: The part raises something else than what people are told of.
         """
         name, parameters = self.split(spec)
-        with self.telling(spec, "be built"):
+        with self.telling(spec, f"be built with {parameters}" if parameters else "be built"):
             return self.get(name)(**context, **parameters)
 
     @contextlib.contextmanager
@@ -159,7 +159,8 @@ class Registry:
                 frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == _file(part)
             ]
             where = f"{_file(part)}:{lines[-1]}" if lines else place(part)
-            found = f"{type(error).__name__}: {str(error).strip()}"
+            reason, *_ = str(error).strip().split("\n")
+            found = f"{type(error).__name__}: {reason}"
             raise self.fault(spec, f"{deed} without an error", found, "--debug shows the traceback.", where) from error
 
     def fault(self, spec: Spec, deed: str, found: str, next_step: str = "", where: str = "") -> PartError:

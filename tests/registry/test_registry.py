@@ -160,8 +160,9 @@ def test_an_error_inside_a_part_is_told_with_its_line(blocks: Registry) -> None:
     blocks.register("mine")(raises)
     line = raises.__code__.co_firstlineno + 1
     message = (
-        rf"test_registry\.py:{line}: block 'mine' must be built without an error, got ZeroDivisionError: division by "
-        r"zero\.\n    --debug shows the traceback\. A block is called with in_features, and returns a layer\."
+        rf"test_registry\.py:{line}: block 'mine' must be built with {{'divisor': 0}} without an error, got "
+        r"ZeroDivisionError: division by zero\.\n    --debug shows the traceback\. A block is called with in_features, "
+        r"and returns a layer\."
     )
     with pytest.raises(PartError, match=message):
         blocks.build({"name": "mine", "divisor": 0}, in_features=1)
@@ -169,6 +170,15 @@ def test_an_error_inside_a_part_is_told_with_its_line(blocks: Registry) -> None:
     with pytest.raises(PartError, match=rf":{line}: block 'mine' must be built .* got TypeError: .*'width'"):
         blocks.build({"name": "mine", "width": 0}, in_features=1)
     assert blocks.build("mine", in_features=1) == 1
+
+
+def test_of_an_errors_text_the_first_line_is_told(blocks: Registry) -> None:
+    def mine(in_features: int) -> None:
+        raise ValueError("too large\nframe #0: c10::Error")
+
+    blocks.register("mine")(mine)
+    with pytest.raises(PartError, match=r"block 'mine' must be built without an error, got ValueError: too large\.\n"):
+        blocks.build("mine", in_features=1)
 
 
 def test_what_people_are_told_already_is_left_as_it_is(blocks: Registry) -> None:
