@@ -44,14 +44,14 @@ def summary_lines(records: Sequence[Record]) -> Iterator[str]:
     """Returns a line for each record, those with a baseline last."""
     for record in sorted(records, key=lambda record: record.pair is not None):
         text = f"{record.suite}: {record.key}: {quantity(record.value, record.unit)}"
-        if record.pair is not None:
-            pair, verdict = record.pair, "reached" if record.pair.reached else "missed"
-            yield (
-                f"{text} against {quantity(pair.baseline, record.unit)}, ratio {pair.ratio:.2f} "
-                f"({pair.lowest:.2f} to {pair.highest:.2f}), target {pair.target:g} {verdict}"
-            )
-            continue
-        spread = f" ({quantity(record.lowest, record.unit)} to {quantity(record.highest, record.unit)})"
         share = f", {record.roofline_share:.0%} of the roofline" if record.roofline_share else ""
         memory = f", {scaled(record.peak_memory, 'B')} more memory" if record.peak_memory is not None else ""
-        yield f"{text}{spread}{share}{memory}"
+        if record.pair is None:
+            spread = f" ({quantity(record.lowest, record.unit)} to {quantity(record.highest, record.unit)})"
+            yield f"{text}{spread}{share}{memory}"
+            continue
+        pair, verdict = record.pair, "reached" if record.pair.reached else "missed"
+        yield (
+            f"{text} against {quantity(pair.baseline, record.unit)}, ratio {pair.ratio:.2f} "
+            f"({pair.lowest:.2f} to {pair.highest:.2f}), target {pair.target:g} {verdict}{share}{memory}"
+        )
