@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-import time
 
 import pytest
 
+from towerzoo.benchmarks import started_process
 from towerzoo.benchmarks.measuring import Measure
 from towerzoo.benchmarks.thorough import thorough
 
@@ -20,9 +19,6 @@ COMMANDS = {
 }
 """The last one loads the data, and trains, validates and tests a batch each."""
 
-MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
-"""Bytes; what a process's largest resident memory is told in."""
-
 
 @pytest.mark.parametrize("command", ["help", thorough("import"), thorough("first steps")])
 def test_startup(measure: Measure, command: str, overrides: list[str]) -> None:
@@ -33,12 +29,9 @@ def test_startup(measure: Measure, command: str, overrides: list[str]) -> None:
     peaks: list[int] = []
 
     def run() -> float:
-        started = time.perf_counter()
-        process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        assert process.returncode == 0
-        peaks.append(usage.ru_maxrss * MAXRSS_UNIT)
-        return time.perf_counter() - started
+        started = [sys.executable, "-S", started_process.__file__, *arguments]
+        seconds, peak = subprocess.run(started, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+        peaks.append(int(peak))
+        return float(seconds)
 
     measure.rate(run, unit="s", memory=lambda: max(peaks))

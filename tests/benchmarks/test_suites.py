@@ -76,7 +76,7 @@ def test_every_record_tells_the_memory_it_took(records):
     if PeakMemory("cpu").growth() is None:
         pytest.skip("this system does not tell a process's peak")
     assert all(record.peak_memory is not None for record in records)
-    assert all(record.peak_memory > 1 << 22 for record in records if record.suite == "startup")
+    assert all(1 << 22 < record.peak_memory < 1 << 27 for record in records if record.suite == "startup")
 
 
 def test_the_origin_is_told_once_a_file(measured):
