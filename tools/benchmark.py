@@ -166,8 +166,9 @@ def report(files: tuple[Path, ...], out: Path) -> None:
     """Write one HTML page without outside assets about result FILES, or about all of benchmarks/results."""
     from towerzoo.benchmarks.report import render_report
     from towerzoo.benchmarks.result_file import read_results
-    from towerzoo.towers.whole_files import write_whole
+    from towerzoo.towers.whole_files import require_place, write_whole
 
+    require_place(out)
     write_whole(out, render_report(read_results(list(files))))
     click.echo(f"report: {out}")
 

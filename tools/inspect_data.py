@@ -26,8 +26,10 @@ def main(files: tuple[str, ...], out: Path | None) -> None:
     from towerzoo.datasets.label_guesses import guess_label
     from towerzoo.datasets.role_guesses import guess_roles
     from towerzoo.datasets.starter_config import starter_config
-    from towerzoo.towers.whole_files import write_whole
+    from towerzoo.towers.whole_files import require_place, write_whole
 
+    if out is not None:
+        require_place(out)
     tables = [profile_table(name) for name in files]
     guess = guess_roles(tables)
     label = guess_label(guess)

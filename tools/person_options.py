@@ -7,6 +7,7 @@ import functools
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -45,7 +46,7 @@ def read_features(texts: Sequence[str]) -> dict[str, str]:
     """Returns features by name; several are parted by commas, and a value may hold some.
 
     Raises:
-        click.UsageError: A text has no `=`.
+        click.UsageError: A text has no `=`, or a feature has two values.
 
     Example:
         >>> read_features(["gender=F,age=25", "tags=a|b", "shop=Home, Garden,town=Rome"])
@@ -55,7 +56,11 @@ def read_features(texts: Sequence[str]) -> dict[str, str]:
     for pair in pairs:
         if "=" not in pair:
             raise click.UsageError(f"--features must be NAME=VALUE,..., got {pair!r}.")
-    return {name.strip(): value.strip() for name, _, value in (pair.partition("=") for pair in pairs)}
+    named = [(name.strip(), value.strip()) for name, _, value in (pair.partition("=") for pair in pairs)]
+    for name, count in Counter(name for name, _ in named).items():
+        if count > 1:
+            raise click.UsageError(f"--features must name each feature once, got {name} {count} times.")
+    return dict(named)
 
 
 def person_of(recommender: Recommender, options: Mapping[str, Any], exclude: Sequence[str] = ()) -> Person:

@@ -65,7 +65,10 @@ def main(
     from towerzoo.towers.recommended_lists import read_users, write_lists
     from towerzoo.towers.run_folder import RunFolder
     from towerzoo.towers.run_index import open_recommender
+    from towerzoo.towers.whole_files import require_place
 
+    if out is not None:
+        require_place(out)
     recommender = open_recommender(RunFolder.open(run), with_index=with_index, device=device)
     allowed, notes = allowed_items(recommender.items, where)
     for note in notes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -38,6 +39,20 @@ def write_whole_with(target: Path, writer: Callable[[Path], object]) -> None:
             # Not missing_ok alone: the place itself may be no folder, and that is not what went wrong first.
             with suppress(OSError):
                 temporary.unlink()
+
+
+def require_place(target: Path) -> None:
+    """Makes sure that a file can be written to its place, before the work is done whose result it is to hold.
+
+    Raises:
+        RunError: It is a folder, or lies in none that can be written.
+    """
+    temporary = target.parent / f".{uuid.uuid4().hex}.{target.name}"
+    with told_as_run_error(target, "a file that can be written"):
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        temporary.touch()
+        temporary.unlink()
 
 
 @contextmanager

@@ -224,7 +224,8 @@ def test_the_report_is_written_whole(invoke, make_file, tmp_path):
     done = invoke(main, "report", make_file(10.0), "--out", tmp_path / "report.html")
     assert done.output == f"report: {tmp_path / 'report.html'}\n"
     assert (tmp_path / "report.html").read_text().rstrip().endswith("</html>")
-    refused = invoke(main, "report", make_file(10.0), "--out", tmp_path / "nowhere" / "report.html")
+    # Before anything is read and drawn.
+    refused = invoke(main, "report", tmp_path / "no.json", "--out", tmp_path / "nowhere" / "report.html")
     assert refused.exit_code == 1
     assert "report.html must be a file that can be written, got 'No such file or directory'." in refused.stderr
 

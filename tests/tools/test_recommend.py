@@ -125,6 +125,10 @@ def test_lists_of_many_users_are_a_parquet_file(invoke, run, recommender, tmp_pa
         (("--user", 1, "--top-k", 41), "k must be from 1 to 40, the number of items, got 41"),
         (("--user", 1, "--exclude", "No Such Film"), "an item must be a known raw id or title, got 'No Such Film'"),
         (("--user", 1, "--where", "genre=War"), "must name a column of the items, got 'genre'. Did you mean 'genres'?"),
+        (
+            ("--users", "no/file", "--out", "missing/x.parquet"),
+            "missing/x.parquet must be a file that can be written, got 'No such file or directory'",
+        ),
         (("--users", "no/file", "--out", "x.parquet"), "--users must be a file of raw ids, one a line, got 'no/file'"),
     ],
     ids=str,
@@ -134,6 +138,28 @@ def test_what_cannot_be_answered_is_told(invoke, run, tmp_path, monkeypatch, opt
     result = invoke(recommend_command, run, *options)
     assert result.exit_code == 1
     assert f"error: {message}" in result.output or message in result.output
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--users", "all"), "--users and --out come together."),
+        (("--users", "all", "--out", "x", "--json"), "it cannot be given with --json or --csv."),
+        (("--users", "all", "--out", "x", "--user", 1), "it cannot be given with --user, --features, --liked"),
+        (("--user", 1, "--json", "--csv"), "Give either --json or --csv."),
+        (("--features", "gender"), "--features must be NAME=VALUE,..., got 'gender'."),
+        (
+            ("--features", "gender=F,age=25", "--features", "gender=M"),
+            "--features must name each feature once, got gender 2 times.",
+        ),
+    ],
+    ids=str,
+)
+def test_options_that_contradict_each_other_are_refused(invoke, run, tmp_path, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    result = invoke(recommend_command, run, *options)
+    assert (result.exit_code, message in result.output) == (2, True), result.output
     assert list(tmp_path.iterdir()) == []
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from towerzoo.registry.errors import RunError
-from towerzoo.towers.whole_files import told_as_run_error, whole_folder, write_whole, write_whole_with
+from towerzoo.towers.whole_files import require_place, told_as_run_error, whole_folder, write_whole, write_whole_with
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -46,16 +46,24 @@ def test_a_file_gets_its_name_only_when_it_is_complete(tmp_path):
     assert files(tmp_path) == {"users.parquet": b"whole"}
 
 
+@pytest.mark.parametrize("use", [require_place, lambda path: write_whole(path, "text")], ids=["before", "after"])
 @pytest.mark.parametrize("target", ["/proc/towerzoo/x.png", "missing/x.png", "file/x.png", "folder", "."])
-def test_a_place_that_cannot_be_written_is_told(tmp_path, monkeypatch, target):
+def test_a_place_that_cannot_be_written_is_told(tmp_path, monkeypatch, target, use):
     monkeypatch.chdir(tmp_path)
     Path("file").write_text("")
     Path("folder").mkdir()
     with pytest.raises(
         RunError, match=rf"^{Path(target)} must be a file that can be written, got '[A-Z].*'\. Free space"
     ):
-        write_whole(Path(target), "text")
+        use(Path(target))
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder"]
+
+
+def test_a_place_is_left_as_it_was(tmp_path):
+    (tmp_path / "there").write_text("before")
+    for name in ("there", "new"):
+        require_place(tmp_path / name)
+    assert files(tmp_path) == {"there": b"before"}
 
 
 def test_only_trouble_with_files_is_told_as_such(tmp_path):
