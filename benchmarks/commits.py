@@ -39,7 +39,7 @@ def run_in_alternation(
 
     Raises:
         RunError: There is no such commit, or the suite does not pass on one of them.
-        TrainingInterrupted: SIGINT or SIGTERM came.
+        Interrupted: SIGINT or SIGTERM came.
     """
     if rounds < 1:
         raise RunError(f"--rounds must be a whole number >= 1, got {rounds}. Try 3.")

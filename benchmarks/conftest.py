@@ -27,7 +27,7 @@ from towerzoo.benchmarks.roofline import Roofline, measure_roofline
 from towerzoo.benchmarks.summary import summary_lines
 from towerzoo.benchmarks.training_epoch import TRAINER_PRECISIONS, epoch_rate
 from towerzoo.datasets import TwoTowerData
-from towerzoo.registry.errors import TowerZooError, TrainingInterrupted
+from towerzoo.registry.errors import Interrupted, TowerZooError
 from towerzoo.registry.experiment import Experiment
 from towerzoo.towers.assembly import build_model, load_data, read_experiment
 from towerzoo.towers.execution import MODES
@@ -81,7 +81,7 @@ def pytest_runtest_call() -> Generator[None, object, object]:
     """Does so too where training has taken the signal."""
     try:
         return (yield)
-    except TrainingInterrupted as error:
+    except Interrupted as error:
         _end(error.signal_number)
 
 

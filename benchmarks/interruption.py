@@ -7,21 +7,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from towerzoo.registry.errors import TrainingInterrupted
+from towerzoo.registry.errors import Interrupted
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def interruption(number: int) -> TrainingInterrupted:
+def interruption(number: int) -> Interrupted:
     """Returns what a command tells of a signal."""
-    return TrainingInterrupted(
+    return Interrupted(
         f"{signal.Signals(number).name} ended the measurement. What was not done yet was not written.", number
     )
 
 
 @contextmanager
 def raised_signals() -> Iterator[None]:
-    """Turns SIGINT and SIGTERM into a TrainingInterrupted while the block runs, so that all it opened is closed."""
+    """Turns SIGINT and SIGTERM into a Interrupted while the block runs, so that all it opened is closed."""
 
     def receive(number: int, frame: FrameType | None) -> None:
         raise interruption(number)

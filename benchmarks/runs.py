@@ -13,7 +13,7 @@ from pathlib import Path
 from towerzoo.benchmarks.interruption import SIGNALS, interruption, raised_signals
 from towerzoo.benchmarks.options import SuiteOptions
 from towerzoo.benchmarks.result_file import Result, make_folder, write_result
-from towerzoo.registry.errors import RunError, TrainingInterrupted, name_hint
+from towerzoo.registry.errors import Interrupted, RunError, name_hint
 from towerzoo.registry.extras import require_extra
 
 FOLDER = Path(__file__).parent
@@ -59,7 +59,7 @@ def run_suite(
 
     Raises:
         RunError: A test failed, or nothing was measured.
-        TrainingInterrupted: SIGINT or SIGTERM came, here or to pytest.
+        Interrupted: SIGINT or SIGTERM came, here or to pytest.
     """
     with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary) / "measured.json"
@@ -76,7 +76,7 @@ def run_suite(
         with subprocess.Popen(command, cwd=temporary, env=variables) as process:
             try:
                 status = process.wait()
-            except TrainingInterrupted:
+            except Interrupted:
                 process.terminate()
                 raise
         number = -status if status < 0 else status - 128
@@ -117,7 +117,7 @@ def run_suites(
     Raises:
         RunError: The folder cannot be made, said before anything runs; a suite failed, said after all others have run;
             or a file cannot be written.
-        TrainingInterrupted: A signal ended a suite; those after it do not run.
+        Interrupted: A signal ended a suite; those after it do not run.
     """
     # Before the minutes that measuring takes.
     make_folder(out)

@@ -59,11 +59,11 @@ class PeerError(TowerZooError):
     """Another system, beside which TowerZoo is measured, is not installed, dies or answers what cannot be read."""
 
 
-class TrainingInterrupted(TowerZooError):  # noqa: N818  (a signal is no error)
-    """Training stopped by a signal; the run folder can be resumed.
+class Interrupted(TowerZooError):  # noqa: N818  (a signal is no error)
+    """A signal ended the work in good order; the message says what is left of it.
 
     Attributes:
-        signal_number: The signal that stopped it, so that a command can exit with 128 + it.
+        signal_number: The signal, so that a command can exit with 128 + it.
     """
 
     def __init__(self, message: str, signal_number: int) -> None:

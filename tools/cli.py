@@ -71,15 +71,15 @@ def tells_errors(function: Function) -> Function:
     @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
     @functools.wraps(function)
     def run(*args: Any, debug: bool, **kwargs: Any) -> Any:
-        from towerzoo.registry.errors import TowerZooError, TrainingInterrupted
+        from towerzoo.registry.errors import Interrupted, TowerZooError
 
         try:
             return function(*args, **kwargs)
         except TowerZooError as error:
             if debug:
                 raise
-            click.echo(f"{'' if isinstance(error, TrainingInterrupted) else 'error: '}{error}", err=True)
-            sys.exit(128 + error.signal_number if isinstance(error, TrainingInterrupted) else 1)
+            click.echo(f"{'' if isinstance(error, Interrupted) else 'error: '}{error}", err=True)
+            sys.exit(128 + error.signal_number if isinstance(error, Interrupted) else 1)
 
     return run  # type: ignore[return-value]
 

@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import Checkpoint, EarlyStopping
 from torch import Tensor
 
 from towerzoo.datasets.batches import epoch_seed
-from towerzoo.registry.errors import TrainingError, TrainingInterrupted
+from towerzoo.registry.errors import Interrupted, TrainingError
 from towerzoo.towers.measures import mode
 from towerzoo.towers.ranks import Ranks
 from towerzoo.towers.resumed_optimizer import KIND, kind
@@ -155,7 +155,7 @@ class FiniteLoss(Callback):
 
 
 class StopOnSignal(Callback):
-    """Turns SIGINT and SIGTERM into a TrainingInterrupted at the end of the batch; a second signal kills at once.
+    """Turns SIGINT and SIGTERM into a Interrupted at the end of the batch; a second signal kills at once.
 
     What is saved then is the last whole epoch: an epoch is the unit of resuming, and a resumed run is bit-equal to one
     that never stopped.
@@ -209,7 +209,7 @@ class StopOnSignal(Callback):
             return
         epoch = trainer.current_epoch
         saved = f"All epochs before {epoch} are saved" if self.run.last.exists() else "No epoch is saved yet"
-        raise TrainingInterrupted(
+        raise Interrupted(
             f"{signal.Signals(self._received).name} stopped training in epoch {epoch}. {saved}; resume with\n"
             f"    python tools/train.py --resume {self.run.path}",
             self._received,

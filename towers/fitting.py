@@ -47,7 +47,7 @@ def fit(
 
     Raises:
         TowerZooError: The disk or the loss does not allow it, or no epoch was finished.
-        TrainingInterrupted: A signal stopped training.
+        Interrupted: A signal stopped training.
     """
     checkpoint = last_checkpoint(run)
     callbacks: list[Callback] = [EpochSeeds(experiment.seed, ranks), FiniteLoss(ranks)]

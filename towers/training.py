@@ -48,7 +48,7 @@ def train(experiment: Experiment, *, name: str, out: Path, device: str, console:
 
     Raises:
         TowerZooError: The data, the device, the disk or the loss does not allow it.
-        TrainingInterrupted: A signal stopped training; the run can be resumed.
+        Interrupted: A signal stopped training; the run can be resumed.
     """
     experiment, data, model = _prepare(experiment, device, console)
     run = RunFolder.create(out, name)

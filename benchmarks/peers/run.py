@@ -27,7 +27,7 @@ from towerzoo.benchmarks.peers.time_to_auc import time_to_auc
 from towerzoo.benchmarks.records import Record
 from towerzoo.benchmarks.result_file import Result, make_folder, results_folder, write_result
 from towerzoo.benchmarks.summary import quantity
-from towerzoo.registry.errors import PeerError, TowerZooError, TrainingInterrupted
+from towerzoo.registry.errors import Interrupted, PeerError, TowerZooError
 
 
 @click.command()
@@ -104,7 +104,7 @@ def main(
         console.print(_table(records))
         if kept:
             click.echo(f"records: {write_result(result, kept)}")
-    except TrainingInterrupted as error:
+    except Interrupted as error:
         click.echo(str(error), err=True)
         sys.exit(128 + error.signal_number)
     except TowerZooError as error:

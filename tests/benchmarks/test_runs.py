@@ -9,7 +9,7 @@ import pytest
 from towerzoo.benchmarks.options import SuiteOptions
 from towerzoo.benchmarks.result_file import read_result
 from towerzoo.benchmarks.runs import require_suites, run_suite, run_suites, suite_names
-from towerzoo.registry.errors import ExtraError, RunError, TrainingInterrupted
+from towerzoo.registry.errors import ExtraError, Interrupted, RunError
 
 OPTIONS = SuiteOptions(device="cpu", quick=True)
 # Stands in for the suites' own, which takes seconds to import; the whole is run in test_suites.py.
@@ -82,7 +82,7 @@ def test_a_signal_here_or_to_pytest_ends_the_run(tmp_path, folder, run, number, 
     (folder / "test_failing.py").write_text(text)
     before, started = signal.getsignal(number), time.monotonic()
     message = f"^{number.name} ended the measurement. What was not done yet was not written.$"
-    with pytest.raises(TrainingInterrupted, match=message) as raised:
+    with pytest.raises(Interrupted, match=message) as raised:
         run_suites(["sound", "failing", "skipped"], OPTIONS, tmp_path / "out", tell=str, run=run)
     assert raised.value.signal_number == number
     assert time.monotonic() - started < 50

@@ -5,9 +5,9 @@ import pytest
 from towerzoo.registry.errors import (
     NOTHING,
     ConfigError,
+    Interrupted,
     Problem,
     TowerZooError,
-    TrainingInterrupted,
     name_hint,
     nearest,
 )
@@ -55,6 +55,6 @@ def test_hints_list_names_in_order_and_say_where_there_are_none() -> None:
 
 
 def test_an_interruption_tells_its_signal() -> None:
-    error = TrainingInterrupted("stopped", 15)
+    error = Interrupted("stopped", 15)
     assert isinstance(error, TowerZooError)
     assert (str(error), error.signal_number) == ("stopped", 15)

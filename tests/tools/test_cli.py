@@ -9,7 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from towerzoo.registry.errors import ConfigError, DataError, TrainingInterrupted
+from towerzoo.registry.errors import ConfigError, DataError, Interrupted
 from towerzoo.tools.cli import COMMANDS, main, tells_errors
 
 TOOLS = Path(__file__).parents[2] / "tools"
@@ -110,7 +110,7 @@ def test_an_error_is_one_line_on_stderr(invoke):
 
 @pytest.mark.parametrize("number", [2, 15])
 def test_a_signal_is_told_as_no_error(invoke, number):
-    result = invoke(make_command(TrainingInterrupted("stopped", number)))
+    result = invoke(make_command(Interrupted("stopped", number)))
     assert result.exit_code == 128 + number
     assert result.stderr == "stopped\n"
 

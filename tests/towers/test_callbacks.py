@@ -9,7 +9,7 @@ import torch
 from pytorch_lightning import Callback
 from torch import Tensor, nn
 
-from towerzoo.registry.errors import RunError, TrainingError, TrainingInterrupted
+from towerzoo.registry.errors import Interrupted, RunError, TrainingError
 from towerzoo.towers.assembly import build_model, load_data
 from towerzoo.towers.callbacks import EpochCheckpoints, EpochSeeds, FiniteLoss, StopOnSignal
 from towerzoo.towers.checkpoints import read_checkpoint
@@ -205,9 +205,7 @@ def test_a_signal_stops_at_the_end_of_the_batch(run, number, saved, told):
         stop.on_train_batch_end(trainer, None, None, None, 0)
         os.kill(os.getpid(), number)
         assert signal.getsignal(number) == signal.SIG_DFL, "a second signal kills"
-        with pytest.raises(
-            TrainingInterrupted, match=f"(?s){number.name} stopped training in epoch 2. {told}"
-        ) as stopped:
+        with pytest.raises(Interrupted, match=f"(?s){number.name} stopped training in epoch 2. {told}") as stopped:
             stop.on_train_batch_end(trainer, None, None, None, 1)
     finally:
         stop.on_exception(trainer, None, None)
@@ -233,7 +231,7 @@ class SignalAt(Callback):
 def test_a_signal_outside_the_steps_stops_training_too(fit, run, hook, number):
     """Lightning's own handler would end the process with status 0 here."""
     before = signal.getsignal(number)
-    with pytest.raises(TrainingInterrupted, match=f"{number.name} stopped training in epoch [01]"):
+    with pytest.raises(Interrupted, match=f"{number.name} stopped training in epoch [01]"):
         fit(StopOnSignal(run), SignalAt(hook, number), max_epochs=3, num_sanity_val_steps=0)
     assert signal.getsignal(number) is before
 
