@@ -25,7 +25,8 @@ from towerzoo.registry.expectations import (
     without_null,
 )
 from towerzoo.registry.experiment import Experiment
-from towerzoo.registry.registry import REQUIRED, Registry, place, registry_of
+from towerzoo.registry.places import place
+from towerzoo.registry.registry import REQUIRED, Registry, registry_of
 from towerzoo.registry.yaml_file import Document, KeyPath, Origin, dotted, read_yaml
 
 

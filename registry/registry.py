@@ -6,7 +6,6 @@ import contextlib
 import functools
 import inspect
 import sys
-import traceback
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +15,7 @@ from typing import Annotated, Any, Final, TypeVar
 from pydantic_core import core_schema
 
 from towerzoo.registry.errors import PartError, RegistryError, TowerZooError, name_hint
+from towerzoo.registry.places import place, place_of_error
 
 Spec = str | Mapping[str, Any]
 """A part as YAML names it: its bare name, or a mapping of `name` and parameters."""
@@ -154,11 +154,7 @@ class Registry:
         except TowerZooError:
             raise
         except Exception as error:
-            part = self.get(self.split(spec)[0])
-            lines = [
-                frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == _file(part)
-            ]
-            where = f"{_file(part)}:{lines[-1]}" if lines else place(part)
+            where = place_of_error(self.get(self.split(spec)[0]), error)
             reason, *_ = str(error).strip().split("\n")
             found = f"{type(error).__name__}: {reason}"
             raise self.fault(spec, f"{deed} without an error", found, "--debug shows the traceback.", where) from error
@@ -250,21 +246,6 @@ def _is_plain(default: Any) -> bool:
     if isinstance(default, list | tuple | set | frozenset):
         return all(map(_is_plain, default))
     return default is None or default is REQUIRED or type(default) in (bool, int, float, str)
-
-
-def place(part: Callable[..., Any]) -> str:
-    """Returns the `file:line` at which a part is defined, or its module where that cannot be known."""
-    try:
-        return f"{_file(part)}:{inspect.getsourcelines(part)[1]}"
-    except (OSError, TypeError):
-        return f"{part.__module__}.{getattr(part, '__qualname__', part)}"
-
-
-def _file(part: Callable[..., Any]) -> str | None:
-    try:
-        return inspect.getsourcefile(part)
-    except TypeError:
-        return None
 
 
 @functools.cache
