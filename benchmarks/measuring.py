@@ -24,17 +24,19 @@ class Effort:
 
     Attributes:
         rounds: Rounds that count; a warm-up goes before them.
+        pairs: Rounds that count of two things in alternation. A ratio swings more than a rate, as both halves do.
         seconds: For about how long a round repeats a step.
         samples: About how many samples a round trains, where it trains.
     """
 
     rounds: int
+    pairs: int
     seconds: float
     samples: int
 
 
-THOROUGH = Effort(rounds=5, seconds=0.3, samples=64 * 1024)
-QUICK = Effort(rounds=2, seconds=0.05, samples=20 * 1024)
+THOROUGH = Effort(rounds=5, pairs=11, seconds=0.3, samples=64 * 1024)
+QUICK = Effort(rounds=2, pairs=2, seconds=0.05, samples=20 * 1024)
 
 
 @dataclass
@@ -154,7 +156,7 @@ class Measure:
         pair = self.benchmark.pedantic(
             alternate,
             args=(self.name, noted, baseline),
-            kwargs={"unit": unit, "target": target, "rounds": self.effort.rounds},
+            kwargs={"unit": unit, "target": target, "rounds": self.effort.pairs},
         )
         # The first value is the warm-up's.
         peak_memory = memory() if memory else peaks[0]

@@ -29,7 +29,7 @@ def measure():
         name="tower",
         params={"precision": "bf16"},
         device="cpu",
-        effort=Effort(rounds=3, seconds=0.0, samples=1),
+        effort=Effort(rounds=3, pairs=5, seconds=0.0, samples=1),
         roofline=lambda: Roofline(float32=100.0, bf16=400.0, copy_rate=1.0),
     )
 
@@ -68,9 +68,9 @@ def test_calls_are_counted_in_samples(measure):
 
 
 def test_a_pair_leaves_its_ratio_and_our_spread(measure):
-    ours, baseline = iter([99.0, 20.0, 30.0, 40.0]), iter([99.0, 10.0, 10.0, 10.0])
+    ours, baseline = iter([99.0, 20.0, 30.0, 25.0, 35.0, 40.0]), iter([99.0, 10.0, 10.0, 10.0, 10.0, 10.0])
     record = measure.pair(lambda: next(ours), lambda: next(baseline), target=2.5, flops=1.0)
-    assert (record.value, record.lowest, record.highest, record.rounds) == (30.0, 20.0, 40.0, 3)
+    assert (record.value, record.lowest, record.highest, record.rounds) == (30.0, 20.0, 40.0, 5)
     assert record.pair is not None
     assert record.pair.model_dump() == {"baseline": 10.0, "ratio": 3.0, "lowest": 2.0, "highest": 4.0, "target": 2.5}
     assert record.pair.reached
