@@ -7,11 +7,19 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from towerzoo.datasets import Split
-from towerzoo.datasets.splits import _share, leave_last_out_split, random_split, temporal_split
+from towerzoo.datasets.splits import (
+    _share,
+    leave_last_out_split,
+    random_split,
+    split_in_order,
+    temporal_split,
+)
 from towerzoo.registry import SPLITS
 from towerzoo.registry.errors import DataError
 
 PARTS = ("train", "valid", "test")
+WHOLE = sorted({*SPLITS.names()} - {"files"})
+"""The splits that take all events and divide them."""
 
 
 def counts(split: Split) -> tuple[int, ...]:
@@ -55,7 +63,15 @@ def test_a_share_is_exact_where_a_float_product_is_not_even_near():
     assert _share(n, 0.29) == wrong + 1
 
 
-@pytest.mark.parametrize("name", sorted({*SPLITS.names()} - {"files"}))
+def test_the_splits_by_time_say_so_and_a_stream_never_does():
+    user, timestamp = torch.tensor([1, 1, 1]), torch.tensor([3, 4, 5])
+    in_time = {name: SPLITS.build(name, user=user.repeat(9), timestamp=timestamp.repeat(9)).in_time for name in WHOLE}
+    assert in_time == {name: name != "random" for name in WHOLE}
+    assert split_in_order([1, 1, 1], user, timestamp).in_time
+    assert not split_in_order([0, 1, 2], user, timestamp, streamed=True).in_time, "its training events are not known"
+
+
+@pytest.mark.parametrize("name", WHOLE)
 def test_parts_are_disjoint_complete_ascending_and_int32(name, world):
     events = world.interactions
     split: Split = SPLITS.build(name, user=events.user, timestamp=events.timestamp)

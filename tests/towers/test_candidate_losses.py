@@ -126,6 +126,8 @@ def test_class_weights_smoothing_and_weights_of_events_act_in_training_alone():
         for x, y, weight in zip(logits.tolist(), [0.9, 0.1, 0.1], weights.tolist(), strict=True)
     ]
     assert loss.train()(logits, labels, weights).item() == pytest.approx(sum(terms) / 6, rel=1e-6)
+    unweighted = [term / weight for term, weight in zip(terms, weights.tolist(), strict=True)]
+    assert loss.train()(logits, labels).item() == pytest.approx(sum(unweighted) / 3, rel=1e-6)
     assert scored()[0].train()(logits, labels) == plain
 
 
