@@ -22,7 +22,7 @@ from towerzoo.towers.ranking_tasks import ranking_task
 from towerzoo.towers.report import write_report
 from towerzoo.towers.run_folder import REPORT, RunFolder
 from towerzoo.towers.run_tables import require_same_data
-from towerzoo.towers.sliced_evaluation import mask_biases, mask_columns, sliced
+from towerzoo.towers.sliced_evaluation import mask_biases, mask_columns, require_columns, sliced
 from towerzoo.towers.trainer import make_trainer, torch_device
 
 
@@ -42,7 +42,7 @@ def evaluate_run(
         overrides: `KEY.PATH=VALUE` texts, such as `data.root=...` on another machine.
         device: `cpu`, `cuda` or `auto`.
         mask: Features of users or items whose values are made unknown.
-        by: What to slice users or items by, see `sliced`.
+        by: What to slice users or items by, see `require_columns`.
         shots: How many events of new users are known, see `few_shots`.
 
     Returns:
@@ -50,7 +50,8 @@ def evaluate_run(
         as `shots`, which the run's report then shows as well.
 
     Raises:
-        TowerZooError: A file of the run is missing or damaged, or the data is not that of the run.
+        TowerZooError: A file of the run is missing or damaged, the data is not that of the run, or the data has nothing
+            of such a name to mask or slice by.
     """
     metrics = run.read_json("metrics.json", "best_epoch", "epochs", "train_seconds")
     experiment, _ = read_experiment(run.config, overrides)
@@ -59,6 +60,7 @@ def evaluate_run(
     settle_process(torch_device(device))
     data = load_data(experiment)
     require_same_data(run, data, experiment)
+    require_columns(data, mask, by)
     mask_columns(data, mask)
     model = build_model(experiment, data.schema, trained=True)
     run.load_weights(model)

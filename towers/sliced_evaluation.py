@@ -23,16 +23,41 @@ USER_WARMTH, ITEM_WARMTH, POPULARITY = "user-warmth", "item-warmth", "popularity
 """What can be sliced by besides columns: training events or none, and items by deciles of training events."""
 
 
+def require_columns(data: TwoTowerData, mask: Sequence[str], by: Sequence[str]) -> None:
+    """Raises a RunError with all names that nothing can be masked or sliced by.
+
+    Args:
+        data: The data.
+        mask: What is to be masked: columns and texts of users or items.
+        by: What is to be sliced by: such columns of ids and texts, `user-warmth`, `item-warmth` or `popularity`.
+    """
+    tables = (data.schema.items, data.schema.users)  # users last, as those whose column is meant where both have it
+    columns = {name: table.columns.get(name) for table in tables for name in (*table.columns, *table.texts)}
+    numbers = {name for name, column in columns.items() if column is not None and column.vocabulary is None}
+    ids = {USER_WARMTH, ITEM_WARMTH, POPULARITY, *columns} - numbers
+    of_numbers = ", which holds numbers"
+    problems = [
+        f"--mask must be a column of users or items, got {name!r}. {name_hint(name, columns, 'Known')}"
+        for name in dict.fromkeys(mask)
+        if name not in columns
+    ]
+    problems += [
+        f"--by must be a column of ids of users or items, got {name!r}{of_numbers if name in numbers else ''}. "
+        f"{name_hint(name, ids, 'Known')}"
+        for name in dict.fromkeys(by)
+        if name not in ids
+    ]
+    if problems:
+        raise RunError("\n".join(problems))
+
+
 def mask_columns(data: TwoTowerData, names: Sequence[str]) -> None:
-    """Makes every value of some features of users or items unknown, as that of somebody or something new.
+    """Makes every value of some columns or texts of users or items unknown, as that of somebody or something new.
 
     Histories stay: they are of events, not of a column. Biases go with their ids, see `mask_biases`.
-
-    Raises:
-        RunError: There is no such feature.
     """
     for name in names:
-        side = _side(data, name, "--mask", ())
+        side = _side(data, name)
         table = getattr(data.schema, side)
         column = table.column(name)
         columns = {**table.columns, name: replace(column, values=column.unknown.expand_as(column.values).clone())}
@@ -57,10 +82,7 @@ def sliced(model: DSSM, data: TwoTowerData, measures: Measures, names: Sequence[
         model: The model, with the weights to test.
         data: The events.
         measures: Whether pairs are scored, or lists ranked.
-        names: Columns of users or items, `user-warmth`, `item-warmth` or `popularity`.
-
-    Raises:
-        RunError: There is no such column.
+        names: What to slice by, see `require_columns`.
     """
     chosen = [(name, *_slices(data, name)) for name in names]
     model.eval()
@@ -93,17 +115,12 @@ def _slices(data: TwoTowerData, name: str) -> tuple[str, Slices]:
         return "items", warmth_slices(counts.item)
     if name == POPULARITY:
         return "items", popularity_slices(counts.item)
-    side = _side(data, name, "--by", (USER_WARMTH, ITEM_WARMTH, POPULARITY))
+    side = _side(data, name)
     column: Column = getattr(data.schema, side).column(name)
     return side, column_slices(column)
 
 
-def _side(data: TwoTowerData, name: str, option: str, others: Sequence[str]) -> str:
+def _side(data: TwoTowerData, name: str) -> str:
     """Returns `users` or `items`, whichever has a column or text."""
-    for side in ("users", "items"):
-        table = getattr(data.schema, side)
-        if name in table.columns or name in table.texts:
-            return side
-    tables = (data.schema.users, data.schema.items)
-    known = [*others, *(name for table in tables for name in (*table.columns, *table.texts))]
-    raise RunError(f"{option} must be a column of users or items, got {name!r}. {name_hint(name, known, 'Known')}")
+    users = data.schema.users
+    return "users" if name in users.columns or name in users.texts else "items"

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from towerzoo.datasets import UNKNOWN, Column
-from towerzoo.registry.errors import ConfigError, Problem
 from towerzoo.towers.ranking_metrics import popularity_percentiles
 
 NO_SLICE = -1
@@ -79,8 +78,8 @@ def column_slices(column: Column) -> Slices:
 
     Rows without a known value are in a slice of their own, `(unknown)`.
 
-    Raises:
-        ConfigError: The column holds numbers.
+    Args:
+        column: One of ids.
 
     Example:
         >>> from towerzoo.datasets import Vocabulary
@@ -89,9 +88,7 @@ def column_slices(column: Column) -> Slices:
         >>> slices.labels, slices.members.tolist()
         (('(unknown)', 'Action', 'Drama'), [[0, -1], [2, -1], [1, 2]])
     """
-    if column.vocabulary is None:
-        problem = Problem(f"the column {column.name!r} to slice by", "one of ids", "numbers", "Choose another column.")
-        raise ConfigError([problem])
+    assert column.vocabulary is not None
     ids = column.values.long().reshape(len(column.values), -1)
     # Known values first, each once; what is left over goes, but for one unknown of a row without a known value.
     spare = len(column.vocabulary)

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from towerzoo.datasets import Column, Table
+from towerzoo.registry.errors import RunError
 from towerzoo.towers.assembly import build_model, load_data, read_experiment
 from towerzoo.towers.measures import Measures
-from towerzoo.towers.sliced_evaluation import mask_biases, mask_columns, sliced
+from towerzoo.towers.sliced_evaluation import mask_biases, mask_columns, require_columns, sliced
 
 
 @pytest.fixture
@@ -26,10 +27,16 @@ def test_masked_features_are_unknown_and_all_others_stay(data):
         assert data.schema.users.columns[name] is before.users.columns[name]
 
 
-def test_masked_numbers_are_those_of_nobody(data):
+@pytest.fixture
+def data_of_incomes(data):
     incomes = Column("income", torch.tensor([20.0, 10.0, 30.0]))
     users = Table("user_id", {"user_id": data.schema.users.columns["user_id"], "income": incomes})
     data.schema = replace(data.schema, users=users)
+    return data
+
+
+def test_masked_numbers_are_those_of_nobody(data_of_incomes):
+    data = data_of_incomes
     mask_columns(data, ["income"])
     assert data.schema.users.columns["income"].values.tolist() == [20.0, 20.0, 20.0]
 
@@ -44,6 +51,14 @@ def test_the_biases_of_masked_ids_go_and_those_of_others_stay(make_experiment, d
     assert not biases.item.weight.any()
     assert bool((biases.user.weight == 0.5).all())
     assert biases.everyone == 0.5
+
+
+def test_numbers_can_be_masked_and_are_nothing_to_slice_by(data_of_incomes):
+    require_columns(data_of_incomes, ["income", "title"], ["user_id", "title", "user-warmth"])
+    told = r"--by must be a column of ids of users or items, got 'income', which holds numbers\. Known: "
+    with pytest.raises(RunError, match=told) as caught:
+        require_columns(data_of_incomes, ["income"], ["income", "genres", "income"])
+    assert "income" not in str(caught.value).partition("Known: ")[2]
 
 
 def test_a_text_can_be_masked(data):

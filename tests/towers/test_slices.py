@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from towerzoo.datasets import Column, Vocabulary
-from towerzoo.registry.errors import ConfigError
 from towerzoo.towers.slices import Slices, column_slices, popularity_slices, warmth_slices
 
 
@@ -67,11 +66,3 @@ def test_every_column_of_the_world_gives_each_row_a_slice(side, world):
         place, _ = slices.expand(torch.arange(len(table)))
         assert place.unique().tolist() == list(range(len(table)))
         assert len(slices.labels) == column.cardinality
-
-
-def test_numbers_have_no_slices():
-    with pytest.raises(
-        ConfigError,
-        match=r"the column 'price' to slice by must be one of ids, got 'numbers'\.\n    Choose another column\.",
-    ):
-        column_slices(Column("price", torch.tensor([0.0, 1.5])))
