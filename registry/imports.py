@@ -7,13 +7,12 @@ import importlib.util
 import sys
 import traceback
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from towerzoo.registry.catalogue import CATALOGUE
 from towerzoo.registry.errors import Problem, TowerZooError
+from towerzoo.registry.places import OWN_FILES
 from towerzoo.registry.yaml_file import Document, KeyPath
-
-_PREFIX: Final = "towerzoo_imports_"
 
 
 def import_parts(document: Document) -> None:
@@ -33,11 +32,11 @@ def _import_file(file: Any, document: Document, path: KeyPath) -> Problem | None
         return Problem(where, "a Python file", file, "Give a path that ends in .py, relative to the config.")
     name = ""
     try:
-        name = _PREFIX + hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
+        name = OWN_FILES + hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
         if name in sys.modules:
             return None
         for other, module in list(sys.modules.items()):
-            if other.startswith(_PREFIX) and module.__file__ == file:  # edited since, as people do in notebooks
+            if other.startswith(OWN_FILES) and module.__file__ == file:  # edited since, as people do in notebooks
                 _forget(other)
         spec = importlib.util.spec_from_file_location(name, file)
         assert spec is not None

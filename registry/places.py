@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import traceback
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Container
+from typing import Any, Final
+
+OWN_FILES: Final = "towerzoo_imports_"
+"""How the names of the modules begin that people's own files are imported as."""
 
 
 def place(part: Callable[..., Any]) -> str:
@@ -17,10 +21,18 @@ def place(part: Callable[..., Any]) -> str:
 
 
 def place_of_error(part: Callable[..., Any], error: Exception) -> str:
-    """Returns the `file:line` of the innermost call in a part's file, or the part's place where there is none."""
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if frame.filename == _file(part)]
-    return f"{_file(part)}:{lines[-1]}" if lines else place(part)
+    """Returns the `file:line` of the innermost call in a person's own file, else in a part's, else the part's place."""
+    return own_place(error) or _innermost(error, {_file(part)}) or place(part)
+
+
+def own_place(error: Exception) -> str:
+    """Returns the `file:line` of the innermost call in a person's own file; empty where there is none."""
+    return _innermost(error, {module.__file__ for name, module in [*sys.modules.items()] if name.startswith(OWN_FILES)})
+
+
+def _innermost(error: Exception, files: Container[str | None]) -> str:
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
 
 
 def _file(part: Callable[..., Any]) -> str | None:

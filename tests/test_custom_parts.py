@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from towerzoo.tools import show_config as show_tool
@@ -61,3 +62,35 @@ def test_a_typing_mistake_in_an_own_parameter_is_told(tmp_path):
         "user_tower.block.droput must be a parameter of block 'linear-layernorm-gelu', got 'droput'." in result.output
     )
     assert "Did you mean 'dropout'?" in result.output
+
+
+OWN = """\
+from torch import nn
+from towerzoo.registry import ACTIVATIONS, POOLINGS
+
+@ACTIVATIONS.register("my-activation")
+class Mine(nn.Module):
+    def forward(self, values):
+        return values.missing
+
+@POOLINGS.register("my-pooling")
+def pooling(dim: int):
+    return lambda vectors, mask: vectors.missing
+"""
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("user_tower.block={name: linear-act-dropout, act: my-activation}", 7),
+        ("item_tower.features.genres.pooling=my-pooling", 11),
+    ],
+)
+def test_an_error_in_a_part_inside_another_is_told_with_the_line_of_the_own_file(tmp_path, override, line):
+    parts = tmp_path / "parts.py"
+    parts.write_text(OWN)
+    arguments = ["configs/quickstart.yaml", "--set", f"imports=[{parts}]", "--set", override, "--out", str(tmp_path)]
+    result = CliRunner().invoke(train_tool.main, arguments)
+    assert result.exit_code == 1
+    assert f"error: {parts}:{line}: " in result.output
+    assert "got AttributeError: 'Tensor' object has no attribute 'missing'." in result.output
