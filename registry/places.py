@@ -1,4 +1,4 @@
-"""Where parts are defined, and where in them an error happened, for people to open."""
+"""Where parts are defined, and where in them or in people's own files an error happened, for people to open."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from towerzoo.registry.errors import PartError
 from towerzoo.tools import show_config as show_tool
 from towerzoo.tools import test as test_tool
 from towerzoo.tools import train as train_tool
@@ -66,7 +67,7 @@ def test_a_typing_mistake_in_an_own_parameter_is_told(tmp_path):
 
 OWN = """\
 from torch import nn
-from towerzoo.registry import ACTIVATIONS, POOLINGS
+from towerzoo.registry import ACTIVATIONS, BLOCKS, POOLINGS
 
 @ACTIVATIONS.register("my-activation")
 class Mine(nn.Module):
@@ -76,21 +77,33 @@ class Mine(nn.Module):
 @POOLINGS.register("my-pooling")
 def pooling(dim: int):
     return lambda vectors, mask: vectors.missing
+
+@BLOCKS.register("my-block")
+class Block(nn.Linear):
+    def forward(self, values):
+        return super().forward(values if len(values) < 100 else values.missing)
 """
 
 
 @pytest.mark.parametrize(
-    ("override", "line"),
+    ("override", "line", "deed"),
     [
-        ("user_tower.block={name: linear-act-dropout, act: my-activation}", 7),
-        ("item_tower.features.genres.pooling=my-pooling", 11),
+        ("user_tower.block={name: linear-act-dropout, act: my-activation}", 7, "block 'linear-act-dropout' must be"),
+        ("item_tower.features.genres.pooling=my-pooling", 11, "pooling 'my-pooling' must map"),
+        ("user_tower.block=my-block", 16, "must run"),
     ],
 )
-def test_an_error_in_a_part_inside_another_is_told_with_the_line_of_the_own_file(tmp_path, override, line):
+def test_an_error_is_told_with_the_line_of_the_own_file_wherever_it_comes_about(tmp_path, override, line, deed):
+    """Inside a part of TowerZoo's that is tried before training, or later, in what no trial could find."""
     parts = tmp_path / "parts.py"
-    parts.write_text(OWN)
+    parts.write_text(f"{OWN}# {tmp_path}\n")  # a file of the same text as another would be that one
     arguments = ["configs/quickstart.yaml", "--set", f"imports=[{parts}]", "--set", override, "--out", str(tmp_path)]
     result = CliRunner().invoke(train_tool.main, arguments)
     assert result.exit_code == 1
-    assert f"error: {parts}:{line}: " in result.output
-    assert "got AttributeError: 'Tensor' object has no attribute 'missing'." in result.output
+    (told,) = (text for text in result.output.splitlines() if text.startswith("error: "))
+    assert told.startswith(f"error: {parts}:{line}")
+    assert f" {deed} " in told
+    assert "without an error, got AttributeError: 'Tensor' object has no attribute 'missing'." in told
+    assert "--debug shows the traceback." in result.output
+    debugged = CliRunner().invoke(train_tool.main, [*arguments, "--debug"])
+    assert isinstance(debugged.exception, PartError | AttributeError)

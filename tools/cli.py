@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def tells_errors(function: Function) -> Function:
-    """Adds --debug to a command, and prints a TowerZooError in place of a traceback.
+    """Adds --debug to a command, and tells a TowerZooError, or what a person's own file raises, without a traceback.
 
     The exit status is 1; after a signal it is 128 plus the signal's number.
     """
@@ -80,6 +80,16 @@ def tells_errors(function: Function) -> Function:
                 raise
             click.echo(f"{'' if isinstance(error, Interrupted) else 'error: '}{error}", err=True)
             sys.exit(128 + error.signal_number if isinstance(error, Interrupted) else 1)
+        except Exception as error:
+            from towerzoo.registry.places import own_place
+
+            where = own_place(error)
+            if debug or not where:
+                raise
+            reason, *_ = str(error).strip().split("\n")
+            found = f"{type(error).__name__}: {reason.removesuffix('.')}"
+            click.echo(f"error: {where} must run without an error, got {found}. --debug shows the traceback.", err=True)
+            sys.exit(1)
 
     return run  # type: ignore[return-value]
 

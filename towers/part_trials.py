@@ -1,6 +1,7 @@
 """Tries parts as they are built, so that one that is not what its kind has to be is told of before training.
 
-A trial runs in eval mode on a few numbers and leaves the generators as they are, so that it changes no result.
+A trial runs on a few numbers, in eval mode and, of blocks and losses, in training mode as well; it leaves generators,
+weights and buffers as they are, so that it changes no result.
 """
 
 from __future__ import annotations
@@ -47,17 +48,29 @@ def built_block(spec: Spec, in_features: int, out_features: int) -> list[nn.Modu
     """Builds and tries a block.
 
     Raises:
-        PartError: It does not consist of modules, or does not map (B, in_features) to (B, out_features).
+        PartError: It does not consist of modules, or does not map (B, in_features) to (B, out_features) in both modes.
     """
     built = BLOCKS.build(spec, in_features=in_features, out_features=out_features)
     modules = built if isinstance(built, list) else [built]
     deed = f"be a module, or a list of them, from (B, {in_features}) to (B, {out_features})"
     if found := next(filter(None, map(_no_module, modules)), ""):
         raise BLOCKS.fault(spec, deed, found, "Return modules of these widths.")
-    block = nn.Sequential(*modules)
-    _try(BLOCKS, spec, deed, (3, out_features), block.eval(), _numbers(3, in_features))
-    block.train()
+    block = nn.Sequential(*modules).eval()
+    for n_rows in (3, 1):  # one person alone is all that some requests are about
+        _try(BLOCKS, spec, deed, (n_rows, out_features), block, _numbers(n_rows, in_features))
+    _try(BLOCKS, spec, f"{deed} in training", (3, out_features), _both_ways, block, _numbers(3, in_features))
     return modules
+
+
+def _both_ways(block: nn.Module, vectors: Tensor) -> Any:
+    """Returns what a block makes of vectors in training, forwards and backwards; its weights and buffers stay."""
+    tensors = (*block.named_parameters(), *block.named_buffers())
+    copies = {name: value.detach().clone().requires_grad_(value.requires_grad) for name, value in tensors}
+    with torch.enable_grad():
+        result = torch.func.functional_call(block.train(), copies, (vectors.requires_grad_().clone(),))
+        if isinstance(result, Tensor) and result.requires_grad:
+            result.sum().backward()  # type: ignore[no-untyped-call]
+    return result
 
 
 def built_encoder(spec: Spec, column: Any) -> nn.Module:
@@ -81,7 +94,8 @@ def built_encoder(spec: Spec, column: Any) -> nn.Module:
     assert isinstance(encoder, nn.Module)
     if getattr(encoder, "trouble", None) is None:  # weights that are loaded later may be all that it lacks
         values = _some_values(column) if isinstance(column, Column) else torch.arange(2)
-        _try(ENCODERS, spec, deed, (len(values), width), encoder.eval(), values, finite=True)
+        for some in (values, values[:1]):
+            _try(ENCODERS, spec, deed, (len(some), width), encoder.eval(), some, finite=True)
         encoder.train()
     return encoder
 

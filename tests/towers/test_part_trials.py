@@ -67,6 +67,28 @@ class Reshaping(Module):
         return values.reshape(2, -1)
 
 
+class Squeezing(nn.Linear):
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return super().forward(values).squeeze()
+
+
+class OnlyInEval(nn.Linear):
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return super().forward(values) / (1 / (not self.training))
+
+
+class AnotherInTraining(nn.Linear):
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        vectors = super().forward(values)
+        return (vectors, values) if self.training else vectors
+
+
+class Overwriting(nn.Linear):
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        vectors = super().forward(values).sigmoid()
+        return vectors.mul_(vectors.detach() + 1)
+
+
 @pytest.mark.parametrize(
     ("part", "message"),
     [
@@ -76,10 +98,41 @@ class Reshaping(Module):
         (Double, r"got a tensor of torch.float64.\n    Add .to\(torch.float32\)"),
         (Reshaping, r"without an error, got RuntimeError: shape"),
         (lambda in_features, out_features: [nn.Identity(), nn.Module()], "NotImplementedError"),
+        (Squeezing, r"got one from \(1, 5\) to \(2,\)"),
+        (OnlyInEval, r"to \(B, 2\) in training without an error, got ZeroDivisionError: division by zero"),
+        (AnotherInTraining, r"to \(B, 2\) in training, got a tuple"),
+        (Overwriting, r"in training without an error, got RuntimeError: one of the variables needed for gradient"),
     ],
 )
 def test_a_block(told, part, message):
     told(BLOCKS, part, lambda: trials.built_block("mine", 5, 2), message)
+
+
+class Counting(nn.Linear):
+    """Changes its weights and a buffer in training, and a vector that is handed to it at all times."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features)
+        self.register_buffer("seen", torch.zeros(()), persistent=False)
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            with torch.no_grad():
+                self.seen += len(values)
+                self.weight.clamp_(max=0)
+        return super().forward(values.mul_(2))
+
+
+def test_a_trial_in_training_changes_nothing_of_a_block(monkeypatch):
+    monkeypatch.setitem(BLOCKS._parts, "mine", Counting)
+    torch.manual_seed(1)
+    (block,) = trials.built_block("mine", 5, 2)
+    torch.manual_seed(1)
+    assert torch.equal(block.weight, nn.Linear(5, 2).weight)
+    assert block.weight.max() > 0
+    assert block.seen == 0
+    assert block.weight.grad is None
+    assert block.training
 
 
 def test_the_line_of_an_error_is_told(monkeypatch):
@@ -109,6 +162,11 @@ class SmallTable(Module):
         return self.inner(values)
 
 
+class SqueezingTable(SmallTable):
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return super().forward(values.clamp(max=2)).squeeze()
+
+
 class Returnless(Module):
     out_features = 2
 
@@ -117,7 +175,13 @@ class Returnless(Module):
 
 @pytest.mark.parametrize(
     ("part", "message"),
-    [(SmallTable, "got IndexError"), (Double, "torch.float64"), (Returnless, NOTHING), (NoSuper, "super")],
+    [
+        (SmallTable, "got IndexError"),
+        (Double, "torch.float64"),
+        (Returnless, NOTHING),
+        (NoSuper, "super"),
+        (SqueezingTable, r"got one from \(1,\) to \(2,\)"),
+    ],
 )
 def test_an_encoder(told, part, message):
     column = Column("film", torch.tensor([0, 1, 2, 3, 1]), Vocabulary(["a", "b", "c"]))
