@@ -8,13 +8,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+LARGEST: Final = 2**63 - 1
+"""The largest whole number of a column that is not text."""
 _WHOLE: Final = r"^(0|-?[1-9][0-9]{0,17})$"
 
 
 def plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
     """Returns a column as int64, double, string, timestamp (UTC), date32, null, or a list of int64, double or string.
 
-    Truth values become 0 and 1, and empty texts null. Columns of other types, such as structs, stay as they are.
+    Truth values become 0 and 1, and empty texts null. Whole numbers that int64 cannot hold make their column one of
+    text, since they are ids. Columns of other types, such as structs, stay as they are.
 
     Example:
         >>> plain(pa.chunked_array([[True, None]])).to_pylist(), plain(pa.chunked_array([["", "a"]])).to_pylist()
@@ -24,7 +27,7 @@ def plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_dictionary(kind):
         return plain(values.cast(kind.value_type))
     if pa.types.is_boolean(kind) or pa.types.is_integer(kind):
-        return values.cast(pa.int64())
+        return values.cast(_whole(values))
     if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return values.cast(pa.float64())
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
@@ -39,6 +42,7 @@ def plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
         return values.cast(pa.string())
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         inner = _inner(kind.value_type)
+        inner = _whole(pc.list_flatten(values)) if inner == pa.int64() else inner
         return values if inner is None else without_empty(values.cast(pa.list_(inner)))
     return values
 
@@ -139,6 +143,12 @@ def whole_numbers(values: pa.ChunkedArray) -> pa.ChunkedArray:
     if not pa.types.is_string(texts.type) or not pc.all(pc.match_substring_regex(texts, _WHOLE)).as_py():
         return values
     return values.cast(pa.list_(pa.int64()) if is_list else pa.int64())
+
+
+def _whole(values: pa.ChunkedArray) -> pa.DataType:
+    """Returns the plain type of whole numbers."""
+    holds = not pa.types.is_uint64(values.type) or (pc.max(values).as_py() or 0) <= LARGEST
+    return pa.int64() if holds else pa.string()
 
 
 def _inner(kind: pa.DataType) -> pa.DataType | None:

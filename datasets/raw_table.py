@@ -138,7 +138,7 @@ def join_parts(
     """
     before = len(problems)
     for column in columns:
-        parts = _agree(column, parts, paths, problems)
+        parts = _agree(column, parts, paths, kinds.get(column), problems)
     if len(problems) > before:
         return None
     raw = RawTable(pa.concat_tables(parts), tuple(paths), tuple(part.num_rows for part in parts), starts)
@@ -182,19 +182,23 @@ def _read(path: Path, form: str, header: Mapping[str, Any], columns: Sequence[st
     return pa.table(arrays)
 
 
-def _agree(column: str, parts: list[pa.Table], paths: Sequence[Path], problems: list[str]) -> list[pa.Table]:
-    """Gives a column one type in all shards."""
+def _agree(
+    column: str, parts: list[pa.Table], paths: Sequence[Path], kind: str | None, problems: list[str]
+) -> list[pa.Table]:
+    """Gives a column one type in all shards; text where YAML says that it is, of whatever types it has there."""
     known: dict[pa.DataType, Path] = {}
     for part, path in zip(parts, paths, strict=True):
         known.setdefault(part.schema.field(column).type, path)
-    for kind in [kind for kind in known if not is_plain(kind)]:
+    for strange in [found for found in known if not is_plain(found)]:
         problems.append(
-            f"{known[kind]}: {column} must be text in UTF-8, numbers, dates or lists of them, got {kind}. "
+            f"{known[strange]}: {column} must be text in UTF-8, numbers, dates or lists of them, got {strange}. "
             "Leave the column out, or write it anew."
         )
-    types = [kind for kind in known if not pa.types.is_null(kind)]
+    types = [found for found in known if not pa.types.is_null(found)]
     if {pa.int64(), pa.float64()} == set(types):
         types = [pa.float64()]
+    elif len(types) > 1 and kind == "text" and all(map(is_plain, types)):
+        return [_with(part, column, as_text(part.column(column))) for part in parts]
     if len(types) > 1:
         other, here = types[:2]
         problems.append(
@@ -204,10 +208,11 @@ def _agree(column: str, parts: list[pa.Table], paths: Sequence[Path], problems: 
         return parts
     if not types:
         return parts
-    return [
-        part.set_column(part.schema.get_field_index(column), column, plain(part.column(column).cast(types[0])))
-        for part in parts
-    ]
+    return [_with(part, column, plain(part.column(column).cast(types[0]))) for part in parts]
+
+
+def _with(table: pa.Table, column: str, values: pa.ChunkedArray) -> pa.Table:
+    return table.set_column(table.schema.get_field_index(column), column, values)
 
 
 def _settle(
@@ -233,8 +238,7 @@ def _settle(
         )
     elif form == "RecBole":
         values = whole_numbers(values)
-    table = raw.table.set_column(raw.table.schema.get_field_index(column), column, values)
-    return replace(raw, table=table)
+    return replace(raw, table=_with(raw.table, column, values))
 
 
 def ids_fault(raw: RawTable, column: str) -> str:

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from towerzoo.datasets.arrow_columns import kind_of, plain
+from towerzoo.datasets.arrow_columns import LARGEST, kind_of, plain
 from towerzoo.datasets.raw_table import RawTable, join_parts
 from towerzoo.datasets.tabular_files import Shards, read_header, unreadable
 from towerzoo.datasets.tabular_sections import InteractionFiles
@@ -123,10 +123,25 @@ class RowGroups:
         try:
             with pq.ParquetFile(group.path) as file:
                 table = file.read_row_group(group.number, columns=columns)
-            # A column of one group may hold nothing at all, or whole numbers where others have fractions.
-            return pa.table({name: plain(table.column(name)).cast(self._types[name]) for name in columns})
+            return pa.table({name: self._typed(group.path, name, plain(table.column(name))) for name in columns})
         except (pa.ArrowException, OSError) as error:
             raise unreadable(group.path, error) from None
+
+    def _typed(self, path: Path, column: str, values: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Returns values of one group as those of the column: it may hold none, or whole numbers beside fractions.
+
+        Raises:
+            DataError: They are whole numbers that are too large, and not to be read as text.
+        """
+        kind, found = self._types[column], values.type
+        if found not in (pa.string(), pa.list_(pa.string())) or found == kind:
+            return values.cast(kind)
+        if self.section.kinds.get(column) == "text":
+            return values
+        way = "Write them as text." if pa.types.is_list(kind) else f"Read them with `kinds: {{{column}: text}}`."
+        raise DataError(
+            f"{path}: {column} must be {kind_of(kind)} up to {LARGEST} to be streamed, got larger ones. {way}"
+        )
 
 
 def _groups(path: Path, lists: str | None) -> list[RowGroup]:

@@ -20,6 +20,15 @@ def test_columns_become_plain(values, kind):
     assert plain(pa.chunked_array([values])).type == kind
 
 
+@pytest.mark.parametrize("largest", [2**63 - 1, 2**63])
+def test_whole_numbers_that_int64_cannot_hold_are_text(largest):
+    values = [largest, None, 7]
+    expected = values if largest < 2**63 else [str(largest), None, "7"]
+    assert plain(pa.chunked_array([values[:1], values[1:]], pa.uint64())).to_pylist() == expected
+    lists = plain(pa.chunked_array([[values, [], None]], pa.list_(pa.uint64()))).to_pylist()
+    assert lists == [[expected[0], expected[2]], [], []]
+
+
 @pytest.mark.parametrize(
     ("kind", "text"),
     [

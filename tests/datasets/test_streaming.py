@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -284,6 +285,28 @@ def test_what_is_wrong_with_the_rows_is_told_when_they_are_read(folder: Path) ->
     path.write_bytes(path.read_bytes()[:-500])
     with pytest.raises(DataError, match=r"1\.parquet must be a whole file that can be read, got"):
         list(loader)
+
+
+def test_whole_numbers_that_int64_cannot_hold_are_streamed_as_text_alone(folder: Path) -> None:
+    ids = np.array(rows()["user_id"], np.uint64)
+    ids[-1] = 2**64 - 1
+    pq.write_table(pa.table({**rows(), "user_id": ids})[600:], folder / "1.parquet", row_group_size=GROUP)
+    told = r"1\.parquet: user_id must be whole numbers up to 9223372036854775807 to be streamed, got larger ones\. Read them with `kinds: \{user_id: text\}`\."
+    with pytest.raises(DataError, match=told):
+        list(make_loader(folder))
+    users = Ids(pa.array([*map(str, USERS.values), str(2**64 - 1)]), "the users")
+    stream = replace(make_stream(folder, kinds={"user_id": "text"}), users=users)
+    found = joined(list(stream.parts(LABEL))).user
+    assert found.tolist() == [*(rows()["user_id"] - 99)[:-1], len(users.values)]
+
+
+def test_lists_of_whole_numbers_that_int64_cannot_hold_cannot_be_streamed(folder: Path) -> None:
+    shown = pa.array([[2**63]] * EVENTS, pa.list_(pa.uint64()))
+    for name in ("0.parquet", "1.parquet"):
+        pq.write_table(pa.table({**rows(), "shown": shown}), folder / name, row_group_size=GROUP)
+    told = r"shown must be lists of whole numbers up to 9223372036854775807 to be streamed, got larger ones\. Write them as text\."
+    with pytest.raises(DataError, match=told):
+        list(make_loader(folder, shown=True))
 
 
 def test_groups_that_hold_nothing_or_whole_numbers_take_the_type_of_the_others(folder: Path) -> None:

@@ -202,6 +202,17 @@ def test_without_tables_ids_are_those_of_the_events(tmp_path: Path) -> None:
     assert not events.measures
 
 
+def test_ids_of_64_bits_without_a_sign_are_labels_as_any_text(tmp_path: Path) -> None:
+    hashes = pa.array([2**64 - 1, 2**63, 5], pa.uint64())
+    pq.write_table(pa.table({"user_id": hashes}), tmp_path / "users.parquet")
+    pq.write_table(pa.table({"user_id": hashes.take([1, 0, 1]), "item_id": [1, 1, 2]}), tmp_path / "events.parquet")
+    interactions, users = ({"files": str(tmp_path / f"{name}.parquet")} for name in ("events", "users"))
+    schema = Tabular(interactions=interactions, users=users).load()  # type: ignore[arg-type]
+    assert schema.interactions.user.tolist() == [2, 1, 2]
+    assert schema.users.ids.values == (str(2**64 - 1), str(2**63), "5")
+    assert schema.users.ids.row(2**63) == 2
+
+
 def test_text_measures_keep_their_vocabulary(tmp_path: Path) -> None:
     rows = EVENTS.assign(event=["view", "buy", "view", "cart"])
     separated(tmp_path, "events", rows)

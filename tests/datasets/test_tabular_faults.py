@@ -285,10 +285,6 @@ def test_a_measure_of_too_many_texts_is_no_kind_of_event(load: Load) -> None:
             r"users\.parquet: x must be text in UTF-8, numbers, dates or lists of them, got list<",
         ),
         (pa.array([{"a": 1}, {"a": 2}]), r"users\.parquet: x must be text in UTF-8, .*, got struct<a: int64>\. Leave"),
-        (
-            pa.array([2**63, 1], pa.uint64()),
-            r"users\.parquet must be a whole file that can be read, got 'Integer value",
-        ),
     ],
 )
 def test_types_without_a_plain_form_are_told_where_they_are_named(load: Load, column: pa.Array, message: str) -> None:

@@ -95,6 +95,23 @@ def test_shards_may_order_columns_otherwise_and_lack_values() -> None:
     assert raw["y"].to_pylist() == [2, 3, 4]
 
 
+def test_shards_of_several_types_are_text_where_yaml_says_so() -> None:
+    Path("b").mkdir()
+    for number, values in enumerate(
+        (pa.array([7, 2**64 - 1], pa.uint64()), pa.array([7]), pa.array(["x"]), pa.nulls(1))
+    ):
+        pq.write_table(pa.table({"x": values}), f"b/{number}.parquet")
+    raw, problems = read("b", "x")
+    assert raw is None
+    assert problems == [
+        "b/1.parquet: x must be text, as in b/0.parquet, got whole numbers. Repair the file, or read all of them as text with "
+        "`kinds: {x: text}`."
+    ]
+    raw = read_shards(find_shards("b"), ["x"], [], kinds={"x": "text"}, lists={})
+    assert raw is not None
+    assert raw["x"].to_pylist() == ["7", str(2**64 - 1), "7", "x", None]
+
+
 def test_a_shard_may_lack_all_lists() -> None:
     Path("b").mkdir()
     pq.write_table(pa.table({"x": pa.nulls(1)}), "b/1.parquet")
