@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,10 +16,8 @@ from numpy.typing import NDArray
 
 from towerzoo.datasets.arrow_columns import as_text, is_plain, kind_of, plain, split_lists, whole_numbers
 from towerzoo.datasets.recbole_files import SEQUENCE_SEPARATOR
-from towerzoo.datasets.tabular_files import Shards, read_header, read_separator, unreadable
-from towerzoo.registry.errors import DataError, name_hint
-
-_SHOWN: Final = 80
+from towerzoo.datasets.tabular_files import Shards, odd_row, read_header, read_separator, unreadable
+from towerzoo.registry.errors import DataError, name_hint, shortened
 
 
 @dataclass(frozen=True)
@@ -58,10 +56,9 @@ class RawTable:
         row = first - sum(self.lengths[:shard]) + 1 + (self.starts[shard] if self.starts else 0)
         value = self[column][first].as_py()
         shown = "nothing" if value is None else repr(value)
-        shown = shown if len(shown) <= _SHOWN else f"{shown[: _SHOWN - 3]}..."
         like = "1 row is" if count == 1 else f"{count:,} rows are"
         return (
-            f"{self.paths[shard]}: {column} must be {expected}, got {shown} in row {row:,}. "
+            f"{self.paths[shard]}: {column} must be {expected}, got {shortened(shown, 80)} in row {row:,}. "
             f"{like} like that, of {len(self):,}. {next_step}"
         )
 
@@ -178,7 +175,7 @@ def _read(path: Path, form: str, header: Mapping[str, Any], columns: Sequence[st
             if form == "RecBole" and pa.types.is_list(header[column]):
                 arrays[column] = split_lists(arrays[column], SEQUENCE_SEPARATOR).cast(header[column])
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise unreadable(path, error) from None
+        raise odd_row(path, form) or unreadable(path, error) from None
     return pa.table(arrays)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import csv
 import glob
 import hashlib
@@ -16,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from towerzoo.datasets import recbole_files
-from towerzoo.registry.errors import DataError, nearest
+from towerzoo.registry.errors import DataError, nearest, shortened
 
 FORMS: Final[Mapping[str, str]] = {
     ".csv": "CSV",
@@ -146,7 +148,13 @@ def read_separator(path: Path, form: str) -> str:
 
 def _first_row(path: Path, separator: str) -> list[str]:
     with pa.input_stream(str(path), compression="detect") as stream:
-        text = stream.read(_HEADER_BYTES).decode("utf-8-sig", errors="replace")
+        start = stream.read(_HEADER_BYTES)
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise DataError(
+            f"{path} must be text in UTF-8, got a UTF-16 byte order mark. Convert it, such as with "
+            "`iconv -f UTF-16 -t UTF-8`, or choose UTF-8 where it is written."
+        )
+    text = start.decode("utf-8-sig", errors="replace")
     return next(csv.reader(io.StringIO(text, newline=""), delimiter=separator), [])
 
 
@@ -154,6 +162,28 @@ def unreadable(path: Path, reason: object) -> DataError:
     """Returns the error of a file that cannot be read."""
     told = " ".join(str(reason).split()).removesuffix(".")
     return DataError(f"{path} must be a whole file that can be read, got {told!r}. Repair it, or write it anew.")
+
+
+def odd_row(path: Path, form: str) -> DataError | None:
+    """Returns the error of a text file with a row that has not as many fields as the header; None where all have."""
+    if form == "Parquet":
+        return None
+    separator = read_separator(path, form)
+    with (
+        pa.input_stream(str(path), compression="detect") as stream,
+        io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline="") as lines,
+        contextlib.suppress(csv.Error, pa.ArrowException, OSError),  # what else is wrong with it is told as it is
+    ):
+        rows = csv.reader(lines, delimiter=separator, quotechar=None if form == "RecBole" else '"')
+        fields, line = len(next(rows)), rows.line_num
+        for row in rows:
+            if row and len(row) != fields:
+                return DataError(
+                    f"{path}: each row must have {fields} fields, as the header has, got {len(row)} in line "
+                    f"{line + 1:,}: {shortened(repr(separator.join(row)), 80)}. Repair it, or write the file anew."
+                )
+            line = rows.line_num
+    return None
 
 
 class _readable:  # noqa: N801  (reads as a statement)

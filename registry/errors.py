@@ -110,7 +110,7 @@ class Problem:
     next_step: str = ""
 
     def __str__(self) -> str:
-        text = f"{self.where} must be {self.expected}, got {_shorten(repr(self.found))}."
+        text = f"{self.where} must be {self.expected}, got {shortened(repr(self.found))}."
         return f"{text}\n    {self.next_step}" if self.next_step else text
 
 
@@ -165,5 +165,11 @@ def _folded(name: str) -> str:
     return name.lower().replace("_", "-").replace(" ", "-")
 
 
-def _shorten(text: str, limit: int = 120) -> str:
+def shortened(text: str, limit: int = 120) -> str:
+    """Returns a text of at most so many letters.
+
+    Example:
+        >>> shortened("a long text", 9)
+        'a long...'
+    """
     return text if len(text) <= limit else f"{text[: limit - 3]}..."

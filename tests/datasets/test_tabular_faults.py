@@ -237,7 +237,7 @@ def test_the_tables_of_this_file_are_sound(load: Load) -> None:
         ),
         (
             {"users": USERS + "3\n"},
-            "users.csv must be a whole file that can be read, got 'CSV parse error: Expected 3 columns, got 1: 3'. Repair",
+            "users.csv: each row must have 3 fields, as the header has, got 1 in line 4: '3'. Repair it, or write the file anew.",
         ),
     ],
 )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pyarrow as pa
@@ -74,7 +75,7 @@ def test_what_cannot_be_found_is_told(files: str, message: str) -> None:
         ("x,z\n1,2\n", "b/2.csv must have the columns of b/1.csv, got other ones: y, z only in one of both. Write all"),
         ("x,y\nseven,2\n", "b/2.csv: x must be whole numbers, as in b/1.csv, got text. Repair the file, or read all of them as "
          "text with `kinds: {x: text}`."),
-        ("x,y\n1\n", "b/2.csv must be a whole file that can be read, got 'CSV parse error: Expected 2 columns, got 1: 1'."),
+        ("x,y\n1\n", "b/2.csv: each row must have 2 fields, as the header has, got 1 in line 2: '1'. Repair it, or"),
         ("", "b/2.csv must begin with the names of its columns, got an empty file."),
     ],
 )  # fmt: skip
@@ -84,6 +85,33 @@ def test_a_shard_unlike_the_others_is_told(shard: str, message: str) -> None:
     assert raw is None
     assert len(problems) == 1
     assert problems[0].startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.csv", 'x,y\r\n"1\r\n1",2\r\n\r\n3\r\n4\r\n', "got 1 in line 5: '3'. Repair it, or write the file anew."),
+        ("a.csv", 'x;y\n1;"2;2"\n3;4;5\n', "got 3 in line 3: '3;4;5'. Repair"),
+        ("a.csv.gz", 'x,y\n' + 2_000 * "1,2\n" + 'ü,"3\n3",5\n1\n', "got 3 in line 2,002: 'ü,3\\n3,5'. Repair"),
+        ("a.tsv", f"x\ty\n1\t2\n{100 * 'z'}\n", f"got 1 in line 3: '{76 * 'z'}.... Repair"),
+        ("a.inter", 'x:token\ty:token\n"1\t2\n3"\n', "got 1 in line 3: '3\"'. Repair"),
+    ],
+)  # fmt: skip
+def test_the_line_of_a_row_that_does_not_fit_is_told(name: str, text: str, message: str) -> None:
+    content = text.encode()
+    Path(name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    raw, problems = read(name, "x")
+    assert raw is None
+    assert problems == [f"{name}: each row must have 2 fields, as the header has, {problems[0].partition('has, ')[2]}"]
+    assert message in problems[0]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_a_file_in_utf_16_is_told_as_one(encoding: str) -> None:
+    Path("a.csv").write_bytes("\ufeffx,y\n1,2\n".encode(encoding))
+    message = r"^a\.csv must be text in UTF-8, got a UTF-16 byte order mark\. Convert it, such as with `iconv -f UTF-16 -t UTF-8`"
+    with pytest.raises(DataError, match=message):
+        find_shards("a.csv").columns()
 
 
 def test_shards_may_order_columns_otherwise_and_lack_values() -> None:
