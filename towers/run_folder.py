@@ -16,6 +16,7 @@ from towerzoo.registry.errors import RunError
 from towerzoo.registry.experiment import Experiment
 from towerzoo.registry.yaml_file import write_yaml
 from towerzoo.towers.checkpoints import load_state
+from towerzoo.towers.run_facts import wrong_facts
 from towerzoo.towers.whole_files import told_as_run_error, write_whole, write_whole_with
 
 FORMAT: Final = "towerzoo-run"
@@ -88,7 +89,8 @@ class RunFolder:
     @property
     def name(self) -> str:
         """The name of the config that the run was trained from."""
-        return str(self.read_json(ABOUT, "config")["config"])
+        name: str = self.read_json(ABOUT, "config")["config"]
+        return name
 
     def write(self, name: str, content: str | bytes) -> None:
         """Writes a file of the run, whole or not at all."""
@@ -107,7 +109,7 @@ class RunFolder:
         self.write(name, json.dumps(value, indent=2) + "\n")
 
     def read_json(self, name: str, *keys: str) -> dict[str, Any]:
-        """Reads a JSON file of the run, which must have the given keys.
+        """Reads a JSON file of the run, which must have the given keys, of the types that `run_facts` gives them.
 
         Raises:
             RunError: It is missing, damaged or of another program.
@@ -121,6 +123,8 @@ class RunFolder:
         missing = [key for key in keys if key not in value]
         if missing:
             raise self._damaged(name, f"one without {', '.join(missing)}")
+        if wrong := wrong_facts(name, value, keys):
+            raise RunError("\n".join(f"{self.path / name}: {fact}. Copy the run folder again." for fact in wrong))
         return value
 
     def save_experiment(self, experiment: Experiment) -> None:

@@ -151,15 +151,14 @@ def runs_table(runs: dict[str, dict[str, Any]]) -> Table:
     """Returns the test figures of several runs' metrics.json, by the run's name, the best of each metric in bold."""
     names = main_metrics(next(iter(runs.values()))["test"])
     table = _table("run", "best epoch", *(f"test {metric}" for metric in names))
+    tests = [metrics["test"] for metrics in runs.values()]
     best = {
-        metric: (max if mode(metric) == "max" else min)(metrics["test"][metric] for metrics in runs.values())
+        metric: (max if mode(metric) == "max" else min)(test[metric] for test in tests if metric in test)
         for metric in names
     }
     for name, metrics in runs.items():
-        cells = [
-            Text(f"{metrics['test'][metric]:.4f}", style="bold" if metrics["test"][metric] == best[metric] else "")
-            for metric in names
-        ]
+        figures = {metric: metrics["test"].get(metric) for metric in names}
+        cells = [Text(_cell(value), "bold" if value == best[metric] else "") for metric, value in figures.items()]
         table.add_row(name, str(metrics["best_epoch"]), *cells)
     return table
 

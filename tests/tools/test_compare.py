@@ -76,6 +76,32 @@ def test_an_unfinished_run_is_refused(invoke, finished_run, other_run, tmp_path,
 
 
 @pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("metrics.json", {"test": [0.5]}, "test must be a mapping of length >= 1, got [0.5]."),
+        ("metrics.json", {"test": {"loss": "low"}}, "test.loss must be a number, got 'low'."),
+        ("metrics.json", {"protocol": "none"}, "protocol must be a mapping, got 'none'."),
+        ("metrics.json", {"best_epoch": {}}, "best_epoch must be a whole number, got {}."),
+        ("environment.json", {"config": ["tiny"]}, "config must be text, got ['tiny']."),
+    ],
+)  # fmt: skip
+def test_a_value_of_a_wrong_type_is_told_with_its_file_and_key(
+    invoke, finished_run, other_run, tmp_path, name, changes, message
+):
+    change_json(other_run / name, **changes)
+    result = invoke(main, finished_run, other_run, "--out", tmp_path / "c.png")
+    assert result.exit_code == 1
+    assert result.output == f"error: {other_run / name}: {message} Copy the run folder again.\n"
+
+
+def test_a_run_without_one_of_the_figures_has_none_in_the_table(invoke, finished_run, other_run, tmp_path):
+    change_json(other_run / "metrics.json", test={"loss": 0.1234})
+    result = invoke(main, finished_run, other_run, "--out", tmp_path / "c.png")
+    assert result.exit_code == 0, result.output
+    assert result.output.splitlines()[2].split() == ["other", "0", "0.1234", "-", "-"]
+
+
+@pytest.mark.parametrize(
     "content",
     [b"", b"a,b\n1,2\n", b"\xff\xfe", b"epoch,train/loss\n0,0.5\n"],
     ids=["empty", "foreign", "binary", "old"],

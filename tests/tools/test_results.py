@@ -96,6 +96,18 @@ def test_an_unfinished_run_is_refused(invoke, make_run, records_file):
     assert not records_file.exists()
 
 
+def test_all_values_of_wrong_types_in_a_file_of_a_run_are_told(invoke, make_run, records_file):
+    run = make_run(1, 0.5, epochs="2", train_seconds=[], fingerprint=None)
+    result = invoke(main, "add", run)
+    assert result.exit_code == 1
+    assert result.output.splitlines() == [
+        f"error: {run / 'metrics.json'}: fingerprint must be text, got None. Copy the run folder again.",
+        f"{run / 'metrics.json'}: epochs must be a whole number, got '2'. Copy the run folder again.",
+        f"{run / 'metrics.json'}: train_seconds must be a number, got []. Copy the run folder again.",
+    ]
+    assert not records_file.exists()
+
+
 def test_the_table_is_put_between_the_marks(invoke, make_run, tmp_path, records_file):
     invoke(main, "add", make_run(1, 0.5))
     readme = tmp_path / "README.md"

@@ -70,6 +70,41 @@ def test_damaged_json_is_told(run, content, reason):
         run.read_json("metrics.json", "a", "b", "c")
 
 
+def test_all_values_of_wrong_types_that_are_asked_for_are_told(run):
+    wrong = {
+        "test": {"auc": "high", "loss": 0.5},
+        "epochs": 2.5,
+        "train_seconds": 3,
+        "protocol": [1],
+        "best_epoch": None,
+    }
+    run.write_json("metrics.json", wrong)
+    with pytest.raises(RunError) as told:
+        run.read_json("metrics.json", "test", "epochs", "train_seconds", "best_epoch")
+    path = run.path / "metrics.json"
+    assert str(told.value).splitlines() == [
+        f"{path}: test.auc must be a number, got 'high'. Copy the run folder again.",
+        f"{path}: best_epoch must be a whole number, got None. Copy the run folder again.",
+        f"{path}: epochs must be a whole number, got 2.5. Copy the run folder again.",
+    ]
+    assert run.read_json("metrics.json", "train_seconds") == wrong
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("packages", {"numpy": "2"}, "packages.torch must be text, got nothing"),
+        ("packages", None, "packages must be a mapping with torch, got None"),
+        ("commit", 7, "commit must be text or null, got 7"),
+        ("seed", True, "seed must be a whole number, got True"),
+    ],
+)
+def test_a_fact_of_another_type_is_told(run, key, value, reason):
+    run.write_json("environment.json", {key: value})
+    with pytest.raises(RunError, match=rf"environment\.json: {reason}\. Copy the run folder again\.$"):
+        run.read_json("environment.json", key)
+
+
 def test_a_file_that_cannot_be_read_is_told(run, monkeypatch):
     run.write_json("metrics.json", {})
 
