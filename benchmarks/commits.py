@@ -38,12 +38,10 @@ def run_in_alternation(
         The results of either, in the order of the rounds.
 
     Raises:
-        RunError: There is no such commit, or the suite does not pass on one of them.
+        RunError: As of `require_commits`, or the suite does not pass on one of them.
         Interrupted: SIGINT or SIGTERM came.
     """
-    if rounds < 1:
-        raise RunError(f"--rounds must be a whole number >= 1, got {rounds}. Try 3.")
-    hashes = [resolve(commit, checkout) for commit in (old, new)]
+    hashes = require_commits(old, new, rounds=rounds, checkout=checkout)
     with checked_out(hashes[0], checkout) as first, checked_out(hashes[1], checkout) as second:
         results: tuple[list[Result], list[Result]] = ([], [])
         for number in range(rounds):
@@ -55,6 +53,24 @@ def run_in_alternation(
                 _require_commit(result, hashes[place])
                 results[place].append(result)
         return results
+
+
+def require_commits(old: str, new: str, *, rounds: int, checkout: Path = CHECKOUT) -> list[str]:
+    """Returns the whole hashes of two commits.
+
+    Raises:
+        RunError: They cannot be measured for so many rounds; all that is wrong is told.
+    """
+    problems = [] if rounds >= 1 else [f"--rounds must be a whole number >= 1, got {rounds}. Try 3."]
+    hashes = []
+    for commit in dict.fromkeys((old, new)):
+        try:
+            hashes.append(resolve(commit, checkout))
+        except RunError as error:
+            problems.append(str(error))
+    if problems:
+        raise RunError("\n".join(problems))
+    return [hashes[0], hashes[-1]]
 
 
 def resolve(commit: str, checkout: Path = CHECKOUT) -> str:

@@ -34,13 +34,17 @@ def require_suites(names: Sequence[str], folder: Path = FOLDER, *, where: str = 
         where: The argument that names them.
 
     Raises:
-        RunError: There is no such suite.
+        RunError: There are no such suites; all of them are told.
         ExtraError: pytest is not installed.
     """
     known = suite_names(folder)
-    for name in names:
-        if name not in known:
-            raise RunError(f"{where} must be suites of benchmarks, got {name!r}. {name_hint(name, known, 'Suites')}")
+    problems = [
+        f"{where} must be suites of benchmarks, got {name!r}. {name_hint(name, known, 'Suites')}"
+        for name in dict.fromkeys(names)
+        if name not in known
+    ]
+    if problems:
+        raise RunError("\n".join(problems))
     require_extra("bench", "measure")
     return list(dict.fromkeys(names)) or known
 

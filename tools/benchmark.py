@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -66,8 +67,10 @@ def run(
     from towerzoo.benchmarks.result_file import results_folder
     from towerzoo.benchmarks.runs import require_suites, run_suites
 
-    names = require_suites(suites)
-    options = SuiteOptions(device=device, precision=precision, quick=quick, events=events, compiled=compiled)
+    names, options = _checked(
+        lambda: require_suites(suites),
+        lambda: SuiteOptions(device=device, precision=precision, quick=quick, events=events, compiled=compiled),
+    )
     # A quick look must not take the place of the results that README's table is made from.
     folder = out or (Path(".benchmarks") if quick else results_folder())
     run_suites(names, options, folder, tell=click.echo)
@@ -106,22 +109,27 @@ def compare(
     python tools/benchmark.py compare before.json benchmarks/results/training-cpu-torch2.13.0.json
     python tools/benchmark.py compare main my-branch --suite training --quick --threshold 0.9
     """
+    from towerzoo.benchmarks.commits import require_commits
     from towerzoo.benchmarks.comparison import compare_results, threshold_problems
     from towerzoo.benchmarks.comparison_table import comparison_table, remarks
     from towerzoo.benchmarks.options import SuiteOptions
     from towerzoo.benchmarks.result_file import read_result
-    from towerzoo.registry.errors import RunError
+    from towerzoo.benchmarks.runs import require_suites
 
     files = any(Path(name).suffix == ".json" or Path(name).is_file() for name in (old, new))
     problems = [*_without_effect(files), *threshold_problems(threshold)]
     if files and Path(old).resolve() == Path(new).resolve():
         problems.append(f"NEW must be another file than OLD, got {new!r} for both. Give one of another measurement.")
-    if problems:
-        raise RunError("\n".join(problems))
     if files:
+        _checked(problems=problems)
         comparison = compare_results(read_result(Path(old)), read_result(Path(new)), force=force)
     else:
-        options = SuiteOptions(device=device, precision=precision, quick=quick, events=events)
+        _, _, options = _checked(
+            lambda: require_commits(old, new, rounds=rounds),
+            lambda: require_suites([suite], where="--suite"),
+            lambda: SuiteOptions(device=device, precision=precision, quick=quick, events=events),
+            problems=problems,
+        )
         comparison = _compare_commits(old, new, suite, options, rounds)
     console = terminal()
     console.print(comparison_table(comparison))
@@ -129,6 +137,21 @@ def compare(
         console.print(remark, soft_wrap=True)
     if threshold is not None and comparison.below(threshold):
         sys.exit(1)
+
+
+def _checked(*checks: Callable[[], Any], problems: Sequence[str] = ()) -> list[Any]:
+    """Returns what some checks return; raises a RunError with some problems and all that the checks raise."""
+    from towerzoo.registry.errors import RunError, TowerZooError
+
+    returned, told = [], [*problems]
+    for check in checks:
+        try:
+            returned.append(check())
+        except TowerZooError as error:
+            told.append(str(error))
+    if told:
+        raise RunError("\n".join(told))
+    return returned
 
 
 def _without_effect(files: bool) -> list[str]:
@@ -149,9 +172,8 @@ def _without_effect(files: bool) -> list[str]:
 def _compare_commits(old: str, new: str, suite: str, options: SuiteOptions, rounds: int) -> Comparison:
     from towerzoo.benchmarks.commits import run_in_alternation
     from towerzoo.benchmarks.comparison import compare_runs
-    from towerzoo.benchmarks.runs import require_suites, run_suite
+    from towerzoo.benchmarks.runs import run_suite
 
-    require_suites([suite], where="--suite")
     results = run_in_alternation(
         old, new, lambda environment: run_suite(suite, options, environment=environment), rounds=rounds
     )

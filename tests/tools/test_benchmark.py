@@ -101,6 +101,31 @@ def test_wrong_arguments_are_told_before_anything_is_run(invoke, measured, argum
     assert measured == []
 
 
+def test_all_wrong_suites_and_options_are_told_at_once(invoke, measured):
+    options = ("--device", "tpu", "--precision", "half", "--events", "5")
+    done = invoke(main, "run", "trianing", "parts", "twoers", *options)
+    assert done.exit_code == 1
+    wrong = [line.partition(". ")[0] for line in done.stderr.removeprefix("error: ").splitlines()]
+    of_options = [
+        "--device must be a device, got 'tpu'",
+        "--precision must be a precision, got 'half'",
+        "--events must be a whole number >= 100, got 5",
+    ]
+    assert wrong == [
+        *(f"SUITES must be suites of benchmarks, got '{name}'" for name in ("trianing", "twoers")),
+        *of_options,
+    ]
+    assert measured == []
+    commits = ("no-such-commit", "no-other-commit", "--rounds", "0", "--suite", "trianing", "--threshold", "0")
+    done = invoke(main, "compare", *commits, *options)
+    wrong = [line.partition(". ")[0] for line in done.stderr.removeprefix("error: ").splitlines()]
+    assert wrong[:2] == ["--threshold must be a ratio above 0, got 0.0", "--rounds must be a whole number >= 1, got 0"]
+    for found, commit in zip(wrong[2:4], commits, strict=False):
+        assert found.startswith("OLD and NEW must be result files or commits of ")
+        assert found.endswith(f", got '{commit}'")
+    assert wrong[4:] == ["--suite must be suites of benchmarks, got 'trianing'", *of_options]
+
+
 @pytest.mark.parametrize(
     ("place", "expected"),
     [("file", "must be a folder, got a file. Choose"), ("file/below", "must be a folder that can be written, got")],
@@ -208,11 +233,11 @@ def test_commits_are_compared_round_by_round(invoke, monkeypatch):
     from towerzoo.benchmarks import commits
 
     def alternate(old, new, run, *, rounds):
-        assert (old, new, rounds) == ("main", "branch", 2)
+        assert (old, new, rounds) == ("HEAD", "HEAD", 2)
         return [result(10.0), result(5.0)], [result(9.0), result(4.0)]
 
     monkeypatch.setattr(commits, "run_in_alternation", alternate)
-    arguments = ("compare", "main", "branch", "--rounds", "2", "--device", "cpu")
+    arguments = ("compare", "HEAD", "HEAD", "--rounds", "2", "--device", "cpu")
     done = invoke(main, *arguments)
     assert done.exit_code == 0, done.output
     for ratio in ("0.850", "0.800", "0.900"):
