@@ -58,6 +58,23 @@ def test_what_is_measured_is_part_of_it(described, data, fields):
     assert fingerprint(first) != fingerprint(second)
 
 
+@pytest.mark.parametrize(
+    ("pairs", "at", "candidates"),
+    [
+        (True, [], ["the labelled pairs of the split"]),
+        (False, [5], ["all items of the catalogue"]),
+        (True, [5], ["the labelled pairs of the split", "all items of the catalogue"]),
+    ],
+)
+def test_the_figures_and_their_candidates_are_part_of_it(described, pairs, at, candidates):
+    told = described(evaluation={"pairs": pairs, **({"ranking": {"at": at}} if at else {})})
+    kinds = [told, *([told["ranking"]] if "ranking" in told else [])]
+    assert [kind["candidates"] for kind in kinds] == candidates
+    assert [("auc" in kind["metrics"], "recall@5" in kind["metrics"]) for kind in kinds] == [
+        (kind["candidates"].startswith("the"), kind["candidates"].startswith("all")) for kind in kinds
+    ]
+
+
 def test_where_the_data_lies_is_no_part_of_it(tmp_path, make_experiment):
     experiment = make_experiment()
     data = load_data(experiment)
