@@ -63,7 +63,7 @@ class Dropout(nn.Dropout):
             "uinteger": 0,
         }
         words = self._generator.random_raw(n // 8 + 2)
-        return torch.from_numpy(words.view(np.uint8)[:n]), int(words[-1] >> 32) / 2**32
+        return torch.from_numpy(words.view(np.uint8)[:n]), (int(words[-1]) >> 32) / 2**32
 
 
 @functools.cache
