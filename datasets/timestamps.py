@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from towerzoo.datasets.arrow_columns import kind_of
@@ -19,6 +20,9 @@ _LAST_SECOND: Final = 1e11
 
 _LAST_NANOSECOND: Final = 2.0**63
 """In the year 2262: from here on, numbers are no times."""
+
+_ZONE: Final = r"[Zz]$|:.*[+-]\d\d(:?\d\d)?$"
+"""How a time with a zone ends."""
 
 
 def microseconds(raw: RawTable, column: str, problems: list[str]) -> NDArray[np.int64] | None:
@@ -45,7 +49,7 @@ def microseconds(raw: RawTable, column: str, problems: list[str]) -> NDArray[np.
     if pa.types.is_timestamp(values.type):
         times = values.cast(pa.int64()).fill_null(0).to_numpy()
     elif pa.types.is_string(values.type):
-        parsed = pd.Series(pd.to_datetime(values.to_pandas(), format="ISO8601", utc=True, errors="coerce"))
+        parsed = _parsed(values)
         numbers = are_numbers(values) & ~missing
         missing = parsed.isna().to_numpy()
         if (numbers & missing).any():
@@ -70,6 +74,16 @@ def microseconds(raw: RawTable, column: str, problems: list[str]) -> NDArray[np.
         return None
     result: NDArray[np.int64] = times.astype(np.int64)
     return result
+
+
+def _parsed(texts: pa.ChunkedArray) -> pd.Series[pd.Timestamp]:
+    """Returns texts (N,) as times in UTC, NaT where they are none."""
+    zoned = pc.fill_null(pc.match_substring_regex(texts, _ZONE), fill_value=False).to_numpy()
+    read = texts.to_pandas()
+    # Apart, since pandas before 3 gives a text without a zone that of one before it.
+    parts = [pd.to_datetime(read[of], format="ISO8601", utc=True, errors="coerce") for of in (zoned, ~zoned)]
+    parsed: pd.Series[pd.Timestamp] = pd.concat([part for part in parts if len(part)] or parts[:1]).sort_index()
+    return parsed
 
 
 def _unit(

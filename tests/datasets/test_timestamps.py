@@ -41,6 +41,11 @@ def told(values: pa.Array) -> tuple[Any, list[str]]:
         pytest.param(
             pa.array(["1970-01-01 01:00:00+01:00", "1970-01-01T00:00:01.75"]), [0, 1_750_000], id="texts with zones"
         ),
+        pytest.param(
+            pa.array(["1970-01-01 00:00", "1970-01-01T03:00:02+0300", "1970-01-02", "1970-01-01T00:00:03-00"]),
+            [0, 2 * SECOND, 86_400 * SECOND, 3 * SECOND],
+            id="texts of which some have zones",
+        ),
     ],
 )
 def test_times_of_any_writer_become_microseconds(values: pa.Array, expected: list[int]) -> None:
