@@ -73,7 +73,7 @@ class SplitMetrics(nn.Module):
     def compute(self) -> dict[str, Tensor]:
         """Returns every metric over all that was added since the last reset."""
         losses = torch.cat(list(self._losses.drain()))
-        self.loss.update(losses, weight=torch.tensor(self._sizes, device=losses.device))
+        self.loss.update(losses, weight=losses.new_tensor(self._sizes))
         blocks: Iterable[tuple[Tensor, Tensor]] = self._blocks()
         by_user = {}
         if users := list(self._users.drain()):

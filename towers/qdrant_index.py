@@ -118,7 +118,7 @@ class QdrantIndex:
     def _connect(self, url: str | None, ef: int | None, timeout: int, *, collection: str) -> None:
         require_extra("qdrant", "search with Qdrant")
         library = importlib.import_module("qdrant_client")
-        self._models: Any = library.models
+        self._models: Any = importlib.import_module("qdrant_client.models")
         self._url, self._ef, self._collection = url, ef, collection
         options: dict[str, Any] = {"url": url, "timeout": timeout, "check_compatibility": False}
         with self._answering():
