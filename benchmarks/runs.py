@@ -91,7 +91,8 @@ def run_suite(
                 f"suite {suite} must pass, got exit status {status} of pytest. "
                 "Its results were not written; the failure is above."
             )
-        measured = json.loads(file.read_text()) if file.exists() else {"benchmarks": []}
+        text = file.read_text() if file.exists() else ""  # empty or none where every test was skipped
+        measured = json.loads(text) if text else {"benchmarks": []}
     records = [benchmark["extra_info"] for benchmark in measured["benchmarks"]]
     if not records:
         raise RunError(

@@ -32,12 +32,13 @@ def test_pairs_alternate_after_a_warm_up_each():
     assert str(pair).endswith("ratio 2.00 (1.50 to 3.00), target 2 reached")
 
 
-def test_a_stopwatch_repeats_a_step_until_a_round_is_filled():
+def test_a_stopwatch_repeats_a_step_until_a_round_is_filled(monkeypatch):
     calls = []
-    rate = stopwatch(lambda: calls.append(1), samples=3, device="cpu", seconds=0.001)
+    monkeypatch.setattr("towerzoo.benchmarks.stopwatch.time.perf_counter", lambda: len(calls) / 4)
+    rate = stopwatch(lambda: calls.append(1), samples=3, device="cpu", seconds=1.25)
     before = len(calls)
-    assert rate() > 0
-    assert len(calls) - before > 1
+    assert rate() == pytest.approx(12.0), "three samples each quarter of a second"
+    assert len(calls) - before == 5
 
 
 def test_a_gpu_is_warm_and_has_done_all_when_its_clock_is_read(monkeypatch):
