@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -11,7 +12,7 @@ from towerzoo.datasets.arrow_columns import kind_of, may_be_feature, plain, whol
     [
         (pa.array([86_400_000], pa.date64()), pa.date32()),
         (pa.array([1], pa.time32("s")), pa.string()),
-        (pa.array([1.5], pa.float16()), pa.float64()),
+        (pa.array([np.float16(1.5)], pa.float16()), pa.float64()),
         (pa.array([["a"]], pa.list_(pa.dictionary(pa.int8(), pa.string()))), pa.list_(pa.string())),
         (pa.array([{"a": 1}]), pa.struct({"a": pa.int64()})),
     ],
