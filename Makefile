@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS_VENV ?= .venv-peers
+LOWEST_VENV ?= .venv-lowest
 
-.PHONY: demo train test check bench bench-quick bench-peers links clean
+.PHONY: demo train test test-lowest check bench bench-quick bench-peers links clean
 
 demo: $(READY)            ## train and test configs/quickstart.yaml on generated data, and recommend
 	$(BIN)/python tools/train.py configs/quickstart.yaml
@@ -17,6 +18,9 @@ train: $(READY)           ## train and test configs/tanh_bn.yaml on MovieLens-1M
 
 test: $(READY) links      ## run the tests, a process a core
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+test-lowest: $(LOWEST_VENV)/.ready links  ## run the tests with the lowest version of each dependency, but for exports
+	$(LOWEST_VENV)/bin/python -m pytest --numprocesses auto --dist loadfile
 
 check: $(READY) links     ## lint, types, import layers, doctests
 	$(BIN)/ruff check .
@@ -39,11 +43,17 @@ links:                    ## the namespace as links, for type checkers
 	@for folder in registry datasets towers tools benchmarks configs; do ln -sfn ../../$$folder .links/towerzoo/$$folder; done
 
 clean:
-	rm -rf $(VENV) .links build dist *.egg-info
+	rm -rf $(VENV) $(LOWEST_VENV) .links build dist *.egg-info
 
 $(READY): setup.py pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+# Without the extra `export`, which needs a newer torch than the rest.
+$(LOWEST_VENV)/.ready: setup.py pyproject.toml constraints-lowest.txt
+	test -x $(LOWEST_VENV)/bin/python || $(PYTHON) -m venv $(LOWEST_VENV)
+	$(LOWEST_VENV)/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable ".[test]"
 	touch $@
 
 # A peer that cannot be installed is told of, and the others go on; the next time it is tried again.

@@ -68,6 +68,7 @@ def world() -> StarSchema:
 @pytest.fixture(scope="session")
 def quick_exporter() -> Iterator[None]:
     """Lets torch's ONNX exporter read its operators once; by itself it reads them in every export, for two seconds."""
+    pytest.importorskip("onnxscript", reason="the extra 'export' is not installed")
     from torch.onnx._internal.exporter._registration import ONNXRegistry
 
     with pytest.MonkeyPatch.context() as patch:

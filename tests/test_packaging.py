@@ -1,11 +1,14 @@
 """The wheel holds the folders, all of them, and nothing else."""
 
+import importlib.metadata
+import re
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 TOP = Path(__file__).parents[1]
 FOLDERS = ("registry", "datasets", "towers", "tools", "benchmarks", "configs")
@@ -43,6 +46,23 @@ def test_the_wheel_is_the_folders(wheel_files):
 @pytest.mark.install
 def test_nothing_collides_in_site_packages(wheel_files):
     assert {name.partition("/")[0] for name in wheel_files if ".dist-info/" not in name} == {"towerzoo"}
+
+
+def test_the_lowest_versions_that_are_tested_are_those_that_the_ranges_allow():
+    """All but those of the extra `export`, which needs a newer torch than the rest, and of tools for developers."""
+    lowest = {
+        f"{requirement.name.lower()}=={bound.version}"
+        for requirement in map(Requirement, importlib.metadata.requires("towerzoo"))
+        for bound in requirement.specifier
+        if bound.operator == ">=" and extra_of(requirement) in {None, "bench", "faiss", "qdrant", "serve"}
+    }
+    lines = (TOP / "constraints-lowest.txt").read_text(encoding="utf-8").splitlines()
+    assert {line for line in lines if not line.startswith("#")} == lowest
+
+
+def extra_of(requirement: Requirement) -> str | None:
+    found = re.search(r'extra == "(\w+)"', str(requirement.marker))
+    return found and found[1]
 
 
 def test_no_tool_hides_a_module_of_the_standard_library():
