@@ -8,6 +8,8 @@ import torch
 
 KIND: Final = "optimizer"
 """The key of a checkpoint that says of which kind its optimizer is."""
+UNNAMED: Final = "another kind"
+"""What a checkpoint's optimizer is called that is not named, and lacks settings of the new one."""
 
 
 def kind(optimizer: torch.optim.Optimizer) -> str:
@@ -16,9 +18,13 @@ def kind(optimizer: torch.optim.Optimizer) -> str:
 
 
 def earlier_kind(checkpoint: dict[str, Any], optimizer: torch.optim.Optimizer) -> str | None:
-    """Returns the kind of a checkpoint's optimizer, if it is known to be another one."""
-    earlier: str | None = checkpoint.get(KIND)
-    return None if earlier == kind(optimizer) else earlier
+    """Returns the kind of a checkpoint's optimizer, if it is another one than the new optimizer's.
+
+    An optimizer that an older checkpoint does not name is of another kind if it lacks a setting of the new one.
+    """
+    own = kind(optimizer)
+    earlier: str = checkpoint[KIND] if KIND in checkpoint else own if _alike(checkpoint, optimizer) else UNNAMED
+    return None if earlier == own else earlier
 
 
 def let_go_on(checkpoint: dict[str, Any], optimizer: torch.optim.Optimizer) -> None:
@@ -37,3 +43,9 @@ def let_go_on(checkpoint: dict[str, Any], optimizer: torch.optim.Optimizer) -> N
     (state,) = checkpoint["optimizer_states"]
     pairs = zip(fresh["param_groups"], state["param_groups"], strict=True)
     state["param_groups"] = [group | {"params": saved["params"]} for group, saved in pairs]
+
+
+def _alike(checkpoint: dict[str, Any], optimizer: torch.optim.Optimizer) -> bool:
+    """Returns whether the optimizer of a checkpoint has all settings of a new one, by their names."""
+    groups = [group for state in checkpoint.get("optimizer_states", ()) for group in state["param_groups"]]
+    return all(optimizer.defaults.keys() <= group.keys() for group in groups)

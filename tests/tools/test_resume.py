@@ -81,6 +81,33 @@ def test_an_optimizer_of_another_kind_starts_afresh_and_says_so(tiny_config, tmp
     assert (again.exit_code, "starts afresh" in again.output) == (0, False), again.output
 
 
+def without_kind(run: Path) -> None:
+    """Makes a run's last checkpoint one of before checkpoints named the kind of their optimizer."""
+    last = run / "checkpoints" / "last.ckpt"
+    checkpoint = torch.load(last, weights_only=True)
+    del checkpoint["optimizer"]
+    torch.save(checkpoint, last)
+
+
+@pytest.mark.parametrize("another", ["adagrad", "{name: sgd, lr: 0.1, momentum: 0.9}"])
+def test_an_older_checkpoint_tells_another_kind_by_its_settings(tiny_config, tmp_path, invoke, another):
+    invoke(main, tiny_config, "--out", tmp_path / "runs", "--set", "training={max_epochs: 1}")
+    run = run_of(tmp_path / "runs")
+    without_kind(run)
+    result = invoke(main, "--resume", run, "--set", f"optimizer={another}", "--set", "training.max_epochs=2")
+    note = "starts afresh; the epochs before were trained with another kind"
+    assert (result.exit_code, note in result.output) == (0, True), result.output
+
+
+def test_an_older_checkpoint_of_the_same_kind_goes_on(tiny_config, tmp_path, invoke, uninterrupted):
+    invoke(main, tiny_config, "--out", tmp_path / "runs", "--set", "training={max_epochs: 2}")
+    run = run_of(tmp_path / "runs")
+    without_kind(run)
+    result = invoke(main, "--resume", run, "--set", "training.max_epochs=4")
+    assert (result.exit_code, "starts afresh" in result.output) == (0, False), result.output
+    assert_equal_runs(run, uninterrupted)
+
+
 def step_size(run: Path) -> float:
     return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["optimizer_states"][0]["param_groups"][0][
         "lr"
