@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,7 +32,8 @@ class Bundle:
     """The towers, vocabularies and item vectors of a bundle.
 
     People and items are mappings of raw feature values. A feature that is left out, and a value that no vocabulary
-    holds, is unknown to the model, which has learned what to make of that.
+    holds, is unknown to the model, which has learned what to make of that. The values of a list may also be one text,
+    parted by `|`.
 
     Args:
         folder: The bundle.
@@ -95,10 +96,12 @@ class Bundle:
             exclude: Raw ids that she is not to get, such as those that she has met.
 
         Raises:
-            ValueError: k is less than 1, or a feature is not one of a user.
+            ValueError: k is less than 1, `exclude` is one text, a feature is not one of a user, or its value cannot be.
         """
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}. Ask for more items.")
+        if isinstance(exclude, str):
+            raise ValueError(f"exclude must be a list of raw ids, got {exclude!r}. Write [{exclude!r}].")
         scores = ((self.user_factors([person]) * self._scales) @ self._vectors)[0]
         ids = self._numbers["item"][self.about["item_key"]]
         scores[[ids[str(item)] - 1 for item in exclude if str(item) in ids]] = -np.inf
@@ -121,6 +124,8 @@ class Bundle:
         inputs = self.about["towers"][side]["inputs"]
         names = {spec["name"] for spec in inputs}
         for row in rows:
+            if not isinstance(row, Mapping):
+                raise ValueError(f"each {side} must be a mapping of features, got {row!r}. Write {{name: value, ...}}.")
             if unknown := set(row) - names:
                 some, known = ", ".join(sorted(unknown)), ", ".join(sorted(names))
                 raise ValueError(f"features of a {side} must be among {known}, got {some}. Leave it out.")
@@ -128,18 +133,18 @@ class Bundle:
 
     def _input(self, side: str, spec: Mapping[str, Any], values: Sequence[Any]) -> NDArray[Any]:
         if spec["kind"] == "number":
-            told = np.array([np.nan if value is None else value for value in values], dtype=np.float32)
+            told = np.array([_finite(spec["name"], value) for value in values], dtype=np.float32)
             return told if spec["unknown"] is None else np.where(np.isnan(told), np.float32(spec["unknown"]), told)
         numbers = self._numbers[side].get(spec["vocabulary"], {})
         if spec["kind"] == "id":
             return np.array([_number(numbers, value) for value in values], dtype=np.int64)
         if spec["kind"] == "ids":
-            lists = [[_number(numbers, one) for one in value or ()] for value in values]
+            lists = [[_number(numbers, one) for one in _parted(value)] for value in values]
         elif spec["kind"] == "trigrams":
             texts = ("" if value is None else str(value) for value in values)
             lists = [[numbers[one] for one in letter_trigrams(text) if one in numbers] for text in texts]
         else:
-            lists = [[self._event(spec, event) for event in value or ()] for value in values]
+            lists = [[self._event(spec, event) for event in _parted(value)] for value in values]
         width = spec["length"] or max(1, *map(len, lists), 1)
         padded = np.full((len(lists), width), spec["padding"], dtype=np.int64)
         for row, some in zip(padded, lists, strict=True):
@@ -148,7 +153,12 @@ class Bundle:
 
     def _event(self, spec: Mapping[str, Any], event: Any) -> int:
         """Returns the number of an event: an item's raw id, or that and the number of the event's kind."""
-        item, kind = event if isinstance(event, (list, tuple)) else (event, 0)
+        item, kind = event if isinstance(event, (list, tuple)) and len(event) == 2 else (event, 0)
+        if isinstance(item, (list, tuple)) or kind not in range(spec["kinds"]):
+            raise ValueError(
+                f"an event of {spec['name']} must be an item's raw id, or a pair of that and a kind from 0 to "
+                f"{spec['kinds'] - 1}, got {event!r}. See the inputs in the bundle's README.md."
+            )
         items = self._numbers["item"][self.about["item_key"]]
         return _number(items, item) + int(kind) * int(spec["items"])
 
@@ -165,6 +175,24 @@ def letter_trigrams(text: str) -> list[str]:
     """Returns the letter trigrams of a text's words, lower-case and framed by `#`."""
     words = (f"#{word}#" for word in re.findall(r"\w+", unicodedata.normalize("NFC", text.lower())))
     return [word[start : start + 3] for word in words for start in range(len(word) - 2)]
+
+
+def _finite(name: str, value: Any) -> float:
+    """Returns a number as the tower takes it; NaN where it is not known."""
+    try:
+        number = np.nan if value is None else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = np.inf
+    if abs(number) > float(np.finfo(np.float32).max):
+        raise ValueError(f"{name} must be a finite number, or None where it is not known, got {value!r}. Correct it.")
+    return number
+
+
+def _parted(value: Any) -> Iterable[Any]:
+    """Returns the values of a list; a text, or a value alone, is parted by `|`, as commands and the service do it."""
+    if value is None:
+        return ()
+    return value if isinstance(value, Iterable) and not isinstance(value, str) else str(value).split("|")
 
 
 def _number(numbers: Mapping[str, int], value: Any) -> int:

@@ -1,0 +1,99 @@
+"""What a bundle's reader makes of raw values; whole bundles are exported and read in tests/tools/test_export.py."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from towerzoo.towers.export_reader import FORMAT, VERSION, Bundle
+
+GENRES = {"name": "genres", "kind": "ids", "vocabulary": "genres", "length": 3, "padding": 0}
+YEAR = {"name": "year", "kind": "number", "vocabulary": None, "unknown": None}
+MET = {"name": "met", "kind": "events", "vocabulary": None, "length": None, "padding": -1, "items": 5, "kinds": 2}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A bundle but for its towers: four films of genres and a year, for people by what they have met."""
+    content: dict[str, Any] = {
+        "bundle.json": {
+            "format": FORMAT,
+            "version": VERSION,
+            "item_key": "film",
+            "factors": 2,
+            "towers": {"user": {"inputs": [MET]}, "item": {"inputs": [GENRES, YEAR]}},
+        },
+        "items.json": {"id": [12, 1, 2, 7]},
+        "vocabularies.json": {
+            "user": {},
+            "item": {"film": {"first": 1, "values": [12, 1, 2, 7]}, "genres": {"first": 1, "values": ["Drama", "War"]}},
+        },
+    }
+    for name, value in content.items():
+        (tmp_path / name).write_text(json.dumps(value))
+    np.save(tmp_path / "item_vectors.npy", np.eye(4, 2, dtype=np.float32))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["Drama"], [1, 0, 0]),
+        ("Drama", [1, 0, 0]),
+        ("War|Drama", [2, 1, 0]),
+        (("War", "?"), [2, 0, 0]),
+        (np.array(["War"]), [2, 0, 0]),
+        ("War|War|War|Drama", [2, 2, 2]),
+        ("", [0, 0, 0]),
+        ([], [0, 0, 0]),
+        (None, [0, 0, 0]),
+    ],
+    ids=str,
+)
+def test_the_values_of_a_list_may_be_one_text(folder, given, expected):
+    assert Bundle(folder).item_inputs([{"genres": given}])["genres"].tolist() == [expected]
+
+
+@pytest.mark.parametrize(("given", "expected"), [("12|7", [1, 4]), (12, [1]), ([12, (7, 1)], [1, 9]), (None, [-1])])
+def test_so_may_the_events_of_a_history(folder, given, expected):
+    assert Bundle(folder).user_inputs([{"met": given}])["met"].tolist() == [expected]
+
+
+def test_a_number_may_be_a_text_or_unknown(folder):
+    years = Bundle(folder).item_inputs([{"year": 1995}, {"year": "1995"}, {"year": None}, {}, {"year": np.nan}])["year"]
+    assert years.dtype == np.float32
+    np.testing.assert_array_equal(years, [1995, 1995, np.nan, np.nan, np.nan])
+
+
+@pytest.mark.parametrize(
+    ("side", "rows", "why"),
+    [
+        ("item", [{"year": "nineties"}], r"^year must be a finite number, or None .*, got 'nineties'\. Correct it"),
+        ("item", [{"year": float("inf")}], r"^year must be a finite number, .* got inf"),
+        ("item", [{"year": "1e99"}], r"^year must be a finite number, .* got '1e99'"),
+        ("item", [{"year": [1995, 1996]}], r"^year must be a finite number, .* got \[1995, 1996\]"),
+        ("item", {"year": 1995}, r"^each item must be a mapping of features, got 'year'\. Write \{name: value, ...\}"),
+        ("user", ["12"], r"^each user must be a mapping of features, got '12'"),
+        (
+            "user",
+            [{"met": [(12, 2)]}],
+            r"^an event of met must be an item's raw id, or a pair .* to 1, got \(12, 2\)\. See",
+        ),
+        ("user", [{"met": [(12, -1)]}], r"^an event of met must be .* got \(12, -1\)"),
+        ("user", [{"met": [(12, "a")]}], r"^an event of met must be .* got \(12, 'a'\)"),
+        ("user", [{"met": [(12, 1, 0)]}], r"^an event of met must be .* got \(12, 1, 0\)"),
+        ("user", [{"met": [[(12, 1)]]}], r"^an event of met must be .* got \[\(12, 1\)\]"),
+    ],
+)
+def test_raw_values_that_cannot_be_are_refused(folder, side, rows, why):
+    with pytest.raises(ValueError, match=why):
+        getattr(Bundle(folder), f"{side}_inputs")(rows)
+
+
+def test_excluded_items_are_no_text(folder):
+    with pytest.raises(ValueError, match=r"^exclude must be a list of raw ids, got '12'\. Write \['12'\]"):
+        Bundle(folder).recommend({}, exclude="12")
