@@ -45,15 +45,12 @@ class Bundle:
         items: Raw ids, and texts such as titles, in the order of the item vectors.
 
     Raises:
-        ValueError: This is no bundle, or one of another version.
+        ValueError: This is no bundle, one of another version, or one with a file that is missing or damaged.
     """
 
     def __init__(self, folder: str | Path = ".", *, int8: bool = False, threads: int = 1) -> None:
         self.folder = Path(folder)
-        try:
-            self.about: dict[str, Any] = self._json("bundle.json")
-        except FileNotFoundError:
-            self.about = {}
+        self.about: dict[str, Any] = self._json("bundle.json")
         found = f"{self.about.get('format')} {self.about.get('version')}"
         if found != f"{FORMAT} {VERSION}":
             raise ValueError(f"{folder} must be a bundle of format {FORMAT} {VERSION}, got {found!r}. Export it anew.")
@@ -66,7 +63,11 @@ class Bundle:
         self._sessions: dict[str, Any] = {}
         self._scales = self._array("item_scales.npy") if int8 else np.float32(1)
         # As columns of float32: a product of matrices is what numpy is fast at.
-        vectors = self._array("item_vectors_int8.npy" if int8 else "item_vectors.npy")
+        name = "item_vectors_int8.npy" if int8 else "item_vectors.npy"
+        vectors = self._array(name)
+        shape = len(self.items["id"]), self.about["factors"]
+        if vectors.shape != shape:
+            raise self._damaged(name, f"vectors of shape {vectors.shape} where items.json and bundle.json say {shape}")
         self._vectors = np.ascontiguousarray(vectors.T.astype(np.float32))
 
     def user_inputs(self, people: Sequence[Mapping[str, Any]]) -> Inputs:
@@ -115,8 +116,13 @@ class Bundle:
 
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = options.inter_op_num_threads = self._threads
-            path = self.folder / f"{side}_tower.onnx"
-            self._sessions[side] = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            name = f"{side}_tower.onnx"
+            try:
+                self._sessions[side] = onnxruntime.InferenceSession(
+                    self.folder / name, options, providers=["CPUExecutionProvider"]
+                )
+            except Exception as error:  # onnxruntime's errors have no class in common
+                raise self._damaged(name, error) from None
         factors: NDArray[np.float32] = self._sessions[side].run(None, inputs)[0]
         return factors
 
@@ -163,12 +169,27 @@ class Bundle:
         return _number(items, item) + int(kind) * int(spec["items"])
 
     def _array(self, name: str) -> NDArray[Any]:
-        array: NDArray[Any] = np.load(self.folder / name, allow_pickle=False)
+        try:
+            array: NDArray[Any] = np.load(self.folder / name, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise self._damaged(name, error) from None
         return array
 
     def _json(self, name: str) -> dict[str, Any]:
-        value: dict[str, Any] = json.loads((self.folder / name).read_text(encoding="utf-8"))
+        try:
+            value = json.loads((self.folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise self._damaged(name, error) from None
+        if not isinstance(value, dict):
+            raise self._damaged(name, "no JSON object")
         return value
+
+    def _damaged(self, name: str, reason: object) -> ValueError:
+        said = " ".join(str(getattr(reason, "strerror", None) or reason).split()).removesuffix(".")
+        path = self.folder / name
+        return ValueError(
+            f"{path} must be a whole file of a bundle, got {said}. Copy the bundle again, or export it anew."
+        )
 
 
 def letter_trigrams(text: str) -> list[str]:

@@ -236,8 +236,21 @@ def test_a_bundle_of_another_version_is_refused(exported, tmp_path):
     (copy / "bundle.json").write_text(json.dumps(about | {"version": 2}))
     with pytest.raises(ValueError, match="must be a bundle of format towerzoo-bundle 1, got 'towerzoo-bundle 2'"):
         Bundle(copy)
+    (copy / "bundle.json").write_text("{}")
     with pytest.raises(ValueError, match="must be a bundle of format towerzoo-bundle 1, got 'None None'"):
-        Bundle(tmp_path)
+        Bundle(copy)
+
+
+@pytest.mark.parametrize("side", ["user", "item"])
+def test_a_damaged_tower_is_told(exported, tmp_path, side):
+    copy = shutil.copytree(exported[0], tmp_path / "copy")
+    tower = copy / f"{side}_tower.onnx"
+    tower.write_bytes(tower.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=rf"{tower} must be a whole file of a bundle, got .*\. Copy the bundle again"):
+        getattr(Bundle(copy), f"{side}_factors")([{}])
+    tower.unlink()
+    with pytest.raises(ValueError, match=rf"{tower} must be a whole file of a bundle, got .*\. Copy the bundle again"):
+        getattr(Bundle(copy), f"{side}_factors")([{}])
 
 
 def test_an_unknown_feature_of_a_person_is_told(bundle):

@@ -97,3 +97,40 @@ def test_raw_values_that_cannot_be_are_refused(folder, side, rows, why):
 def test_excluded_items_are_no_text(folder):
     with pytest.raises(ValueError, match=r"^exclude must be a list of raw ids, got '12'\. Write \['12'\]"):
         Bundle(folder).recommend({}, exclude="12")
+
+
+JSON_FILES = ("bundle.json", "items.json", "vocabularies.json")
+
+
+@pytest.mark.parametrize("name", [*JSON_FILES, "item_vectors.npy"])
+@pytest.mark.parametrize("content", [None, b"", b"[1, 2]", b"\xff\xfe\x00"], ids=["missing", "empty", "list", "bytes"])
+def test_a_file_that_is_missing_or_damaged_is_told(folder, name, content):
+    (folder / name).unlink()
+    if content is not None:
+        (folder / name).write_bytes(content)
+    with pytest.raises(
+        ValueError, match=rf"^{folder / name} must be a whole file of a bundle, got .+\. Copy the bundle"
+    ):
+        Bundle(folder)
+
+
+@pytest.mark.parametrize("name", [*JSON_FILES, "item_vectors.npy"])
+def test_a_file_that_ends_too_early_is_told(folder, name):
+    (folder / name).write_bytes((folder / name).read_bytes()[:-3])
+    with pytest.raises(ValueError, match=rf"^{folder / name} must be a whole file of a bundle, got "):
+        Bundle(folder)
+
+
+def test_vectors_of_other_items_are_told(folder):
+    np.save(folder / "item_vectors.npy", np.eye(5, 2, dtype=np.float32))
+    with pytest.raises(
+        ValueError, match=r"item_vectors.npy must be .* got vectors of shape \(5, 2\) where .* \(4, 2\)\."
+    ):
+        Bundle(folder)
+
+
+def test_a_folder_without_a_bundle_is_told(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"bundle.json must be a whole file of a bundle, got No such file or directory"
+    ):
+        Bundle(tmp_path)
