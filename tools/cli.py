@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def tells_errors(function: Function) -> Function:
-    """Adds --debug to a command, and tells a TowerZooError, or what a person's own file raises, without a traceback.
+    """Adds --debug to a command, and tells errors without a traceback: TowerZoo's, a person's own file's, closed files.
 
     The exit status is 1; after a signal it is 128 plus the signal's number.
     """
@@ -81,17 +81,29 @@ def tells_errors(function: Function) -> Function:
             click.echo(f"{'' if isinstance(error, Interrupted) else 'error: '}{error}", err=True)
             sys.exit(128 + error.signal_number if isinstance(error, Interrupted) else 1)
         except Exception as error:
-            from towerzoo.registry.places import own_place
-
-            where = own_place(error)
-            if debug or not where:
+            told = None if debug else _told(error)
+            if told is None:
                 raise
-            reason, *_ = str(error).strip().split("\n")
-            found = f"{type(error).__name__}: {reason.removesuffix('.')}"
-            click.echo(f"error: {where} must run without an error, got {found}. --debug shows the traceback.", err=True)
+            click.echo(f"error: {told}", err=True)
             sys.exit(1)
 
     return run  # type: ignore[return-value]
+
+
+def _told(error: Exception) -> str | None:
+    """Returns what to tell of an error that a person's own file has raised, or a file that may not be opened."""
+    from towerzoo.registry.places import own_place
+
+    if where := own_place(error):
+        reason, *_ = str(error).strip().split("\n")
+        found = f"{type(error).__name__}: {reason.removesuffix('.')}"
+        return f"{where} must run without an error, got {found}. --debug shows the traceback."
+    if isinstance(error, PermissionError) and error.filename is not None:
+        return (
+            f"{error.filename} must be open to the user who runs this, got {error.strerror!r}. "
+            "Change its permissions or those of its folders, or choose another place."
+        )
+    return None
 
 
 def terminal() -> Console:

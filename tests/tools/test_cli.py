@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -106,6 +108,15 @@ def test_an_error_is_one_line_on_stderr(invoke):
     assert result.exit_code == 1
     assert result.stderr == "error: x must be y, got 'z'. Do so.\n"
     assert result.stdout == ""
+
+
+def test_what_may_not_be_opened_is_told(invoke):
+    result = invoke(make_command(PermissionError(errno.EACCES, os.strerror(errno.EACCES), "runs/mine/config.yaml")))
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "error: runs/mine/config.yaml must be open to the user who runs this, got 'Permission denied'. "
+        "Change its permissions or those of its folders, or choose another place.\n"
+    )
 
 
 @pytest.mark.parametrize("number", [2, 15])
