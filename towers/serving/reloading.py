@@ -56,12 +56,21 @@ class Reloading:
         before = run.current.path.name
         try:
             await asyncio.to_thread(run.reload)
-        except TowerZooError as error:
+        except Exception as error:  # of any kind, such as a GPU without room for both: the one before goes on
             self._metrics.reloads.labels(run.name, "failed").inc()
-            self._tell(f"{run.name}: {before} goes on. {error}")
-            return str(error)
+            problem = str(error) if isinstance(error, TowerZooError) else _unforeseen(run, error)
+            self._tell(f"{run.name}: {before} goes on. {problem}")
+            return problem
         now = run.current.path.name
         self._metrics.reloads.labels(run.name, "loaded").inc()
         self._metrics.swapped(run.name, before, now)
         self._tell(f"{run.name}: {now} answers now.")
         return None
+
+
+def _unforeseen(run: ServedRun, error: Exception) -> str:
+    reason = " ".join(str(error).split()).removesuffix(".")
+    return (
+        f"{run.source} must be a run that can be opened, got {type(error).__name__}: {reason}. "
+        f"See where with tools/serve.py {run.source} --port 0 --debug."
+    )

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
+import shutil
 import threading
 import time
 
@@ -73,6 +75,22 @@ def test_a_broken_run_is_told_and_the_one_before_goes_on(start, runs, add_newer,
     assert service.recommend(user=1)["run"] == OLD
     assert re.match(rf"tiny: {OLD} goes on\. .*{missing}", told[0])
     assert 'outcome="failed"} 1.0' in service.call("GET", "/metrics")[1]
+
+
+def test_a_run_that_fails_to_open_as_nobody_foresaw_is_told_and_watched_on(start, runs, add_newer):
+    told = []
+    broken = add_newer().rename(runs.parent / "broken")
+    about = json.loads((broken / "schema.json").read_text())
+    (broken / "schema.json").write_text(json.dumps(about | {"events": []}))
+    service = start(runs, token=TOKEN, watch=0.05, tell=told.append)
+    broken.rename(runs / NEW)
+    expected = f"{runs} must be a run that can be opened, got AttributeError: "
+    assert expected in service.refused("POST", "/reload", status=409)
+    until(lambda: len(told) == 2)  # by the one who asked, and by who watches
+    assert all(line.startswith(f"tiny: {OLD} goes on. {expected}") for line in told)
+    assert service.recommend(user=1)["run"] == OLD
+    shutil.copytree(runs / OLD, runs.parent / "whole").rename(runs / "2026-03-01T00-00-00")
+    until(lambda: service.recommend(user=1)["run"] == "2026-03-01T00-00-00")
 
 
 def test_a_newer_run_is_found_by_itself(start, runs, add_newer):
