@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from towerzoo.registry.errors import TowerZooError
+from towerzoo.towers.run_folder import RunFolder
 from towerzoo.towers.serving.served_run import ServedRun
 from towerzoo.towers.serving.service_metrics import ServiceMetrics
 
@@ -38,17 +39,21 @@ class Reloading:
         return [problem for problem in problems if problem is not None]
 
     async def watch(self, seconds: float) -> None:
-        """Looks for newer runs for ever; one that cannot be opened is told of once."""
-        tried = {run.name: run.current.path for run in self._runs}
+        """Looks for newer runs for ever; one that cannot be opened is told of, and tried again once its files change.
+
+        So a run may be copied to its place: what is read of it before it is whole is not the last word.
+        """
+        tried: dict[str, object] = {}
         while True:
             await asyncio.sleep(seconds)
             for run in self._runs:
                 try:
-                    found = (await asyncio.to_thread(run.newest)).path
+                    found = await asyncio.to_thread(run.newest)
+                    state = found.path, await asyncio.to_thread(_files, found)
                 except (TowerZooError, OSError):
                     continue
-                if found != tried[run.name]:
-                    tried[run.name] = found
+                if found.path != run.current.path and state != tried.get(run.name):
+                    tried[run.name] = state
                     async with self._one_at_a_time:
                         await self._reload(run)
 
@@ -66,6 +71,12 @@ class Reloading:
         self._metrics.swapped(run.name, before, now)
         self._tell(f"{run.name}: {now} answers now.")
         return None
+
+
+def _files(run: RunFolder) -> frozenset[tuple[str, int, int]]:
+    """Returns the names, sizes and times of a run's files."""
+    found = ((file.name, file.stat()) for file in run.path.iterdir())
+    return frozenset((name, stat.st_size, stat.st_mtime_ns) for name, stat in found)
 
 
 def _unforeseen(run: ServedRun, error: Exception) -> str:

@@ -105,6 +105,21 @@ def test_a_newer_run_is_found_by_itself(start, runs, add_newer):
     assert "2026-03-01T00-00-00 answers now" in told[-1]
 
 
+def test_a_run_that_is_copied_file_by_file_answers_once_it_is_whole(start, runs, trained):
+    told = []
+    service = start(runs, watch=0.05, tell=told.append)
+    late = ("model.safetensors", "users.parquet")
+    part = shutil.copytree(trained, runs.parent / "part", ignore=shutil.ignore_patterns(*late))
+    part.rename(runs / NEW)
+    until(lambda: told)
+    time.sleep(0.3)
+    assert len(told) == 1, "what does not change is told once"
+    assert "must be a run folder with users.parquet, got one without it" in told[0]
+    for name in late:
+        shutil.copy(trained / name, runs / NEW)
+    until(lambda: service.recommend(user=1)["run"] == NEW)
+
+
 def test_with_an_index_a_newer_run_answers_once_it_has_one(start, runs, add_newer):
     with pytest.raises(RunError, match=r"must have an index, got none\. Build it with tools/index\.py"):
         ServedRun("tiny", runs, with_index=True)
