@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Annotated, Any, Final
 
 import prometheus_client
-from fastapi import FastAPI, Path, Query, Request, Response
+from fastapi import Depends, FastAPI, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import StringConstraints
 from pydantic_core import to_json
@@ -28,7 +28,7 @@ from towerzoo.towers.serving.refusals import Refusal
 from towerzoo.towers.serving.reloading import Reloading
 from towerzoo.towers.serving.served_run import ServedRun
 from towerzoo.towers.serving.service_metrics import Measured, ServiceMetrics
-from towerzoo.towers.serving.validation import problems_of
+from towerzoo.towers.serving.validation import problems_of, require_known_parameters
 
 RunName = Annotated[str | None, Query(max_length=LONGEST_TEXT, description="The run that answers; the first, if none.")]
 RawId = Annotated[str, Path(min_length=1, max_length=LONGEST_TEXT, description="Raw id, or a title.")]
@@ -96,6 +96,7 @@ def create_app(
 
 def _add_questions(app: FastAPI, limits: Limits) -> None:
     Ask = recommend_model(limits)
+    checked = [Depends(require_known_parameters)]
     Count = Annotated[int, Query(ge=1, le=limits.items, description="How many items.")]
 
     async def ask(name: str | None, asked: Any) -> Response:
@@ -115,12 +116,12 @@ def _add_questions(app: FastAPI, limits: Limits) -> None:
         route_class_override=JsonRoute,
     )
 
-    @app.get("/items/{item:path}/similar", response_model=answers.SimilarItems)
+    @app.get("/items/{item:path}/similar", dependencies=checked, response_model=answers.SimilarItems)
     async def similar(item: RawId, k: Count = 10, run: RunName = None) -> Response:
         """Returns the items whose vectors are nearest to an item's."""
         return await ask(run, lambda answering: answering.similar(item, k))
 
-    @app.get("/explain", response_model=answers.Explanation)
+    @app.get("/explain", dependencies=checked, response_model=answers.Explanation)
     async def explain(
         item: Annotated[str, Query(min_length=1, max_length=LONGEST_TEXT, description="Raw id, or a title.")],
         user: Annotated[
@@ -133,10 +134,12 @@ def _add_questions(app: FastAPI, limits: Limits) -> None:
     ) -> Response:
         """Explains an item's score: what each feature adds, what of the person's own is near, and where it ranks."""
         features = dict(text.split("=", 1) for text in feature)
+        if len(features) < len(feature):
+            raise Refusal(422, f"feature must name each feature once, got {', '.join(feature)}.")
         asked = Recommend.model_validate({"user": user, "features": features, "liked": liked, "disliked": disliked})
         return await ask(run, lambda answering: answering.explain(asked, item))
 
-    @app.get("/items", response_model=answers.FoundItems)
+    @app.get("/items", dependencies=checked, response_model=answers.FoundItems)
     async def search(
         title: Annotated[str, Query(max_length=LONGEST_TEXT, description="A part of titles.")],
         limit: Count = 10,
@@ -145,7 +148,7 @@ def _add_questions(app: FastAPI, limits: Limits) -> None:
         """Returns items whose title holds a text, those that begin with it first."""
         return await ask(run, lambda answering: answering.search(title, limit))
 
-    @app.get("/users/any", response_model=answers.AnyUser)
+    @app.get("/users/any", dependencies=checked, response_model=answers.AnyUser)
     async def anyone(run: RunName = None) -> Response:
         """Returns a known user, to try the service with."""
         return await ask(run, lambda answering: answering.anyone())

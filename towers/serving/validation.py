@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, get_origin
+
+from starlette.requests import Request
+
+from towerzoo.towers.serving.refusals import Refusal
 
 LONGEST_SHOWN: Final = 80
 
@@ -34,6 +38,33 @@ def problems_of(errors: Sequence[Any]) -> list[str]:
         ['k must be greater than 0, got 0.']
     """
     return [_problem(error) for error in errors]
+
+
+def require_known_parameters(request: Request) -> None:
+    """Refuses parameters of an address that its route does not take, and several values of one that takes one.
+
+    FastAPI leaves out the first and takes the last of the second, so that a client would get another answer than it
+    asked for.
+
+    Raises:
+        Refusal: There are such.
+    """
+    if not request.query_params:
+        return
+    lists = {
+        field.alias: get_origin(field.field_info.annotation) is list
+        for field in request.scope["route"].dependant.query_params
+    }
+    problems: list[str] = []
+    for name in request.query_params:
+        values = request.query_params.getlist(name)
+        if name not in lists:
+            unknown = {"type": "extra_forbidden", "loc": ("query", name), "msg": "", "input": values[0]}
+            problems.append(_problem(unknown))
+        elif len(values) > 1 and not lists[name]:
+            problems.append(f"{name} must be given once, got {len(values)} values.")
+    if problems:
+        raise Refusal(422, *problems)
 
 
 def _problem(error: Mapping[str, Any]) -> str:

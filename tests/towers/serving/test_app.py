@@ -164,6 +164,30 @@ def test_an_explanation_is_the_recommenders(service, recommender):
     assert "feature.0 must be" in service.refused("GET", "/explain?item=7&feature=gender", status=422)
 
 
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("/items/7/similar?top_k=3", r"^top_k must be left out, since nothing is called so, got '3'\.$"),
+        ("/items/7/similar?k=3&k=4", r"^k must be given once, got 2 values\.$"),
+        ("/items?title=a&k=3&run=tiny&run=x", r"^k must be left out.*\nrun must be given once, got 2 values\.$"),
+        ("/explain?item=7&user=3&user=4", r"^user must be given once, got 2 values\.$"),
+        ("/explain?item=7&feature=gender=F&feature=gender=M", r"^feature must name each feature once, got gender=F, "),
+        ("/users/any?name=tiny", r"^name must be left out"),
+    ],
+)
+def test_an_address_that_would_be_answered_otherwise_than_it_asks_is_refused(service, path, why):
+    assert re.search(why, service.refused("GET", path, status=422))
+    assert service.call("GET", "/explain?item=7&liked=9&liked=8")[0] == 200, "what is a list comes several times"
+
+
+def test_what_is_asked_in_a_body_is_refused_in_the_address(service):
+    why = service.refused("POST", "/recommend?run=tiny&k=3", {"user": 1}, status=422)
+    assert why.splitlines() == [
+        f"{name} must be left out, since nothing is called so, got {value!r}."
+        for name, value in (("run", "tiny"), ("k", "3"))
+    ]
+
+
 def test_titles_are_searched_without_regard_to_case(service, recommender):
     title = recommender.names.title(4)
     _, answer = service.call("GET", f"/items?title={title[4:12].strip().replace(' ', '%20').upper()}")
