@@ -57,14 +57,20 @@ class Vocabulary:
     def row(self, value: object) -> int:
         """Returns the row of a raw value, or of the text of one; 0 for what is not in the vocabulary.
 
+        A whole number may be a float, as it is in a column of a table that lacks some.
+
         Example:
             >>> ages = Vocabulary([18, 25])
-            >>> ages.row(25), ages.row("25"), ages.row("25.0")
-            (2, 2, 0)
+            >>> ages.row(25), ages.row("25"), ages.row(25.0), ages.row(25.5), ages.row("25.0")
+            (2, 2, 2, 0, 0)
             >>> Vocabulary(["None"]).row(None)  # a missing value is none of the values
             0
         """
-        return UNKNOWN if value is None else self._rows.get(str(value), UNKNOWN)
+        if value is None:
+            return UNKNOWN
+        if isinstance(value, float) and value.is_integer() and str(value) not in self._rows:
+            value = int(value)
+        return self._rows.get(str(value), UNKNOWN)
 
     @cached_property
     def _rows(self) -> dict[str, int]:

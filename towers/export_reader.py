@@ -105,7 +105,7 @@ class Bundle:
             raise ValueError(f"exclude must be a list of raw ids, got {exclude!r}. Write [{exclude!r}].")
         scores = ((self.user_factors([person]) * self._scales) @ self._vectors)[0]
         ids = self._numbers["item"][self.about["item_key"]]
-        scores[[ids[str(item)] - 1 for item in exclude if str(item) in ids]] = -np.inf
+        scores[[row - 1 for item in exclude if (row := _number(ids, item)) != UNKNOWN]] = -np.inf
         best = np.argsort(-scores, kind="stable")[:k]
         return [(self.items["id"][row], float(scores[row])) for row in best if scores[row] > -np.inf]
 
@@ -217,7 +217,11 @@ def _parted(value: Any) -> Iterable[Any]:
 
 
 def _number(numbers: Mapping[str, int], value: Any) -> int:
-    return UNKNOWN if value is None else numbers.get(str(value), UNKNOWN)
+    if value is None:
+        return UNKNOWN
+    if isinstance(value, float) and value.is_integer() and str(value) not in numbers:
+        value = int(value)  # a whole number of a column that lacks some
+    return numbers.get(str(value), UNKNOWN)
 
 
 def _numbers(first: int, values: Sequence[Any]) -> dict[str, int]:

@@ -58,6 +58,15 @@ def test_the_values_of_a_list_may_be_one_text(folder, given, expected):
     assert Bundle(folder).item_inputs([{"genres": given}])["genres"].tolist() == [expected]
 
 
+def test_a_whole_number_may_be_a_float(folder):
+    """As pandas makes one of each in a column that lacks some."""
+    lists = [[12.0, np.float64(7), np.nan, 1.5], ["12.0"]]
+    assert Bundle(folder).user_inputs([{"met": met} for met in lists])["met"].tolist() == [
+        [1, 4, 0, 0],
+        [0, -1, -1, -1],
+    ]
+
+
 @pytest.mark.parametrize(("given", "expected"), [("12|7", [1, 4]), (12, [1]), ([12, (7, 1)], [1, 9]), (None, [-1])])
 def test_so_may_the_events_of_a_history(folder, given, expected):
     assert Bundle(folder).user_inputs([{"met": given}])["met"].tolist() == [expected]
