@@ -97,11 +97,11 @@ class Bundle:
             exclude: Raw ids that she is not to get, such as those that she has met.
 
         Raises:
-            ValueError: k is less than 1, `exclude` is one text, a feature is not one of a user, or its value cannot be.
+            ValueError: k, `exclude`, a feature or its value cannot be.
         """
-        if k < 1:
-            raise ValueError(f"k must be at least 1, got {k}. Ask for more items.")
-        if isinstance(exclude, str):
+        if not isinstance(k, (int, np.integer)) or k < 1:
+            raise ValueError(f"k must be a whole number of at least 1, got {k!r}. Ask for some items.")
+        if not _is_list(exclude):
             raise ValueError(f"exclude must be a list of raw ids, got {exclude!r}. Write [{exclude!r}].")
         scores = ((self.user_factors([person]) * self._scales) @ self._vectors)[0]
         ids = self._numbers["item"][self.about["item_key"]]
@@ -133,8 +133,8 @@ class Bundle:
             if not isinstance(row, Mapping):
                 raise ValueError(f"each {side} must be a mapping of features, got {row!r}. Write {{name: value, ...}}.")
             if unknown := set(row) - names:
-                some, known = ", ".join(sorted(unknown)), ", ".join(sorted(names))
-                raise ValueError(f"features of a {side} must be among {known}, got {some}. Leave it out.")
+                some, known = ", ".join(sorted(map(str, unknown))), ", ".join(sorted(names))
+                raise ValueError(f"features of the {side} tower must be among {known}, got {some}. Leave it out.")
         return {spec["name"]: self._input(side, spec, [row.get(spec["name"]) for row in rows]) for spec in inputs}
 
     def _input(self, side: str, spec: Mapping[str, Any], values: Sequence[Any]) -> NDArray[Any]:
@@ -143,6 +143,9 @@ class Bundle:
             return told if spec["unknown"] is None else np.where(np.isnan(told), np.float32(spec["unknown"]), told)
         numbers = self._numbers[side].get(spec["vocabulary"], {})
         if spec["kind"] == "id":
+            for value in values:
+                if _is_list(value):
+                    raise ValueError(f"{spec['name']} must be one value, got {value!r}. Give one, or leave it out.")
             return np.array([_number(numbers, value) for value in values], dtype=np.int64)
         if spec["kind"] == "ids":
             lists = [[_number(numbers, one) for one in _parted(value)] for value in values]
@@ -213,7 +216,11 @@ def _parted(value: Any) -> Iterable[Any]:
     """Returns the values of a list; a text, or a value alone, is parted by `|`, as commands and the service do it."""
     if value is None:
         return ()
-    return value if isinstance(value, Iterable) and not isinstance(value, str) else str(value).split("|")
+    return value if _is_list(value) else str(value).split("|")
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, str)
 
 
 def _number(numbers: Mapping[str, int], value: Any) -> int:

@@ -158,9 +158,6 @@ def test_the_bundle_keeps_the_order_of_items_of_equal_logits(bundle, monkeypatch
     monkeypatch.setattr(bundle, "_vectors", np.zeros_like(bundle._vectors))
     ids = bundle.items["id"]
     assert [item for item, _ in bundle.recommend({}, 3, exclude=[ids[1]])] == [ids[0], *ids[2:4]]
-    for k in (0, -1):
-        with pytest.raises(ValueError, match=f"k must be at least 1, got {k}"):
-            bundle.recommend({}, k)
 
 
 def test_a_new_item_has_the_vector_of_its_features(bundle, recommender):

@@ -12,6 +12,7 @@ import pytest
 from towerzoo.towers.export_reader import FORMAT, VERSION, Bundle
 
 GENRES = {"name": "genres", "kind": "ids", "vocabulary": "genres", "length": 3, "padding": 0}
+MAKER = {"name": "maker", "kind": "id", "vocabulary": "maker"}
 YEAR = {"name": "year", "kind": "number", "vocabulary": None, "unknown": None}
 MET = {"name": "met", "kind": "events", "vocabulary": None, "length": None, "padding": -1, "items": 5, "kinds": 2}
 
@@ -25,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
             "version": VERSION,
             "item_key": "film",
             "factors": 2,
-            "towers": {"user": {"inputs": [MET]}, "item": {"inputs": [GENRES, YEAR]}},
+            "towers": {"user": {"inputs": [MET]}, "item": {"inputs": [GENRES, MAKER, YEAR]}},
         },
         "items.json": {"id": [12, 1, 2, 7]},
         "vocabularies.json": {
@@ -85,6 +86,12 @@ def test_a_number_may_be_a_text_or_unknown(folder):
         ("item", [{"year": float("inf")}], r"^year must be a finite number, .* got inf"),
         ("item", [{"year": "1e99"}], r"^year must be a finite number, .* got '1e99'"),
         ("item", [{"year": [1995, 1996]}], r"^year must be a finite number, .* got \[1995, 1996\]"),
+        ("item", [{"maker": ["A", "B"]}], r"^maker must be one value, got \['A', 'B'\]\. Give one, or leave it out"),
+        (
+            "item",
+            [{1: 2, "yaer": 3}],
+            r"^features of the item tower must be among genres, maker, year, got 1, yaer\. Leave",
+        ),
         ("item", {"year": 1995}, r"^each item must be a mapping of features, got 'year'\. Write \{name: value, ...\}"),
         ("user", ["12"], r"^each user must be a mapping of features, got '12'"),
         (
@@ -103,9 +110,18 @@ def test_raw_values_that_cannot_be_are_refused(folder, side, rows, why):
         getattr(Bundle(folder), f"{side}_inputs")(rows)
 
 
-def test_excluded_items_are_no_text(folder):
-    with pytest.raises(ValueError, match=r"^exclude must be a list of raw ids, got '12'\. Write \['12'\]"):
-        Bundle(folder).recommend({}, exclude="12")
+@pytest.mark.parametrize("exclude", ["12", 12, None])
+def test_excluded_items_are_a_list(folder, exclude):
+    with pytest.raises(
+        ValueError, match=rf"^exclude must be a list of raw ids, got {exclude!r}\. Write \[{exclude!r}\]"
+    ):
+        Bundle(folder).recommend({}, exclude=exclude)
+
+
+@pytest.mark.parametrize("k", [0, -1, 2.5, "3", None])
+def test_a_list_is_of_one_item_at_least(folder, k):
+    with pytest.raises(ValueError, match=rf"^k must be a whole number of at least 1, got {k!r}\. Ask for some"):
+        Bundle(folder).recommend({}, k)
 
 
 JSON_FILES = ("bundle.json", "items.json", "vocabularies.json")
