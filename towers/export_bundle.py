@@ -88,9 +88,16 @@ def export_run(path: Path, to: Path, *, force: bool = False, report: Report = _s
 
 
 def require_free(to: Path, *, force: bool) -> None:
-    """Raises an ExportError unless there is nothing, an empty folder or, with force, an earlier bundle."""
+    """Raises an ExportError unless there is nothing, an empty folder or, with force, an earlier bundle.
+
+    A folder is replaced as a whole, so that the one that the command runs in would be gone for who called it.
+    """
     expected = "--to must be a new or empty folder"
     if to.is_dir():
+        if Path.cwd().is_relative_to(to.resolve()):
+            raise ExportError(
+                f"--to must be another folder than the current one, got {str(to)!r}. Name a new one in it."
+            )
         if not any(to.iterdir()):
             return
         if not _is_bundle(to):

@@ -82,6 +82,16 @@ def test_a_place_that_is_taken_is_refused(invoke, finished_run, out):
     assert sorted(path.name for path in out.iterdir()) == ["earlier", "file"]
 
 
+@pytest.mark.parametrize("to", [".", "..", ""])
+def test_the_current_folder_is_not_replaced(invoke, finished_run, out, monkeypatch, to):
+    (out / "empty").mkdir()
+    monkeypatch.chdir(out / "empty")
+    result = invoke(main, finished_run, "--to", to)
+    assert result.exit_code == 1
+    assert "error: --to must be another folder than the current one, got '.'" in result.output.replace("..", ".")
+    assert [path.name for path in out.iterdir()] == ["empty"]
+
+
 def test_a_full_disk_leaves_the_earlier_bundle(invoke, finished_run, out, room_for):
     bundle = out / "bundle"
     bundle.mkdir()
