@@ -221,7 +221,9 @@ def _read_added(path: Path) -> pa.Table:
     try:
         return pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split()).removesuffix(".")
+        # Arrow's own says no more of a missing file than its path.
+        missing = isinstance(error, FileNotFoundError)
+        reason = "no such file" if missing else " ".join(str(error).split()).removesuffix(".")
         raise SearchError(f"{path} must be a whole table of added items, got {reason}. Build the index anew.") from None
 
 

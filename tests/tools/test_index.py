@@ -237,6 +237,16 @@ def test_an_edited_index_is_told(invoke, finished_run, tmp_path, edit):
     assert re.search("the index of .* must be as it was saved, got .*. Build it with tools/index.py", result.output)
 
 
+def test_added_items_that_are_gone_are_told(invoke, finished_run, tmp_path):
+    (tmp_path / "new.csv").write_text(NEW)
+    invoke(index_command, finished_run, "--add", tmp_path / "new.csv")
+    (added,) = (finished_run / "index").glob("*.parquet")
+    added.unlink()
+    result = invoke(recommend_command, finished_run, "--user", 5, "--index")
+    assert result.exit_code == 1
+    assert f"{added} must be a whole table of added items, got no such file. Build the index anew." in result.output
+
+
 def test_what_else_lies_where_an_index_goes_is_let_be_or_told(invoke, finished_run):
     index = finished_run / "index"
     (index / "notes").mkdir(parents=True)
