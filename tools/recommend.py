@@ -55,6 +55,8 @@ def main(
         raise click.UsageError("--users and --out come together.")
     if users is not None and (as_json or as_csv):
         raise click.UsageError("--users writes Parquet; it cannot be given with --json or --csv.")
+    if users is not None and out is not None and users.resolve() == out.resolve():
+        raise click.UsageError("--out must be another file than that of --users, which it would replace.")
     if as_json and as_csv:
         raise click.UsageError("Give either --json or --csv.")
     if users is not None and any(options.values()):

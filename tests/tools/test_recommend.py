@@ -148,6 +148,7 @@ def test_what_cannot_be_answered_is_told(invoke, run, tmp_path, monkeypatch, opt
     ("options", "message"),
     [
         (("--users", "all"), "--users and --out come together."),
+        (("--users", "ids", "--out", "./ids"), "--out must be another file than that of --users, which it would"),
         (("--users", "all", "--out", "x", "--json"), "it cannot be given with --json or --csv."),
         (("--users", "all", "--out", "x", "--user", 1), "it cannot be given with --user, --features, --liked"),
         (("--user", 1, "--json", "--csv"), "Give either --json or --csv."),
