@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from towerzoo.datasets import UNKNOWN
 from towerzoo.towers.seen_items import SeenItems
@@ -13,11 +14,20 @@ from towerzoo.towers.seen_items import SeenItems
 USERS_AT_ONCE, ITEMS_AT_ONCE = 512, 16_384
 """Users and items that are scored in one matrix product: at most 32 MiB of scores, whatever the catalogue's size."""
 
+NUMBERS_AT_ONCE = 1 << 22
+"""Numbers of items' vectors that are gathered at once: 16 MiB."""
+
+NEARLY = 1e-6
+"""Scores that differ by no more than this share of a user's largest one may be those of equal vectors: a product of
+matrices rounds by the place of an item and by how many users it is for."""
+
 NO_SCORE = float("-inf")
 
 
 class TopItems(NamedTuple):
     """The best items of some users, best first; of equal scores the item of the lower row comes first.
+
+    Items of equal vectors have equal scores, so that a user's list is the same alone and among others.
 
     Attributes:
         items: int64 item rows (U, k); the unknown row, 0, where a user has fewer than k candidates.
@@ -63,11 +73,10 @@ def best_items(
 def _best_of_block(
     users: Tensor, items: Tensor, k: int, left_out: tuple[Tensor, Tensor] | None, allowed: Tensor | None
 ) -> TopItems:
-    best = TopItems(
-        torch.full((len(users), k), UNKNOWN, device=users.device), users.new_full((len(users), k), NO_SCORE)
-    )
+    best: TopItems | None = None
     for start in range(0, len(items), ITEMS_AT_ONCE):
-        scores = users @ items[start : start + ITEMS_AT_ONCE].T
+        block = items[start : start + ITEMS_AT_ONCE]
+        scores = users @ block.T
         if start == 0:
             scores[:, UNKNOWN] = NO_SCORE
         if allowed is not None:
@@ -76,24 +85,49 @@ def _best_of_block(
             place, item = (values.to(users.device) for values in left_out)
             here = (item >= start) & (item < start + scores.shape[1])
             scores[place[here], item[here] - start] = NO_SCORE
-        found = _top(scores, min(k, scores.shape[1]))
-        # Items of earlier blocks come first and have the lower rows, so that a stable sort keeps the order of ties.
-        together = torch.cat([best.scores, found.scores], dim=1).sort(dim=1, descending=True, stable=True)
-        rows = torch.cat([best.items, found.items + start], dim=1).gather(1, together.indices[:, :k])
-        best = TopItems(rows, together.values[:, :k])
-    return TopItems(best.items.where(best.scores > NO_SCORE, UNKNOWN), best.scores)
+        found = _top(scores, users, block, min(k, scores.shape[1]))
+        rows, values = found.items + start, found.scores
+        if best is not None:
+            rows, values = torch.cat([best.items, rows], dim=1), torch.cat([best.scores, values], dim=1)
+        best = TopItems(*(some[:, :k] for some in _ranked(rows, values, users, items)))
+    assert best is not None
+    lacking = (0, k - best.items.shape[1])
+    return TopItems(
+        functional.pad(best.items.where(best.scores > NO_SCORE, UNKNOWN), lacking, value=UNKNOWN),
+        functional.pad(best.scores, lacking, value=NO_SCORE),
+    )
 
 
-def _top(scores: Tensor, k: int) -> TopItems:
-    """Returns the k largest scores of each row (U, I), of equal ones those of the lower column, in that order."""
-    values, columns = scores.topk(k, dim=1, sorted=False)
-    least = values.min(dim=1, keepdim=True).values
-    # Which of several columns tied for the last place topk takes is not defined: such rows are sorted whole.
-    tied = ((scores == least).sum(dim=1) > (values == least).sum(dim=1)) & (least.squeeze(1) > NO_SCORE)
-    columns = columns.sort(dim=1).values
-    ranked = scores.gather(1, columns).sort(dim=1, descending=True, stable=True)
-    items, values = columns.gather(1, ranked.indices), ranked.values
-    if bool(tied.any()):
-        whole = scores[tied].sort(dim=1, descending=True, stable=True)
-        items[tied], values[tied] = whole.indices[:, :k], whole.values[:, :k]
-    return TopItems(items, values)
+def _top(scores: Tensor, users: Tensor, items: Tensor, k: int) -> TopItems:
+    """Returns the k largest scores of each row (U, I), of nearly equal ones those that `_ranked` puts first."""
+    values, columns = scores.topk(k, dim=1)
+    least = values[:, -1:] - _nearly(values)
+    # Which of several columns tied for the last place topk takes is not defined: all of them are ranked.
+    tied = ((scores >= least).sum(dim=1) > k) & (least.squeeze(1) > NO_SCORE)
+    for place in torch.nonzero(tied)[:, 0].tolist():
+        found = torch.nonzero(scores[place] >= least[place]).T
+        some = _ranked(found, scores[place, found], users[place : place + 1], items)
+        columns[place], values[place] = some.items[0, :k], some.scores[0, :k]
+    return TopItems(columns, values)
+
+
+def _ranked(rows: Tensor, scores: Tensor, users: Tensor, items: Tensor) -> TopItems:
+    """Sorts lists (U, n) by score and row, after items of nearly equal scores were scored anew, all in the same way."""
+    rows, order = rows.sort(dim=1)
+    scores = scores.gather(1, order)
+    values, order = scores.sort(dim=1, descending=True, stable=True)
+    # Where lists have ended, infinity less infinity is no number, and so no small one.
+    near = values[:, :-1] - values[:, 1:] <= _nearly(values)
+    if bool(near.any()):
+        pairs = torch.nonzero(functional.pad(near, (0, 1)) | functional.pad(near, (1, 0)))
+        for user, place in (some.T for some in torch.split(pairs, 1 + NUMBERS_AT_ONCE // (1 + items.shape[1]))):
+            column = order[user, place]
+            # Each sum in the same order, so that equal vectors have equal scores.
+            scores[user, column] = (items[rows[user, column]] * users[user]).sum(dim=1)
+        values, order = scores.sort(dim=1, descending=True, stable=True)
+    return TopItems(rows.gather(1, order), values)
+
+
+def _nearly(values: Tensor) -> Tensor:
+    """Returns by how much the scores of a list, best first (U, n), may differ that are nearly equal (U, 1)."""
+    return NEARLY * values[:, :1].abs()

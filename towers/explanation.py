@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from towerzoo.datasets import UNKNOWN, Column, Table
+from towerzoo.towers.best_items import NEARLY
 from towerzoo.towers.history_encoder import NO_EVENT, HistoryEncoder
 from towerzoo.towers.letter_trigrams import NO_TRIGRAM, LetterTrigramEncoder
 from towerzoo.towers.people import Person
@@ -87,7 +88,11 @@ def explain(recommender: Recommender, person: Person, item: int) -> Explanation:
         item: The item's row.
     """
     user = recommender.factors([person])[0]
-    scores = recommender.item_vectors.factors @ user
+    factors = recommender.item_vectors.factors
+    scores = factors @ user
+    # As in lists: the product may round equal vectors differently.
+    near = torch.nonzero((scores - scores[item]).abs() <= NEARLY * scores.abs().max())[:, 0]
+    scores[near] = (factors[near] * user).sum(dim=1)
     own = scores[item]
     candidates = torch.ones(len(scores), dtype=torch.bool, device=scores.device)
     candidates[recommender.left_out([person]).of(torch.tensor([0]))[1].to(scores.device)] = False

@@ -48,6 +48,23 @@ def test_what_a_person_likes_is_near(plain):
     assert told.candidates == 38  # of 40 without the two that she told, the explained one back among them
 
 
+def test_ranks_are_places_in_lists_also_of_items_of_equal_features(make_run):
+    """Of genres alone, many items have the same vector; a user alone gets the list that she gets among others."""
+    wide = {"widths": [33], "block": "linear-act-dropout"}
+    user_tower = {"features": {"user_id": {"encoder": "embedding", "dim": 4}}, **wide}
+    item_tower = {"features": {"genres": {"encoder": "embedding-bag", "dim": 4, "max_length": 1}}, **wide}
+    _, path = make_run("genres_alone", user_tower=user_tower, item_tower=item_tower, score="dot")
+    recommender = Recommender.open(path)
+    assert len(torch.unique(recommender.item_vectors.factors, dim=0)) < len(recommender.items) / 2
+    people = [recommender.person(user) for user in range(1, 9)]
+    together = recommender.recommend(people, 40, keep_seen=True).items.tolist()
+    for person, rows in zip(people, together, strict=True):
+        assert recommender.recommend([person], 40, keep_seen=True).items.tolist() == [rows]
+        met = set(recommender.seen.of(torch.tensor([person.row]))[1].tolist())
+        unmet = [row for row in rows if row not in met]
+        assert [explain(recommender, person, row).rank for row in unmet] == list(range(1, len(unmet) + 1))
+
+
 def test_what_a_streamed_run_does_not_know_of_a_user_is_noted(plain):
     _, recommender = plain
     told = explain(recommender, recommender.person(7), 9)
