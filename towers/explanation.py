@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
@@ -103,7 +102,7 @@ def explain(recommender: Recommender, person: Person, item: int) -> Explanation:
     effects = [*_of_person(recommender, person, item, own), *_of_item(recommender, user, item, own)]
     return Explanation(
         logit=own.item(),
-        probability=1 / (1 + math.exp(-own.item())) if recommender.is_probability(person) else None,
+        probability=own.double().sigmoid().item() if recommender.is_probability(person) else None,
         rank=int((before & candidates).sum()) + 1,
         candidates=int(candidates.sum()),
         effects=sorted(effects, key=lambda effect: -abs(effect.change)),

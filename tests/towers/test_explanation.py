@@ -41,6 +41,17 @@ def test_biases_are_effects_of_their_own(plain):
     assert effects["item", "bias"].value == "-0.250"
 
 
+@pytest.mark.parametrize(("bias", "probability"), [(-2000.0, 0.0), (2000.0, 1.0)])
+def test_however_large_a_logit_is_it_has_a_probability(plain, bias, probability):
+    _, recommender = plain
+    recommender.model.score.biases.item.weight[9] = bias
+    told = explain(recommender, recommender.person(7), 9)
+    assert told.probability == probability
+    top = recommender.recommend([recommender.person(7)], 40, keep_seen=True)
+    (answers,) = recommender.answers(top, [recommender.person(7)])
+    assert [answer.probability for answer in answers if answer.row == 9] == [probability]
+
+
 def test_what_a_person_likes_is_near(plain):
     _, recommender = plain
     told = explain(recommender, recommender.person(features={"gender": "F"}, liked=[3], disliked=[9, 4]), 9)
