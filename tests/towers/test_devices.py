@@ -293,6 +293,8 @@ CASES: dict[str, tuple[str, list[str], set[str]]] = {
 
 @pytest.mark.parametrize(("config", "overrides", "waits"), CASES.values(), ids=CASES)
 def test_parts_train_and_test_on_a_gpu(config, overrides, waits):
+    if any("hardest" in override for override in overrides) and torch.__version__ < (2, 13):
+        pytest.skip("the backward pass of this torch's topk makes its zeros where nobody can watch")
     assert waits_of_a_step(config, *overrides, split="temporal") <= waits
 
 
