@@ -107,6 +107,7 @@ ENCODER = "the name of a registered encoder, or a mapping with 'encoder'"
          "    Write true."),
         ("score: cosine", "score: {name: cosine, learn_scale: 'False'}", "m.yaml:15: score.learn_scale must be true or false, got "
          "'False'.\n    Write false."),
+        ("score: cosine", "score: {name: cosine, learn_scale: maybe}", "m.yaml:15: score.learn_scale must be true or false, got 'maybe'."),
         ("{positive_from: 4}", "{positive_from: '4'}", "m.yaml:3: data.label.positive_from must be a number or null, got '4'.\n    Write it "),
         ("{positive_from: 4}", "implict", f"m.yaml:3: data.label must be {RULE}, got 'implict'.\n    Did you mean 'implicit'?"),
         ("{positive_from: 4}", "{positive_from: 4, equals: 5}", f"m.yaml:3: data.label must be {RULE} (null removes one that a base "
