@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import importlib
 import os
@@ -63,7 +64,7 @@ def main() -> None:
 
 
 def tells_errors(function: Function) -> Function:
-    """Adds --debug to a command, and tells errors without a traceback: TowerZoo's, a person's own file's, closed files.
+    """Adds --debug to a command, and tells errors of TowerZoo, of people's own files and of closed places in a line.
 
     The exit status is 1; after a signal it is 128 plus the signal's number.
     """
@@ -91,18 +92,24 @@ def tells_errors(function: Function) -> Function:
 
 
 def _told(error: Exception) -> str | None:
-    """Returns what to tell of an error that a person's own file has raised, or a file that may not be opened."""
+    """Returns what to tell of an error that is none of TowerZoo's; None where only a traceback tells it."""
     from towerzoo.registry.places import own_place
 
     if where := own_place(error):
         reason, *_ = str(error).strip().split("\n")
         found = f"{type(error).__name__}: {reason.removesuffix('.')}"
         return f"{where} must run without an error, got {found}. --debug shows the traceback."
+    return _not_allowed(error) if isinstance(error, OSError) else None
+
+
+def _not_allowed(error: OSError) -> str | None:
+    """Returns what is wrong with a place that may not be opened, or has no room; None of any other error."""
     if isinstance(error, PermissionError) and error.filename is not None:
-        return (
-            f"{error.filename} must be open to the user who runs this, got {error.strerror!r}. "
-            "Change its permissions or those of its folders, or choose another place."
-        )
+        advice = "Change its permissions or those of its folders, or choose another place."
+        return f"{error.filename} must be open to the user who runs this, got {error.strerror!r}. {advice}"
+    if error.errno == errno.ENOSPC:
+        where = error.filename or "where the output goes"
+        return f"{where} must have room, got {error.strerror!r}. Free space, or choose another place."
     return None
 
 

@@ -119,6 +119,16 @@ def test_what_may_not_be_opened_is_told(invoke):
     )
 
 
+def test_output_that_no_disk_has_room_for_is_told(tiny_config):
+    command = [sys.executable, "tools/show_config.py", str(tiny_config)]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=TOOLS.parent, check=False)
+    expected = (
+        "where the output goes must have room, got 'No space left on device'. Free space, or choose another place."
+    )
+    assert (done.returncode, done.stderr) == (1, f"error: {expected}\n")
+
+
 @pytest.mark.parametrize("number", [2, 15])
 def test_a_signal_is_told_as_no_error(invoke, number):
     result = invoke(make_command(Interrupted("stopped", number)))
