@@ -110,8 +110,14 @@ class Bundle:
         return [(self.items["id"][row], float(scores[row])) for row in best if scores[row] > -np.inf]
 
     def run(self, side: str, inputs: Inputs) -> NDArray[np.float32]:
-        """Returns what a tower makes of its inputs: factors (B, F)."""
+        """Returns what a tower makes of its inputs: factors (B, F).
+
+        Raises:
+            ValueError: The tower is damaged, or another bundle has taken the place of the one that was opened.
+        """
         if side not in self._sessions:
+            if self._json("bundle.json") != self.about:
+                raise ValueError(f"{self.folder} must hold the bundle that was opened, got another one. Open it anew.")
             import onnxruntime
 
             options = onnxruntime.SessionOptions()

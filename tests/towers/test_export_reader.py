@@ -146,6 +146,14 @@ def test_a_file_that_ends_too_early_is_told(folder, name):
         Bundle(folder)
 
 
+def test_a_bundle_that_was_replaced_before_its_towers_were_read_is_told(folder):
+    """Its towers would be of one run, and the vectors that are in memory of another."""
+    bundle, about = Bundle(folder), json.loads((folder / "bundle.json").read_text())
+    (folder / "bundle.json").write_text(json.dumps(about | {"run": "another/one"}))
+    with pytest.raises(ValueError, match=rf"^{folder} must hold the bundle that was opened, got another one\. Open it"):
+        bundle.recommend({}, 3)
+
+
 def test_vectors_of_other_items_are_told(folder):
     np.save(folder / "item_vectors.npy", np.eye(5, 2, dtype=np.float32))
     with pytest.raises(
