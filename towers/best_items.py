@@ -124,7 +124,8 @@ def _ranked(rows: Tensor, scores: Tensor, users: Tensor, items: Tensor) -> TopIt
             column = order[user, place]
             # Each sum in the same order, so that equal vectors have equal scores.
             scores[user, column] = (items[rows[user, column]] * users[user]).sum(dim=1)
-        values, order = scores.sort(dim=1, descending=True, stable=True)
+        unsure = torch.nonzero(near.any(dim=1))[:, 0]
+        values[unsure], order[unsure] = scores[unsure].sort(dim=1, descending=True, stable=True)
     return TopItems(rows.gather(1, order), values)
 
 
