@@ -21,7 +21,7 @@ def interruption(number: int) -> Interrupted:
 
 @contextmanager
 def raised_signals() -> Iterator[None]:
-    """Turns SIGINT and SIGTERM into a Interrupted while the block runs, so that all it opened is closed."""
+    """Turns SIGINT and SIGTERM into an Interrupted while the block runs, so that all it opened is closed."""
 
     def receive(number: int, frame: FrameType | None) -> None:
         raise interruption(number)
