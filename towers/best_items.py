@@ -101,7 +101,7 @@ def _best_of_block(
 def _top(scores: Tensor, users: Tensor, items: Tensor, k: int) -> TopItems:
     """Returns the k largest scores of each row (U, I), of nearly equal ones those that `_ranked` puts first."""
     values, columns = scores.topk(k, dim=1)
-    least = values[:, -1:] - _nearly(values)
+    least = values[:, -1:] - nearly(values)
     # Which of several columns tied for the last place topk takes is not defined: all of them are ranked.
     tied = ((scores >= least).sum(dim=1) > k) & (least.squeeze(1) > NO_SCORE)
     for place in torch.nonzero(tied)[:, 0].tolist():
@@ -117,18 +117,27 @@ def _ranked(rows: Tensor, scores: Tensor, users: Tensor, items: Tensor) -> TopIt
     scores = scores.gather(1, order)
     values, order = scores.sort(dim=1, descending=True, stable=True)
     # Where lists have ended, infinity less infinity is no number, and so no small one.
-    near = values[:, :-1] - values[:, 1:] <= _nearly(values)
+    near = values[:, :-1] - values[:, 1:] <= nearly(values)
     if bool(near.any()):
         pairs = torch.nonzero(functional.pad(near, (0, 1)) | functional.pad(near, (1, 0)))
         for user, place in (some.T for some in torch.split(pairs, 1 + NUMBERS_AT_ONCE // (1 + items.shape[1]))):
             column = order[user, place]
-            # Each sum in the same order, so that equal vectors have equal scores.
-            scores[user, column] = (items[rows[user, column]] * users[user]).sum(dim=1)
+            scores[user, column] = scored_alike(users[user], items[rows[user, column]])
         unsure = torch.nonzero(near.any(dim=1))[:, 0]
         values[unsure], order[unsure] = scores[unsure].sort(dim=1, descending=True, stable=True)
     return TopItems(rows.gather(1, order), values)
 
 
-def _nearly(values: Tensor) -> Tensor:
+def nearly(values: Tensor) -> Tensor:
     """Returns by how much the scores of a list, best first (U, n), may differ that are nearly equal (U, 1)."""
     return NEARLY * values[:, :1].abs()
+
+
+def scored_alike(users: Tensor, items: Tensor) -> Tensor:
+    """Returns the scores (n,) of pairs, each summed in the same order, so that equal vectors have equal ones.
+
+    Args:
+        users: Their vectors (n, F), or that of one user for all items (F,).
+        items: Their vectors (n, F).
+    """
+    return (items * users).sum(dim=1)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from towerzoo.datasets import UNKNOWN, Column, Table
-from towerzoo.towers.best_items import NEARLY
+from towerzoo.towers.best_items import nearly, scored_alike
 from towerzoo.towers.history_encoder import NO_EVENT, HistoryEncoder
 from towerzoo.towers.letter_trigrams import NO_TRIGRAM, LetterTrigramEncoder
 from towerzoo.towers.people import Person
@@ -90,8 +90,8 @@ def explain(recommender: Recommender, person: Person, item: int) -> Explanation:
     factors = recommender.item_vectors.factors
     scores = factors @ user
     # As in lists: the product may round equal vectors differently.
-    near = torch.nonzero((scores - scores[item]).abs() <= NEARLY * scores.abs().max())[:, 0]
-    scores[near] = (factors[near] * user).sum(dim=1)
+    near = torch.nonzero((scores - scores[item]).abs() <= nearly(scores.max().view(1, 1))[0])[:, 0]
+    scores[near] = scored_alike(user, factors[near])
     own = scores[item]
     candidates = torch.ones(len(scores), dtype=torch.bool, device=scores.device)
     candidates[recommender.left_out([person]).of(torch.tensor([0]))[1].to(scores.device)] = False
