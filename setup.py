@@ -17,5 +17,5 @@ for folder in FOLDERS:
 setup(
     packages=packages,
     package_dir={f"towerzoo.{folder}": folder for folder in FOLDERS},
-    package_data={"": ["*.yaml", "*.j2", "*.html", "py.typed"]},
+    package_data={"": ["*.pyi", "*.yaml", "*.j2", "*.html", "py.typed"]},
 )

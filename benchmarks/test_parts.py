@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import towerzoo.towers  # noqa: F401  (registers the parts)
 from towerzoo.benchmarks.measuring import Measure, measure_module
 from towerzoo.benchmarks.roofline import WIDTH
 from towerzoo.benchmarks.thorough import thorough

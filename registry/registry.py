@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import inspect
+import pkgutil
 import sys
 import types
 import typing
@@ -48,6 +50,8 @@ class Registry:
         contract: What a part is called with and returns, in a sentence; shown to people who write parts.
         context: Arguments that TowerZoo passes to every part. All other arguments of a part are its YAML parameters.
         key: The YAML key that holds the part's name.
+        homes: Modules and packages that hold TowerZoo's own parts; they are imported at the first look-up, a package
+            with all of its modules.
 
     Example:
         >>> GREETINGS = Registry("greeting", "called with `whom`, returns a sentence", context=("whom",))
@@ -61,11 +65,21 @@ class Registry:
         ('hello',)
     """
 
-    def __init__(self, kind: str, contract: str, *, context: tuple[str, ...] = (), key: str = "name") -> None:
+    def __init__(
+        self,
+        kind: str,
+        contract: str,
+        *,
+        context: tuple[str, ...] = (),
+        key: str = "name",
+        homes: tuple[str, ...] = (),
+    ) -> None:
         self.kind = kind
         self.contract = contract
         self.context = context
         self.key = key
+        self.homes = homes
+        self._unopened = list(homes)
         self._parts: dict[str, Callable[..., Any]] = {}
         self._registrars: dict[str, str] = {}
 
@@ -83,6 +97,8 @@ class Registry:
             )
         # Not that of the part: a file may register what another module defines, such as a class of torch.
         registrar = sys._getframe(1).f_globals.get("__name__", "")
+        if not registrar.startswith(self.homes):
+            self._open_homes()  # so that a name of TowerZoo's own is known to be taken
 
         def enter(part: _Part) -> _Part:
             if name in self._parts:
@@ -123,9 +139,15 @@ class Registry:
             RegistryError: There is none; the message gives the nearest name and all names.
         """
         if name not in self:
-            hint = name_hint(name, self._parts, "Registered")
+            hint = name_hint(name, self.names(), "Registered")
             raise RegistryError(f"{self.kind} must be a registered {self.kind}, got {name!r}. {hint}")
         return self._parts[name]
+
+    def _open_homes(self) -> None:
+        while self._unopened:
+            home = importlib.import_module(self._unopened.pop())
+            for module in pkgutil.iter_modules(getattr(home, "__path__", ())):
+                importlib.import_module(f"{home.__name__}.{module.name}")
 
     def build(self, spec: Spec, **context: Any) -> Any:
         """Calls the part that `spec` names with the context and the spec's parameters.
@@ -187,7 +209,7 @@ class Registry:
         if isinstance(spec, str):
             return spec, {}
         if not isinstance(spec, Mapping) or self.key not in spec:
-            hint = name_hint("", self._parts, "Registered")
+            hint = name_hint("", self.names(), "Registered")
             raise RegistryError(f"{self.kind} must be {self.expected()}, got {spec!r}. {hint}")
         return spec[self.key], {key: value for key, value in spec.items() if key != self.key}
 
@@ -207,6 +229,7 @@ class Registry:
 
     def names(self) -> tuple[str, ...]:
         """Returns all registered names in alphabetical order."""
+        self._open_homes()
         return tuple(sorted(self._parts))
 
     def parameters(self, name: str) -> tuple[Parameter, ...]:
@@ -230,13 +253,13 @@ class Registry:
         return core_schema.any_schema()
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and name in self._parts
+        return isinstance(name, str) and (name in self._parts or name in self.names())
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
 
     def __repr__(self) -> str:
-        return f"Registry({self.kind!r}, {len(self._parts)} parts)"
+        return f"Registry({self.kind!r}, {len(self.names())} parts)"
 
 
 def _is_plain(default: Any) -> bool:

@@ -15,7 +15,6 @@ import pytest
 import torch
 from pytorch_lightning import Trainer
 
-import towerzoo.towers  # noqa: F401  (registers the parts over whose names tests are parametrised)
 from towerzoo.datasets import StarSchema, Synthetic
 from towerzoo.registry import imports
 from towerzoo.registry.experiment import Experiment

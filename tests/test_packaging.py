@@ -34,7 +34,7 @@ def test_the_wheel_is_the_folders(wheel_files):
     expected = {
         f"towerzoo/{file.relative_to(TOP)}"
         for folder in FOLDERS
-        for pattern in ("*.py", "*.yaml", "*.j2", "*.html", "py.typed")
+        for pattern in ("*.py", "*.pyi", "*.yaml", "*.j2", "*.html", "py.typed")
         for file in (TOP / folder).rglob(pattern)
         if "results" not in file.relative_to(TOP).parts[:-1]
     }

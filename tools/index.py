@@ -39,7 +39,6 @@ def main(run: str, spec: str | None, k: int, add: Path | None, device: str) -> N
         raise click.UsageError("--add goes on with the index that RUN has; it cannot be given with --index.")
     from towerzoo.registry import INDEXES
     from towerzoo.registry.checks import check_part
-    from towerzoo.towers import indexes  # noqa: F401  (registers the parts)
     from towerzoo.towers.new_items import read_new_items
     from towerzoo.towers.recommender import Recommender
     from towerzoo.towers.run_folder import RunFolder

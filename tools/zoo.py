@@ -21,7 +21,6 @@ def main(kinds: tuple[str, ...]) -> None:
     python tools/zoo.py
     python tools/zoo.py blocks poolings
     """
-    import towerzoo.towers  # noqa: F401  (registers the parts)
     from towerzoo.registry import CATALOGUE
     from towerzoo.registry.config import shipped_configs
     from towerzoo.registry.errors import RegistryError, name_hint

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import nn
 
-import towerzoo.towers  # noqa: F401  (registers the parts that configs name)
 from towerzoo.datasets import StarSchema, TwoTowerData
 from towerzoo.registry import LOSSES, SCORES
 from towerzoo.registry.checks import check_experiment

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-import towerzoo.towers  # noqa: F401  (registers the parts that the configs of these tests name)
 from towerzoo.registry import CATALOGUE
 
 Write = Callable[..., Path]

@@ -4,7 +4,6 @@ from typing import Annotated, Literal
 
 import pytest
 
-import towerzoo.towers  # noqa: F401  (registers the parts)
 from towerzoo.registry import CATALOGUE, POOLINGS
 from towerzoo.registry.config import shipped_configs
 from towerzoo.registry.ranges import Count

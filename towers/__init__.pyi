@@ -1,0 +1,2 @@
+from .dssm import DSSM as DSSM
+from .tower import Tower as Tower
