@@ -33,7 +33,7 @@ bench: $(READY)           ## run all suites and write benchmarks/results
 	$(BIN)/python tools/benchmark.py run
 
 bench-quick: $(READY)     ## a quick look at all suites; writes nothing
-	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-quiet --quick
+	$(BIN)/python -m pytest benchmarks/suites --benchmark-only --benchmark-quiet --quick
 
 bench-peers: $(READY) $(PEERS_VENV)/.ready  ## measure TowerZoo and its peers side by side; ARGS="--quick" for less
 	PEERS_VENV=$(PEERS_VENV) $(BIN)/python -m towerzoo.benchmarks.peers.run $(ARGS)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from towerzoo.datasets.event_counts import EventCounts
+from towerzoo.datasets.batches.counts import EventCounts
+from towerzoo.datasets.schema.star_schema import Interactions
 from towerzoo.datasets.splits import PARTS, Split
-from towerzoo.datasets.star_schema import Interactions
 from towerzoo.datasets.vocabulary import Vocabulary
 from towerzoo.registry.errors import DataError, name_hint
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from towerzoo.datasets.star_schema import Column, ColumnNames, Interactions, StarSchema, Table
+from towerzoo.datasets.schema.star_schema import Column, ColumnNames, Interactions, StarSchema, Table
 from towerzoo.datasets.vocabulary import Vocabulary
 from towerzoo.registry import DATASETS
 from towerzoo.registry.errors import DataError

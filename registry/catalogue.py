@@ -11,19 +11,19 @@ BLOCKS: Final = Registry(
     "called with in_features and out_features, and returns an nn.Module or the list of nn.Module that make up one "
     "layer of a tower, mapping (B, in_features) to (B, out_features)",
     context=("in_features", "out_features"),
-    homes=("towerzoo.towers.blocks",),
+    homes=("towerzoo.towers.layers",),
 )
 ACTIVATIONS: Final = Registry(
     "activation",
     "called without context, and returns an elementwise nn.Module",
-    homes=("towerzoo.towers.activations",),
+    homes=("towerzoo.towers.layers",),
 )
 POOLINGS: Final = Registry(
     "pooling",
     "called with dim, and returns a callable that takes vectors (B, L, dim) and mask (B, L), true where a vector "
     "counts, and returns (B, dim)",
     context=("dim",),
-    homes=("towerzoo.towers.poolings",),
+    homes=("towerzoo.towers.layers",),
 )
 ENCODERS: Final = Registry(
     "encoder",
@@ -31,21 +31,13 @@ ENCODERS: Final = Registry(
     "that maps the column's values (B,) or (B, L) to (B, out_features)",
     context=("column",),
     key="encoder",
-    homes=(
-        "towerzoo.towers.bucketized_encoder",
-        "towerzoo.towers.encoders",
-        "towerzoo.towers.hashed_embedding",
-        "towerzoo.towers.history_encoder",
-        "towerzoo.towers.letter_trigrams",
-        "towerzoo.towers.numeric_encoder",
-        "towerzoo.towers.pretrained",
-    ),
+    homes=("towerzoo.towers.encoders",),
 )
 INITIALIZERS: Final = Registry(
     "initializer",
     "called with weight, a parameter of at least two dimensions, which it fills in place",
     context=("weight",),
-    homes=("towerzoo.towers.initializers",),
+    homes=("towerzoo.towers.layers",),
 )
 SCORES: Final = Registry(
     "score",
@@ -53,26 +45,26 @@ SCORES: Final = Registry(
     "and item_factors, which map vectors (B, D) and their rows (B,) to factors (B, F); their dot product is the logit. "
     "Its method pairs(users, items, user, item) of vectors and rows, if any, is a faster way to the logits (B,)",
     context=("n_users", "n_items"),
-    homes=("towerzoo.towers.scores",),
+    homes=("towerzoo.towers.model.scores",),
 )
 LOSSES: Final = Registry(
     "loss",
     "called without context, and returns an nn.Module. One of pairs maps logits (B,), labels (B,) and, where the data "
-    "has them, weights (B,) to a mean loss (); one of candidates is a towers.candidate_losses.CandidateLoss",
-    homes=("towerzoo.towers.losses", "towerzoo.towers.candidate_losses"),
+    "has them, weights (B,) to a mean loss (); one of candidates is a towers.losses.sampled.CandidateLoss",
+    homes=("towerzoo.towers.losses",),
 )
 OPTIMIZERS: Final = Registry(
     "optimizer",
     "called with parameters (an iterable of nn.Parameter), and returns a torch.optim.Optimizer",
     context=("parameters",),
-    homes=("towerzoo.towers.optimizers",),
+    homes=("towerzoo.towers.training.optimizers",),
 )
 SAMPLERS: Final = Registry(
     "sampler",
     "called with item_counts (n_items,), the training events of each item, and returns an object with draw() and "
-    "expected(), see towers.candidates.Sampler",
+    "expected(), see towers.losses.candidates.Sampler",
     context=("item_counts",),
-    homes=("towerzoo.towers.samplers",),
+    homes=("towerzoo.towers.losses",),
 )
 SPLITS: Final = Registry(
     "split",
@@ -89,9 +81,9 @@ DATASETS: Final = Registry(
 INDEXES: Final = Registry(
     "index",
     "called with item_vectors (I, F), the factors of the rows of the items table, and returns an object that finds the "
-    "items of the largest dot product with user vectors, see towers.indexes.Index",
+    "items of the largest dot product with user vectors, see towers.retrieval.exact_index.Index",
     context=("item_vectors",),
-    homes=("towerzoo.towers.indexes", "towerzoo.towers.faiss_index", "towerzoo.towers.qdrant_index"),
+    homes=("towerzoo.towers.retrieval",),
 )
 
 CATALOGUE: Final[dict[str, Registry]] = {

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from towerzoo.registry.config import shipped_configs
 from towerzoo.tools.train import main
-from towerzoo.towers.assembly import read_experiment
+from towerzoo.towers.model.build import read_experiment
 
 CONFIGS = shipped_configs()
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.yaml"))

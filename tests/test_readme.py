@@ -6,11 +6,11 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from towerzoo.benchmarks.result_file import read_results
-from towerzoo.benchmarks.table import markdown_table
+from towerzoo.benchmarks.measure.result_file import read_results
+from towerzoo.benchmarks.report.table import markdown_table
 from towerzoo.tools.cli import COMMANDS, marks
 from towerzoo.tools.results import BEGIN, END
-from towerzoo.towers.records import read_records, results_table
+from towerzoo.towers.runs.records import read_records, results_table
 
 TOP = Path(__file__).parents[1]
 README = (TOP / "README.md").read_text()
@@ -64,7 +64,7 @@ def test_the_yaml_of_own_data_trains(tmp_path, monkeypatch):
 
 
 def test_the_yaml_of_the_walk_through_is_valid(tmp_path):
-    from towerzoo.towers.assembly import read_experiment
+    from towerzoo.towers.model.build import read_experiment
 
     yaml = README.partition("## A config, line by line")[2].partition("```yaml\n")[2].partition("```")[0]
     config = tmp_path / "mine.yaml"
@@ -75,7 +75,7 @@ def test_the_yaml_of_the_walk_through_is_valid(tmp_path):
 
 
 def test_the_yaml_of_the_own_data_walk_through_is_valid(tmp_path):
-    from towerzoo.towers.assembly import read_experiment
+    from towerzoo.towers.model.build import read_experiment
 
     text = (TOP / "docs" / "own_data.md").read_text()
     config = tmp_path / "mine.yaml"

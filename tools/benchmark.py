@@ -13,8 +13,8 @@ from click.core import ParameterSource
 from towerzoo.tools.cli import give_table, tells_errors, terminal, write_option
 
 if TYPE_CHECKING:
-    from towerzoo.benchmarks.comparison import Comparison
-    from towerzoo.benchmarks.options import SuiteOptions
+    from towerzoo.benchmarks.report.comparison import Comparison
+    from towerzoo.benchmarks.suites.options import SuiteOptions
 
 FILES = click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 # Texts and not choices, so that a wrong one is answered like any other wrong value.
@@ -63,9 +63,9 @@ def run(
     python tools/benchmark.py run
     python tools/benchmark.py run training towers --precision bf16 --quick
     """
-    from towerzoo.benchmarks.options import SuiteOptions
-    from towerzoo.benchmarks.result_file import results_folder
-    from towerzoo.benchmarks.runs import require_suites, run_suites
+    from towerzoo.benchmarks.measure.result_file import results_folder
+    from towerzoo.benchmarks.suites.options import SuiteOptions
+    from towerzoo.benchmarks.suites.run import require_suites, run_suites
 
     names, options = _checked(
         lambda: require_suites(suites),
@@ -109,12 +109,12 @@ def compare(
     python tools/benchmark.py compare before.json benchmarks/results/training-cpu-torch2.13.0.json
     python tools/benchmark.py compare main my-branch --suite training --quick --threshold 0.9
     """
-    from towerzoo.benchmarks.commits import require_commits
-    from towerzoo.benchmarks.comparison import compare_results, threshold_problems
-    from towerzoo.benchmarks.comparison_table import comparison_table, remarks
-    from towerzoo.benchmarks.options import SuiteOptions
-    from towerzoo.benchmarks.result_file import read_result
-    from towerzoo.benchmarks.runs import require_suites
+    from towerzoo.benchmarks.measure.result_file import read_result
+    from towerzoo.benchmarks.report.commits import require_commits
+    from towerzoo.benchmarks.report.comparison import compare_results, threshold_problems
+    from towerzoo.benchmarks.report.comparison_table import comparison_table, remarks
+    from towerzoo.benchmarks.suites.options import SuiteOptions
+    from towerzoo.benchmarks.suites.run import require_suites
 
     files = any(Path(name).suffix == ".json" or Path(name).is_file() for name in (old, new))
     problems = [*_without_effect(files), *threshold_problems(threshold)]
@@ -170,9 +170,9 @@ def _without_effect(files: bool) -> list[str]:
 
 
 def _compare_commits(old: str, new: str, suite: str, options: SuiteOptions, rounds: int) -> Comparison:
-    from towerzoo.benchmarks.commits import run_in_alternation
-    from towerzoo.benchmarks.comparison import compare_runs
-    from towerzoo.benchmarks.runs import run_suite
+    from towerzoo.benchmarks.report.commits import run_in_alternation
+    from towerzoo.benchmarks.report.comparison import compare_runs
+    from towerzoo.benchmarks.suites.run import run_suite
 
     results = run_in_alternation(
         old, new, lambda environment: run_suite(suite, options, environment=environment), rounds=rounds
@@ -186,9 +186,9 @@ def _compare_commits(old: str, new: str, suite: str, options: SuiteOptions, roun
 @tells_errors
 def report(files: tuple[Path, ...], out: Path) -> None:
     """Write one HTML page without outside assets about result FILES, or about all of benchmarks/results."""
-    from towerzoo.benchmarks.report import render_report
-    from towerzoo.benchmarks.result_file import read_results
-    from towerzoo.towers.whole_files import require_place, write_whole
+    from towerzoo.benchmarks.measure.result_file import read_results
+    from towerzoo.benchmarks.report.page import render_report
+    from towerzoo.towers.runs.files import require_place, write_whole
 
     require_place(out)
     write_whole(out, render_report(read_results(list(files))))
@@ -201,8 +201,8 @@ def report(files: tuple[Path, ...], out: Path) -> None:
 @tells_errors
 def table(files: tuple[Path, ...], write: Path | None) -> None:
     """Print result FILES, or all of benchmarks/results, as a Markdown table, or write it into a file."""
-    from towerzoo.benchmarks.result_file import read_results
-    from towerzoo.benchmarks.table import markdown_table
+    from towerzoo.benchmarks.measure.result_file import read_results
+    from towerzoo.benchmarks.report.table import markdown_table
 
     give_table(markdown_table(read_results(list(files))), "benchmarks", write)
 

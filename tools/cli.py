@@ -169,7 +169,7 @@ def give_table(text: str, name: str, file: Path | None) -> None:
         click.echo(text, nl=False)
         return
     from towerzoo.registry.errors import RunError
-    from towerzoo.towers.whole_files import write_whole
+    from towerzoo.towers.runs.files import write_whole
 
     begin_mark, end_mark = marks(name)
     before, begin, rest = file.read_text(encoding="utf-8").partition(begin_mark)

@@ -28,9 +28,9 @@ def main(run: str, item: str, as_json: bool, with_index: bool, device: str, **op
     \b
     python tools/explain.py RUN --user 42 --item 260
     """
-    from towerzoo.towers.explanation import explain
-    from towerzoo.towers.run_folder import RunFolder
-    from towerzoo.towers.run_index import open_recommender
+    from towerzoo.towers.recommend.explanation import explain
+    from towerzoo.towers.recommend.saved_index import open_recommender
+    from towerzoo.towers.runs.folder import RunFolder
 
     recommender = open_recommender(RunFolder.open(run), with_index=with_index, device=device)
     names = recommender.names

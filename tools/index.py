@@ -39,10 +39,10 @@ def main(run: str, spec: str | None, k: int, add: Path | None, device: str) -> N
         raise click.UsageError("--add goes on with the index that RUN has; it cannot be given with --index.")
     from towerzoo.registry import INDEXES
     from towerzoo.registry.checks import check_part
-    from towerzoo.towers.new_items import read_new_items
-    from towerzoo.towers.recommender import Recommender
-    from towerzoo.towers.run_folder import RunFolder
-    from towerzoo.towers.run_index import RunIndex, has_index
+    from towerzoo.towers.recommend.new_items import read_new_items
+    from towerzoo.towers.recommend.recommender import Recommender
+    from towerzoo.towers.recommend.saved_index import RunIndex, has_index
+    from towerzoo.towers.runs.folder import RunFolder
 
     checked = check_part(INDEXES, "exact" if spec is None else spec, "--index")
     folder = RunFolder.open(run)

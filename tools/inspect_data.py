@@ -22,11 +22,11 @@ def main(files: tuple[str, ...], out: Path | None) -> None:
     """
     from rich.table import Table
 
-    from towerzoo.datasets.column_profiles import profile_table
-    from towerzoo.datasets.label_guesses import guess_label
-    from towerzoo.datasets.role_guesses import guess_roles
-    from towerzoo.datasets.starter_config import starter_config
-    from towerzoo.towers.whole_files import require_place, write_whole
+    from towerzoo.datasets.inspection.labels import guess_label
+    from towerzoo.datasets.inspection.profiles import profile_table
+    from towerzoo.datasets.inspection.roles import guess_roles
+    from towerzoo.datasets.inspection.starter_config import starter_config
+    from towerzoo.towers.runs.files import require_place, write_whole
 
     if out is not None:
         require_place(out)

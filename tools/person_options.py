@@ -16,8 +16,8 @@ import click
 from towerzoo.tools.cli import terminal
 
 if TYPE_CHECKING:
-    from towerzoo.towers.people import Person
-    from towerzoo.towers.recommender import Recommender
+    from towerzoo.towers.recommend.people import Person
+    from towerzoo.towers.recommend.recommender import Recommender
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -63,11 +63,11 @@ def main(
         raise click.UsageError(
             "--users names everyone; it cannot be given with --user, --features, --liked, --disliked."
         )
-    from towerzoo.towers.item_filters import allowed_items
-    from towerzoo.towers.recommended_lists import read_users, write_lists
-    from towerzoo.towers.run_folder import RunFolder
-    from towerzoo.towers.run_index import open_recommender
-    from towerzoo.towers.whole_files import require_place
+    from towerzoo.towers.recommend.item_filters import allowed_items
+    from towerzoo.towers.recommend.lists import read_users, write_lists
+    from towerzoo.towers.recommend.saved_index import open_recommender
+    from towerzoo.towers.runs.files import require_place
+    from towerzoo.towers.runs.folder import RunFolder
 
     if out is not None:
         require_place(out)

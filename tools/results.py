@@ -21,8 +21,8 @@ def main() -> None:
 @tells_errors
 def add(runs: tuple[str, ...]) -> None:
     """Enter the test figures of finished RUNS, one a seed, into configs/results.yaml."""
-    from towerzoo.towers.records import add_run, read_records, write_records
-    from towerzoo.towers.run_folder import RunFolder
+    from towerzoo.towers.runs.folder import RunFolder
+    from towerzoo.towers.runs.records import add_run, read_records, write_records
 
     records = read_records()
     for path in runs:
@@ -36,7 +36,7 @@ def add(runs: tuple[str, ...]) -> None:
 @tells_errors
 def table(write: Path | None) -> None:
     """Print the records as a Markdown table, or write it into a file."""
-    from towerzoo.towers.records import read_records, results_table
+    from towerzoo.towers.runs.records import read_records, results_table
 
     give_table(results_table(read_records()), "results", write)
 

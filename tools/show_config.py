@@ -18,7 +18,7 @@ def main(config: str, overrides: tuple[str, ...]) -> None:
     python tools/show_config.py configs/tanh_bn.yaml --set seed=7
     """
     from towerzoo.registry.config import annotated_yaml
-    from towerzoo.towers.assembly import read_experiment
+    from towerzoo.towers.model.build import read_experiment
 
     experiment, document = read_experiment(config, overrides)
     lines = list(annotated_yaml(experiment.model_dump(), document.origins))

@@ -25,9 +25,9 @@ def main(run: str, item: str, k: int, where: tuple[str, ...], as_json: bool, wit
     """
     import torch
 
-    from towerzoo.towers.item_filters import allowed_items
-    from towerzoo.towers.run_folder import RunFolder
-    from towerzoo.towers.run_index import open_recommender
+    from towerzoo.towers.recommend.item_filters import allowed_items
+    from towerzoo.towers.recommend.saved_index import open_recommender
+    from towerzoo.towers.runs.folder import RunFolder
 
     recommender = open_recommender(RunFolder.open(run), with_index=with_index, device=device)
     allowed, notes = allowed_items(recommender.items, where)

@@ -65,10 +65,10 @@ def main(
         raise click.UsageError("--check compares a run as it is; it cannot be given with --mask.")
 
     from towerzoo.registry.errors import RunError
-    from towerzoo.towers.evaluation import evaluate_checkpoint, evaluate_run
-    from towerzoo.towers.records import compare, read_records
-    from towerzoo.towers.run_folder import RunFolder
-    from towerzoo.towers.summary import record_table, result_table, shot_table, slice_table
+    from towerzoo.towers.recipes.evaluate import evaluate_checkpoint, evaluate_run
+    from towerzoo.towers.runs.folder import RunFolder
+    from towerzoo.towers.runs.records import compare, read_records
+    from towerzoo.towers.runs.summary import record_table, result_table, shot_table, slice_table
 
     console = terminal()
     if checkpoint is None:

@@ -46,9 +46,9 @@ def main(
     if seed is not None:
         overrides = (*overrides, f"seed={seed}")
 
-    from towerzoo.towers.assembly import read_experiment
-    from towerzoo.towers.run_folder import RunFolder
-    from towerzoo.towers.training import profile_training, resume, train, try_out
+    from towerzoo.towers.model.build import read_experiment
+    from towerzoo.towers.recipes.train import profile_training, resume, train, try_out
+    from towerzoo.towers.runs.folder import RunFolder
 
     console = terminal()
     if resumed is not None:

@@ -54,8 +54,8 @@ def main(
     from towerzoo.registry import LOSSES
     from towerzoo.registry.checks import check_experiment
     from towerzoo.registry.config import load_config
-    from towerzoo.towers.loss_lab import check_sampler
-    from towerzoo.towers.summary import loss_table
+    from towerzoo.towers.losses.lab import check_sampler
+    from towerzoo.towers.runs.summary import loss_table
 
     files = f"imports={[str(file.resolve()) for file in imports]}"
     # As part of a config, whose check says what is wrong with a sampler.

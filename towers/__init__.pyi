@@ -1,2 +1,2 @@
-from .dssm import DSSM as DSSM
-from .tower import Tower as Tower
+from .model.dssm import DSSM as DSSM
+from .model.tower import Tower as Tower

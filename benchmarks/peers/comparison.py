@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 
-from towerzoo.benchmarks.pairs import Pair
-from towerzoo.benchmarks.records import Record, paired_ratio
+from towerzoo.benchmarks.measure.pairs import Pair
+from towerzoo.benchmarks.measure.record import Record, paired_ratio
 
 SUITE = "peers"
 FASTEST_RECIPE = "fast"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from towerzoo.datasets import StarSchema, Synthetic
-from towerzoo.datasets.movielens_release import ML_1M
+from towerzoo.datasets.movielens.release import ML_1M
 from towerzoo.datasets.synthetic import OCCUPATIONS
 from towerzoo.registry.errors import DataError
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Final
 
+from towerzoo.benchmarks.measure.record import Record
 from towerzoo.benchmarks.peers.comparison import compare
 from towerzoo.benchmarks.peers.settings import Settings
 from towerzoo.benchmarks.peers.systems import System
 from towerzoo.benchmarks.peers.turns import in_turn
 from towerzoo.benchmarks.peers.worker_process import WorkerProcess
-from towerzoo.benchmarks.records import Record
 from towerzoo.registry.errors import PeerError
 
 UNITS: Final = {"prepare": "loads/s", "train": "samples/s", "evaluate": "samples/s"}

@@ -16,17 +16,17 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from towerzoo.benchmarks.interruption import raised_signals
-from towerzoo.benchmarks.origin import here, usable_cores
+from towerzoo.benchmarks.measure.origin import here, usable_cores
+from towerzoo.benchmarks.measure.record import Record
+from towerzoo.benchmarks.measure.result_file import Result, make_folder, results_folder, write_result
+from towerzoo.benchmarks.measure.summary import quantity
 from towerzoo.benchmarks.peers.comparison import SUITE
 from towerzoo.benchmarks.peers.ml_1m_files import EVENTS, find_or_generate
 from towerzoo.benchmarks.peers.rates import measure_rates
 from towerzoo.benchmarks.peers.settings import Settings
 from towerzoo.benchmarks.peers.systems import BASELINES, baseline_systems, towerzoo_system
 from towerzoo.benchmarks.peers.time_to_auc import time_to_auc
-from towerzoo.benchmarks.records import Record
-from towerzoo.benchmarks.result_file import Result, make_folder, results_folder, write_result
-from towerzoo.benchmarks.summary import quantity
+from towerzoo.benchmarks.suites.interruption import raised_signals
 from towerzoo.registry.errors import Interrupted, PeerError, TowerZooError
 
 

@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from towerzoo.benchmarks.measure.record import Record
 from towerzoo.benchmarks.peers.comparison import SUITE, compare
 from towerzoo.benchmarks.peers.settings import Settings
 from towerzoo.benchmarks.peers.systems import System
 from towerzoo.benchmarks.peers.turns import in_turn
 from towerzoo.benchmarks.peers.worker_process import WorkerProcess
-from towerzoo.benchmarks.records import Record
 from towerzoo.registry.errors import PeerError
 
 MEASURE, SHORTFALL = "time to AUC", "AUC of what was not in time"

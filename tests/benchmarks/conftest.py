@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from towerzoo.benchmarks.origin import Origin, here
-from towerzoo.benchmarks.records import Record
-from towerzoo.benchmarks.result_file import Result
-from towerzoo.benchmarks.roofline import Roofline
+from towerzoo.benchmarks.measure.origin import Origin, here
+from towerzoo.benchmarks.measure.record import Record
+from towerzoo.benchmarks.measure.result_file import Result
+from towerzoo.benchmarks.measure.roofline import Roofline
 
 ORIGIN = here(
     "cpu", data="movielens-1m", quick=False, roofline=Roofline(float32=177e9, bf16=411e9, copy_rate=2e10)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from towerzoo.datasets.star_schema import StarSchema
+from towerzoo.datasets.schema.star_schema import StarSchema
 from towerzoo.datasets.synthetic import AGES, GENDERS, GENRES, Synthetic, _Urn
 from towerzoo.registry import DATASETS
 from towerzoo.registry.errors import DataError

@@ -10,7 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from towerzoo.towers import records
+from towerzoo.towers.runs import records
 
 TINY = """\
 seed: 7

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from towerzoo.benchmarks import result_file, runs
-from towerzoo.benchmarks.interruption import interruption
-from towerzoo.benchmarks.origin import here
-from towerzoo.benchmarks.records import Record
-from towerzoo.benchmarks.result_file import Result, read_result, write_result
+from towerzoo.benchmarks.measure import result_file
+from towerzoo.benchmarks.measure.origin import here
+from towerzoo.benchmarks.measure.record import Record
+from towerzoo.benchmarks.measure.result_file import Result, read_result, write_result
+from towerzoo.benchmarks.suites import run as runs
+from towerzoo.benchmarks.suites.interruption import interruption
 from towerzoo.registry.errors import RunError
 from towerzoo.tools.benchmark import main
 
@@ -230,7 +231,7 @@ def test_an_unknown_suite_of_commits_is_told(invoke):
 
 
 def test_commits_are_compared_round_by_round(invoke, monkeypatch):
-    from towerzoo.benchmarks import commits
+    from towerzoo.benchmarks.report import commits
 
     def alternate(old, new, run, *, rounds):
         assert (old, new, rounds) == ("HEAD", "HEAD", 2)

@@ -40,7 +40,7 @@ def test_a_wrong_sampler_is_told_as_in_a_config(invoke, sampler, message):
 def test_own_samplers_can_be_checked(invoke, tmp_path):
     part = tmp_path / "mine.py"
     part.write_text(
-        "from towerzoo.registry import SAMPLERS\nfrom towerzoo.towers.samplers import PopularitySampler\n"
+        "from towerzoo.registry import SAMPLERS\nfrom towerzoo.towers.losses.samplers import PopularitySampler\n"
         "@SAMPLERS.register('mine')\ndef mine(item_counts):\n"
         '    "A sampler."\n    return PopularitySampler(item_counts, n=500, power=0.5)\n'
     )

@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 
 from towerzoo.registry.experiment import Experiment
-from towerzoo.towers.recommender import Recommender
-from towerzoo.towers.training import train
+from towerzoo.towers.recipes.train import train
+from towerzoo.towers.recommend.recommender import Recommender
 
 EMBEDDING = {"encoder": "embedding", "dim": 4}
 HISTORY = {"encoder": "history", "dim": 4, "by": "measure", "pooling": "sqrtn"}

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from towerzoo.towers import precision as module
-from towerzoo.towers.precision import bfloat16_ratio, precision_advice, settled_precision
-from towerzoo.towers.trainer import make_trainer
+from towerzoo.towers import device as module
+from towerzoo.towers.device import bfloat16_ratio, precision_advice, settled_precision
+from towerzoo.towers.training.trainer import make_trainer
 
 
 @pytest.fixture

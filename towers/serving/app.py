@@ -15,19 +15,19 @@ from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 
 from towerzoo.registry.errors import RequestError
-from towerzoo.towers.serving import answers
-from towerzoo.towers.serving.access import Access
+from towerzoo.towers.serving import schema as answers
+from towerzoo.towers.serving.batching import Overloaded
 from towerzoo.towers.serving.body_limit import BodyLimit
 from towerzoo.towers.serving.desk import Desk
+from towerzoo.towers.serving.errors import Refusal
 from towerzoo.towers.serving.json_route import JsonRoute
 from towerzoo.towers.serving.limits import Limits
-from towerzoo.towers.serving.micro_batches import Overloaded
+from towerzoo.towers.serving.metrics import Measured, ServiceMetrics
 from towerzoo.towers.serving.page import page
 from towerzoo.towers.serving.questions import LONGEST_TEXT, Recommend, recommend_model
-from towerzoo.towers.serving.refusals import Refusal
 from towerzoo.towers.serving.reloading import Reloading
-from towerzoo.towers.serving.served_run import ServedRun
-from towerzoo.towers.serving.service_metrics import Measured, ServiceMetrics
+from towerzoo.towers.serving.runs import ServedRun
+from towerzoo.towers.serving.security import Access
 from towerzoo.towers.serving.validation import problems_of, require_known_parameters
 
 RunName = Annotated[str | None, Query(max_length=LONGEST_TEXT, description="The run that answers; the first, if none.")]

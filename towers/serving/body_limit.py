@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from towerzoo.towers.serving.refusals import App, Message, Receive, Refusal, Send
+from towerzoo.towers.serving.errors import App, Message, Receive, Refusal, Send
 
 MOST_DISCARDED: Final = 16 << 20
 """Bytes of too long a body that are read and dropped, so that its client, done sending, reads why it was refused."""

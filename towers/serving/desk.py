@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from towerzoo.registry.errors import RequestError, name_hint
+from towerzoo.towers.serving.answers import JsonObject, RunAnswers
+from towerzoo.towers.serving.batching import MicroBatches
 from towerzoo.towers.serving.limits import Limits
-from towerzoo.towers.serving.micro_batches import MicroBatches
+from towerzoo.towers.serving.metrics import ServiceMetrics
 from towerzoo.towers.serving.questions import Recommend
-from towerzoo.towers.serving.run_answers import JsonObject, RunAnswers
-from towerzoo.towers.serving.served_run import ServedRun
-from towerzoo.towers.serving.service_metrics import ServiceMetrics
+from towerzoo.towers.serving.runs import ServedRun
 
 
 class Question(NamedTuple):

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from towerzoo.towers.serving.refusals import Refusal
+from towerzoo.towers.serving.errors import Refusal
 from towerzoo.towers.serving.validation import problems_of, require_known_parameters
 
 

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from towerzoo.registry.errors import TowerZooError
-from towerzoo.towers.run_folder import RunFolder
-from towerzoo.towers.serving.served_run import ServedRun
-from towerzoo.towers.serving.service_metrics import ServiceMetrics
+from towerzoo.towers.runs.folder import RunFolder
+from towerzoo.towers.serving.metrics import ServiceMetrics
+from towerzoo.towers.serving.runs import ServedRun
 
 
 class Reloading:

@@ -17,8 +17,8 @@ import uvicorn
 
 from towerzoo.registry.errors import ServingError
 from towerzoo.towers.process_settings import settle_process
-from towerzoo.towers.serving.patient_http import PatientHttp
-from towerzoo.towers.trainer import torch_device
+from towerzoo.towers.serving.http import PatientHttp
+from towerzoo.towers.training.trainer import torch_device
 
 Reload = Callable[[], Coroutine[Any, Any, object]]
 

@@ -7,7 +7,7 @@ from typing import Any, Final, get_origin
 
 from starlette.requests import Request
 
-from towerzoo.towers.serving.refusals import Refusal
+from towerzoo.towers.serving.errors import Refusal
 
 LONGEST_SHOWN: Final = 80
 

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchmetrics.functional.classification import binary_auroc
 
-from towerzoo.benchmarks.bare_loop import USER_IDS, BareDSSM
-from towerzoo.benchmarks.pandas_loading import read_tables
+from towerzoo.benchmarks.baselines.bare_loop import USER_IDS, BareDSSM
+from towerzoo.benchmarks.baselines.pandas_loading import read_tables
 
 PACKAGES = ("torch", "pandas")
 SLOTS = 6

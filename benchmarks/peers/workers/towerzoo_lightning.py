@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback
 
-from towerzoo.benchmarks.training_epoch import Clock
-from towerzoo.towers.assembly import build_model, load_data, read_experiment
-from towerzoo.towers.callbacks import EpochCheckpoints, EpochSeeds, FiniteLoss, StopOnSignal
+from towerzoo.benchmarks.measure.training_epoch import Clock
+from towerzoo.towers.model.build import build_model, load_data, read_experiment
 from towerzoo.towers.process_settings import settle_process
-from towerzoo.towers.run_folder import RunFolder
-from towerzoo.towers.trainer import make_trainer
+from towerzoo.towers.runs.folder import RunFolder
+from towerzoo.towers.training.callbacks import EpochCheckpoints, EpochSeeds, FiniteLoss, StopOnSignal
+from towerzoo.towers.training.trainer import make_trainer
 
 PACKAGES = ("towerzoo", "torch", "pytorch-lightning", "numpy", "pandas")
 

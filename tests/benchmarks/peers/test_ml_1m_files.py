@@ -3,7 +3,7 @@ import torch
 
 from towerzoo.benchmarks.peers.ml_1m_files import find_or_generate
 from towerzoo.datasets import MovieLens1M
-from towerzoo.datasets.movielens_release import ML_1M
+from towerzoo.datasets.movielens.release import ML_1M
 from towerzoo.registry.errors import DataError
 
 

@@ -5,11 +5,11 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from towerzoo.benchmarks.measure.result_file import read_result
 from towerzoo.benchmarks.peers.run import main
 from towerzoo.benchmarks.peers.systems import baseline_systems, towerzoo_system
 from towerzoo.benchmarks.peers.workers import original, towerzoo_lightning
 from towerzoo.benchmarks.peers.workers.serve import Desk
-from towerzoo.benchmarks.result_file import read_result
 from towerzoo.registry.errors import ConfigError
 
 OURS = "tanh_bn_dropout_first data.batch_size=256"

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from towerzoo.registry.experiment import Experiment
-from towerzoo.towers.recommender import Recommender
+from towerzoo.towers.recommend.recommender import Recommender
 from towerzoo.towers.serving.app import create_app
-from towerzoo.towers.serving.served_run import open_runs
+from towerzoo.towers.serving.runs import open_runs
 from towerzoo.towers.serving.server import Server, bind
 
 OLD, NEW = "2026-01-01T00-00-00", "2026-01-01T00-00-00-2"

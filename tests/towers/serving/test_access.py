@@ -5,7 +5,7 @@ import re
 import pytest
 
 from towerzoo.registry.errors import ServingError
-from towerzoo.towers.serving.access import TOKEN_VARIABLE, read_token, require_safe_host
+from towerzoo.towers.serving.security import TOKEN_VARIABLE, read_token, require_safe_host
 
 TOKEN = "a-token-of-the-tests"
 

@@ -6,8 +6,8 @@ import re
 import pytest
 import torch
 
-from towerzoo.towers.explanation import explain
-from towerzoo.towers.item_filters import allowed_items
+from towerzoo.towers.recommend.explanation import explain
+from towerzoo.towers.recommend.item_filters import allowed_items
 from towerzoo.towers.serving.limits import Limits
 
 HUGE = 10**30

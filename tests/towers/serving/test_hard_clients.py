@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from towerzoo.towers.serving import patient_http
+from towerzoo.towers.serving import http as patient_http
 from towerzoo.towers.serving.limits import Limits
 
 HEAD = b"POST /recommend HTTP/1.1\r\nhost: 127.0.0.1\r\n"

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from towerzoo.towers.serving.micro_batches import MicroBatches, Overloaded
+from towerzoo.towers.serving.batching import MicroBatches, Overloaded
 
 
 class Held:

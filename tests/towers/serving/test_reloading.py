@@ -10,12 +10,12 @@ import time
 import pyarrow as pa
 import pytest
 
-from towerzoo.benchmarks.serving_load import put_under_load
+from towerzoo.benchmarks.load.clients import put_under_load
 from towerzoo.registry.errors import RunError
-from towerzoo.towers.recommender import Recommender
-from towerzoo.towers.run_folder import RunFolder
-from towerzoo.towers.run_index import RunIndex
-from towerzoo.towers.serving.served_run import ServedRun
+from towerzoo.towers.recommend.recommender import Recommender
+from towerzoo.towers.recommend.saved_index import RunIndex
+from towerzoo.towers.runs.folder import RunFolder
+from towerzoo.towers.serving.runs import ServedRun
 
 OLD, NEW = "2026-01-01T00-00-00", "2026-01-01T00-00-00-2"
 TOKEN = "a-token-of-the-tests"

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 from towerzoo.registry.errors import RequestError
-from towerzoo.towers.recommender import Recommender
+from towerzoo.towers.recommend.recommender import Recommender
+from towerzoo.towers.serving.answers import RunAnswers
 from towerzoo.towers.serving.limits import Limits
 from towerzoo.towers.serving.questions import recommend_model
-from towerzoo.towers.serving.run_answers import RunAnswers
 
 
 def test_a_question_that_cannot_be_answered_leaves_those_beside_it_alone(trained):

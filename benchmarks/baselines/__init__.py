@@ -1,0 +1,1 @@
+"""What TowerZoo is measured against: plain loops and plain loading."""

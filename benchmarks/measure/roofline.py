@@ -1,0 +1,77 @@
+"""The roofline: what a device does at best, measured on the shapes of the published towers.
+
+A throughput says little by itself. Its share of the matrix product rate, measured in the same run, says how much is
+left to gain, and can be compared between machines.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from towerzoo.benchmarks.measure.stopwatch import stopwatch
+
+WIDTH = 256
+"""Width of the published towers' layers."""
+ROWS = (1_024, 8_192)
+"""Batch sizes of which the faster one counts; small ones leave a GPU idle."""
+COPIED = 1 << 26
+"""Bytes of the copy; more than caches hold."""
+DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
+"""The precisions that are measured, by the name that parameters and options give them."""
+
+
+class Roofline(BaseModel):
+    """Rates that no step can exceed.
+
+    Attributes:
+        float32: Floating point operations a second of matrix products in float32.
+        bf16: The same in bfloat16.
+        copy_rate: Bytes a second of a memory copy, reads and writes counted.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    float32: float
+    bf16: float
+    copy_rate: float
+
+    def rate(self, precision: str) -> float:
+        """Returns the matrix product rate of `float32` or `bf16`."""
+        return self.bf16 if precision == "bf16" else self.float32
+
+
+def measure_roofline(device: str, *, seconds: float = 0.1) -> Roofline:
+    """Measures with torch's current number of threads.
+
+    Args:
+        device: `cpu` or `cuda`.
+        seconds: How long each rate is measured.
+    """
+    rates = {
+        name: max(_matrix_product_rate(device, dtype, rows, seconds) for rows in ROWS) for name, dtype in DTYPES.items()
+    }
+    return Roofline(**rates, copy_rate=_copy_rate(device, seconds))
+
+
+@torch.no_grad()
+def _matrix_product_rate(device: str, dtype: torch.dtype, rows: int, seconds: float) -> float:
+    vectors, gradients = (torch.randn(rows, WIDTH, device=device, dtype=dtype) for _ in range(2))
+    weight = torch.randn(WIDTH, WIDTH, device=device, dtype=dtype)
+
+    def products() -> None:
+        # A linear layer's three: its output, and the gradients of its input and its weight.
+        vectors @ weight.t()
+        gradients @ weight
+        gradients.t() @ vectors
+
+    return max(
+        stopwatch(products, samples=3 * 2 * rows * WIDTH * WIDTH, device=device, seconds=seconds / 3)() for _ in "abc"
+    )
+
+
+@torch.no_grad()
+def _copy_rate(device: str, seconds: float) -> float:
+    source = torch.ones(COPIED // 4, device=device)
+    target = torch.empty_like(source)
+    return stopwatch(lambda: target.copy_(source), samples=2 * COPIED, device=device, seconds=seconds)()

@@ -1,0 +1,87 @@
+"""An epoch as tools/train.py trains it, timed."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Callback
+
+from towerzoo.benchmarks.measure.stopwatch import synchronize
+from towerzoo.datasets import TwoTowerData
+from towerzoo.registry.experiment import Experiment
+from towerzoo.towers.model.build import build_model
+from towerzoo.towers.runs.folder import RunFolder
+from towerzoo.towers.training.callbacks import EpochSeeds, FiniteLoss, StopOnSignal
+from towerzoo.towers.training.trainer import make_trainer
+
+COMPILING_STEPS = 5
+"""Steps of a compiled model before its clock starts: the first ones compile."""
+TRAINER_PRECISIONS = {"float32": "32-true", "bf16": "bf16-mixed"}
+"""Lightning's name of each precision."""
+
+
+class Clock(Callback):
+    """Times an epoch, from its start or after some steps, to the end of its last step's bookkeeping.
+
+    Args:
+        device: `cpu` or `cuda`.
+        skip: Steps before the clock starts.
+    """
+
+    def __init__(self, device: str, skip: int = 0) -> None:
+        self.device, self.skip = device, skip
+        self.seconds = 0.0
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        """Starts."""
+        self._start()
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Starts anew, where the steps to skip are done."""
+        if batch_idx + 1 == self.skip:
+            self._start()
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        """Stops, after the epoch's metrics and before a model leaves the GPU."""
+        synchronize(self.device)
+        self.seconds = time.perf_counter() - self._started
+
+    def _start(self) -> None:
+        synchronize(self.device)
+        self._started = time.perf_counter()
+
+
+def epoch_rate(
+    experiment: Experiment,
+    data: TwoTowerData,
+    *,
+    steps: int,
+    device: str,
+    skip: int = 0,
+) -> float:
+    """Trains a new model for an epoch and returns samples a second.
+
+    Seeds, signals, the check for finite losses, loss, AUC and accuracy are all there, as in training; checkpoints,
+    history and validation are not.
+
+    Args:
+        experiment: What to train.
+        data: Its data.
+        steps: Steps of the epoch; those that compile come before them, where the data has as many.
+        device: `cpu` or `cuda`.
+        skip: Steps before the clock starts; those that compile are skipped anyhow.
+    """
+    if experiment.training.execution != "eager":
+        # Beside the steps that are timed, of which a large batch has two, and in an epoch that may be as short.
+        skip = COMPILING_STEPS
+        steps = min(steps + skip, max(steps, len(data.split.train) // experiment.data.batch_size))
+        skip = min(skip, steps - 1)
+    experiment = experiment.model_copy(update={"trainer": {**experiment.trainer, "limit_train_batches": steps}})
+    clock = Clock(device, skip)
+    callbacks = [EpochSeeds(experiment.seed), FiniteLoss(), StopOnSignal(RunFolder(Path(os.devnull))), clock]
+    trainer = make_trainer(experiment, device, callbacks=callbacks, logger=False, limit_val_batches=0, max_epochs=1)
+    trainer.fit(build_model(experiment, data.schema), data)
+    return float((steps - skip) * experiment.data.batch_size / clock.seconds)

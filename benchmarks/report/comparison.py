@@ -1,0 +1,179 @@
+"""Compares results: ratios and their spread, never seconds or rates by themselves."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from towerzoo.benchmarks.measure.origin import Origin
+from towerzoo.benchmarks.measure.record import Record
+from towerzoo.benchmarks.measure.result_file import Result
+from towerzoo.registry.errors import RunError
+
+SHOULD_BE_EQUAL = ("device", "cpu", "cores", "threads", "platform", "python", "data", "quick")
+"""What two origins must share for a ratio of theirs to say something about TowerZoo; and their versions of torch."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """How a measurement changed.
+
+    Attributes:
+        key: The record's.
+        unit: Unit of the values.
+        old: Value before; a ratio to its baseline where both records have one.
+        new: Value after.
+        ratio: How much faster it is now: above 1 is faster.
+        lowest: Smallest ratio that the rounds allow.
+        highest: Largest.
+    """
+
+    key: str
+    unit: str
+    old: float
+    new: float
+    ratio: float
+    lowest: float
+    highest: float
+
+    @property
+    def verdict(self) -> str:
+        """`slower` or `faster` where the whole range says so, else `same`."""
+        return "slower" if self.highest < 1 else "faster" if self.lowest > 1 else "same"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two results, measurement by measurement.
+
+    Attributes:
+        changes: What both have.
+        only_old: Keys of what only the older one has.
+        only_new: Keys of what only the newer one has.
+        differences: What sets their origins apart, although it should not.
+    """
+
+    changes: list[Change]
+    only_old: list[str]
+    only_new: list[str]
+    differences: list[str] = field(default_factory=list)
+
+    def below(self, threshold: float) -> list[Change]:
+        """Returns the changes whose ratio is below a threshold."""
+        return [change for change in self.changes if change.ratio < threshold]
+
+
+def threshold_problems(threshold: float | None) -> list[str]:
+    """Returns what is wrong with a threshold, which must be above 0 and finite where there is one."""
+    if threshold is None or 0 < threshold < float("inf"):
+        return []
+    return [f"--threshold must be a ratio above 0, got {threshold}. Try 0.9."]
+
+
+def compare_results(old: Result, new: Result, *, force: bool = False) -> Comparison:
+    """Compares two result files: ratios of medians, with the range that their lowest and highest values leave.
+
+    Of records with a baseline, the ratios to it are compared, which do not depend on how fast the machine was.
+
+    Args:
+        old: The result to compare with.
+        new: The result that is compared.
+        force: Whether to compare although they come from different machines, devices, versions or data, or one of them
+            from a quick look.
+
+    Raises:
+        RunError: They are of different suites, come from elsewhere and `force` is not set, or have nothing in common.
+    """
+    if old.suite != new.suite:
+        raise RunError(
+            f"OLD and NEW must be results of one suite, got {old.suite!r} and {new.suite!r}. "
+            "Give two files of the same suite."
+        )
+    different = origin_differences(old.origin, new.origin)
+    if different and not force:
+        raise RunError(
+            f"OLD and NEW must come from the same machine, device and versions, got {'; '.join(different)}. "
+            "Measure both alike on one machine, or add --force and do not trust the ratios."
+        )
+    return _match([old], [new], _of_medians, different)
+
+
+def compare_runs(old: Sequence[Result], new: Sequence[Result]) -> Comparison:
+    """Compares runs that alternated: the median of the ratios round by round, with the lowest and the highest.
+
+    Args:
+        old: A result of each round.
+        new: The same, in the same order.
+
+    Raises:
+        RunError: They have nothing in common.
+    """
+    return _match(old, new, _of_rounds, [])
+
+
+def origin_differences(old: Origin, new: Origin) -> list[str]:
+    """Returns what should be equal and is not, such as `cpu 'a' and 'b'`."""
+    pairs = [(name, getattr(old, name), getattr(new, name)) for name in SHOULD_BE_EQUAL]
+    pairs.append(("torch", old.packages.get("torch"), new.packages.get("torch")))
+    return [f"{name} {before!r} and {after!r}" for name, before, after in pairs if before != after]
+
+
+def _match(
+    old: Sequence[Result],
+    new: Sequence[Result],
+    change: Callable[[str, list[Record], list[Record]], Change],
+    differences: list[str],
+) -> Comparison:
+    before, after = ([{record.key: record for record in result.records} for result in side] for side in (old, new))
+    keys = [
+        key
+        for key in after[0]
+        # A time is no rate, whatever its name.
+        if len({records[key].unit if key in records else None for records in (*before, *after)}) == 1
+    ]
+    if not keys:
+        # A check that compares nothing would always pass.
+        raise RunError(
+            f"OLD and NEW must have records in common, got {next(iter(before[0]))!r} and {next(iter(after[0]))!r}, "
+            "among others. Measure both with the same suite and options."
+        )
+    changes = [change(key, [records[key] for records in before], [records[key] for records in after]) for key in keys]
+    return Comparison(
+        changes=changes,
+        only_old=[key for key in before[0] if key not in keys],
+        only_new=[key for key in after[0] if key not in keys],
+        differences=differences,
+    )
+
+
+def _of_medians(key: str, old: list[Record], new: list[Record]) -> Change:
+    before, after = old[0], new[0]
+    if before.pair and after.pair:
+        values = ((pair.lowest, pair.ratio, pair.highest) for pair in (before.pair, after.pair))
+        unit, less_is_better = "of baseline", False
+    else:
+        values = ((record.lowest, record.value, record.highest) for record in (before, after))
+        unit, less_is_better = after.unit, after.less_is_better
+    (old_low, old_mid, old_high), (new_low, new_mid, new_high) = values
+    if less_is_better:
+        ratio, lowest, highest = old_mid / new_mid, old_low / new_high, old_high / new_low
+    else:
+        ratio, lowest, highest = new_mid / old_mid, new_low / old_high, new_high / old_low
+    return Change(key, unit, old_mid, new_mid, ratio, lowest, highest)
+
+
+def _of_rounds(key: str, old: list[Record], new: list[Record]) -> Change:
+    ratios = [
+        before.value / after.value if after.less_is_better else after.value / before.value
+        for before, after in zip(old, new, strict=True)
+    ]
+    return Change(
+        key,
+        new[0].unit,
+        statistics.median(record.value for record in old),
+        statistics.median(record.value for record in new),
+        statistics.median(ratios),
+        min(ratios),
+        max(ratios),
+    )

@@ -1,0 +1,97 @@
+"""The report of results: one HTML page without outside assets."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import jinja2
+
+from towerzoo.benchmarks.measure.record import Record
+from towerzoo.benchmarks.measure.result_file import Result
+from towerzoo.benchmarks.measure.scaling import curves
+from towerzoo.benchmarks.measure.side_by_side import is_side_by_side, side_by_side
+from towerzoo.benchmarks.measure.summary import quantity, scaled
+from towerzoo.benchmarks.report.plots import breakdown_bars, ratio_bars, scaling_curves, system_bars, throughput_bars
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A plot, as a page holds it.
+
+    Attributes:
+        title: What it shows.
+        source: The whole picture as a data URI, whose names cannot clash with those of other pictures on the page.
+    """
+
+    title: str
+    source: str
+
+
+def render_report(results: Sequence[Result]) -> str:
+    """Returns the page.
+
+    Args:
+        results: What to show; each is one run of a suite.
+    """
+    templates = jinja2.Environment(
+        loader=jinja2.PackageLoader("towerzoo.benchmarks.report", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    templates.filters |= {"quantity": quantity, "scaled": scaled}
+    labelled = list(zip(_labels(results), results, strict=True))
+    by_label = {f"{label}: {record.key}": record for label, result in labelled for record in result.records}
+    pairs = {label: record for label, record in by_label.items() if record.pair}
+    breakdowns = {label: record.breakdown for label, record in by_label.items() if record.breakdown}
+    return templates.get_template("page.html.j2").render(
+        results=labelled,
+        systems=[picture for label, result in labelled for picture in _systems(label, result)],
+        pairs=pairs,
+        ratios=_picture("Paired ratios", ratio_bars(pairs)) if pairs else None,
+        throughput=[picture for label, result in labelled for picture in _throughput(label, result)],
+        scaling=[picture for label, result in labelled for picture in _scaling(label, result)],
+        breakdown=_picture("Where a step's time goes", breakdown_bars(breakdowns)) if breakdowns else None,
+    )
+
+
+def _labels(results: Sequence[Result]) -> list[str]:
+    """Returns the names of their files, numbered where files of several folders have one name."""
+    names = [result.file_name.removesuffix(".json") for result in results]
+    return [
+        f"{name} #{names[: place + 1].count(name)}" if names.count(name) > 1 else name
+        for place, name in enumerate(names)
+    ]
+
+
+def _systems(label: str, result: Result) -> list[Picture]:
+    return [_picture(f"{label}: {one.name}", system_bars(one)) for one in side_by_side(result.records)]
+
+
+def _throughput(label: str, result: Result) -> list[Picture]:
+    rates = [record for record in result.records if not (record.less_is_better or is_side_by_side(record))]
+    return [
+        _picture(f"{label}: {name}", throughput_bars(list(members), result.origin.roofline))
+        for (name, _), members in _grouped(rates)
+    ]
+
+
+def _grouped(records: list[Record]) -> list[tuple[tuple[str, str], list[Record]]]:
+    def key(record: Record) -> tuple[str, str]:
+        return record.name, record.unit
+
+    return [(value, list(members)) for value, members in groupby(sorted(records, key=key), key)]
+
+
+def _scaling(label: str, result: Result) -> list[Picture]:
+    grouped = groupby(curves(result.records), lambda curve: (curve.axis, curve.name, curve.unit))
+    return [
+        _picture(f"{label}: {name} over {axis.replace('_', ' ')}", scaling_curves(list(members)))
+        for (axis, name, _), members in grouped
+    ]
+
+
+def _picture(title: str, svg: str) -> Picture:
+    return Picture(title, f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}")

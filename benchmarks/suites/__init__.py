@@ -1,0 +1,1 @@
+"""The benchmark suites: one file a subject, run by pytest-benchmark."""

@@ -1,0 +1,32 @@
+"""Pair evaluation: the test split through the trainer, loss, AUC and accuracy included."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from towerzoo.benchmarks.measure.measuring import Measure
+from towerzoo.benchmarks.measure.stopwatch import synchronize
+from towerzoo.datasets import TwoTowerData
+from towerzoo.registry.experiment import Experiment
+from towerzoo.towers.model.build import build_model, read_experiment
+from towerzoo.towers.training.trainer import make_trainer
+
+
+def test_pair_evaluation(
+    measure: Measure, device: str, overrides: list[str], load: Callable[[Experiment], TwoTowerData]
+) -> None:
+    """The dropout-first structure, from encoding the first user to the last metric."""
+    experiment, _ = read_experiment("tanh_bn_dropout_first", overrides)
+    data = load(experiment)
+    model = build_model(experiment, data.schema)
+    trainer = make_trainer(experiment, device, callbacks=[], logger=False)
+
+    def test() -> float:
+        synchronize(device)
+        started = time.perf_counter()
+        trainer.test(model, data, verbose=False)
+        synchronize(device)
+        return len(data.split.test) / (time.perf_counter() - started)
+
+    measure.rate(test, unit="pairs/s")

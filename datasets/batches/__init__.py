@@ -1,0 +1,1 @@
+"""Batches of events, from memory or from a stream."""

@@ -1,0 +1,48 @@
+"""How many events each user and each item has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from towerzoo.datasets.batches.loaders import Batch
+
+
+@dataclass(frozen=True)
+class EventCounts:
+    """What can be known of any number of events in memory that goes with the users and items alone.
+
+    Attributes:
+        user: int64 events of each row of the users table (n_users,).
+        item: int64 events of each row of the items table (n_items,).
+        positive: int64 positive events of each row of the items table (n_items,).
+        total: All events.
+        positives: All positive events.
+    """
+
+    user: Tensor
+    item: Tensor
+    positive: Tensor
+    total: int
+    positives: int
+
+    @classmethod
+    def of(cls, parts: Iterable[Batch], n_users: int, n_items: int) -> EventCounts:
+        """Counts events that come some at a time.
+
+        Example:
+            >>> some = Batch(torch.tensor([1, 2]), torch.tensor([1, 1]), torch.tensor([1.0, 0.0]))
+            >>> counts = EventCounts.of([some, some], n_users=3, n_items=2)
+            >>> counts.user.tolist(), counts.item.tolist(), counts.positive.tolist(), counts.total, counts.positives
+            ([0, 2, 2], [0, 4], [0, 2], 4, 2)
+        """
+        user = torch.zeros(n_users, dtype=torch.int64)
+        item, positive = torch.zeros(2, n_items, dtype=torch.int64)
+        for events in parts:
+            user += torch.bincount(events.user, minlength=n_users)
+            item += torch.bincount(events.item, minlength=n_items)
+            positive += torch.bincount(events.item[events.label > 0.5], minlength=n_items)
+        return cls(user, item, positive, int(item.sum()), int(positive.sum()))

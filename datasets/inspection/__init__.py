@@ -1,0 +1,1 @@
+"""Looks at own tables, and writes a config that trains on them."""

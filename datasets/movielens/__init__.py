@@ -1,0 +1,1 @@
+"""MovieLens 100K and 1M: download, files, datasets."""

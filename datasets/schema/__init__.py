@@ -1,0 +1,1 @@
+"""The star schema of users, items and events, its encoding and its cache."""

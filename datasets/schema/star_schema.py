@@ -1,0 +1,253 @@
+"""The star schema: a table of users, a table of items, and the events between them as row numbers.
+
+User and item features are never joined into the events. Row 0 of both tables is the unknown user or item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from towerzoo.datasets.batches.loaders import Batch, EpochLoader
+from towerzoo.datasets.history import History
+from towerzoo.datasets.splits import Split
+from towerzoo.datasets.vocabulary import UNKNOWN, Vocabulary
+
+
+@dataclass(frozen=True)
+class Column:
+    """One encoded feature of a table.
+
+    Attributes:
+        name: The feature's name in YAML.
+        values: int32 ids (n,), int32 padded id lists (n, L), or float32 numbers (n,), NaN where one is unknown.
+        vocabulary: The raw value of each id; None for numbers.
+    """
+
+    name: str
+    values: Tensor
+    vocabulary: Vocabulary | None = None
+
+    @property
+    def is_list(self) -> bool:
+        """Whether a row holds a padded list of ids."""
+        return self.values.dim() == 2
+
+    @property
+    def unknown(self) -> Tensor:
+        """The value () or (L,) of who or what nothing is known of: that of row 0; of numbers, as `missing` says.
+
+        Example:
+            >>> Column("age", torch.tensor([30.0, 20.0, 40.0])).unknown
+            tensor(30.)
+        """
+        return self.values[UNKNOWN]
+
+    @property
+    def cardinality(self) -> int:
+        """Number of ids with the unknown one, so that 0 <= id < cardinality; 0 for numbers."""
+        return len(self.vocabulary) if self.vocabulary is not None else 0
+
+    def raw(self, rows: Tensor) -> list[Any]:
+        """Returns the raw values of rows (B,), None for an unknown one; lists without their padding.
+
+        Example:
+            >>> tags = Column("tags", torch.tensor([[0, 0, 0], [2, 0, 1]]), Vocabulary(["a", "b"]))
+            >>> tags.raw(torch.tensor([1, 0]))
+            [['b', None, 'a'], []]
+            >>> Column("price", torch.tensor([float("nan"), 24.3])).raw(torch.tensor([1, 0]))
+            [24.3, None]
+        """
+        chosen = self.values.index_select(0, rows)
+        if self.vocabulary is None:
+            # The shortest decimal that is this float32: 24.3, not 24.299999237060547.
+            return [None if np.isnan(value) else float(str(value)) for value in chosen.numpy()]
+        values = chosen.tolist()
+        if not self.is_list:
+            return list(self.vocabulary.decode(values))
+        ends = [max((place + 1 for place, id in enumerate(ids) if id != UNKNOWN), default=0) for ids in values]
+        return [self.vocabulary.decode(ids[:end]) for ids, end in zip(values, ends, strict=True)]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Users or items, one a row; row 0 is the unknown one.
+
+    Attributes:
+        key: Name of the column of raw ids; its value in row r is r.
+        columns: Every feature by name, the key among them.
+        texts: What people read, such as titles: one string a row, "" in row 0 and where there is none.
+        history: The training events of each row, where a tower asks for them.
+    """
+
+    key: str
+    columns: Mapping[str, Column]
+    texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    history: History | None = None
+
+    @property
+    def ids(self) -> Vocabulary:
+        """The raw id of each row."""
+        vocabulary = self.columns[self.key].vocabulary
+        assert vocabulary is not None
+        return vocabulary
+
+    def column(self, name: str) -> Column:
+        """Returns a feature; a text is one of single ids, those of its distinct strings.
+
+        Example:
+            >>> films = Table("film", {}, {"title": ("", "Ran", "Alien", "Ran")})
+            >>> films.column("title").values
+            tensor([0, 2, 1, 2], dtype=torch.int32)
+        """
+        if name in self.columns or name not in self.texts:
+            return self.columns[name]
+        vocabulary = Vocabulary.fit(text for text in self.texts[name] if text)
+        return Column(name, torch.from_numpy(vocabulary.encode(self.texts[name])), vocabulary)
+
+    def __len__(self) -> int:
+        return len(self.columns[self.key].values)
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Events in file order.
+
+    Attributes:
+        user: int32 rows of the users table (N,).
+        item: int32 rows of the items table (N,).
+        measures: What was observed with each event, float32 (N,): `rating`; in generated data also `probability`,
+            the true chance of a positive label. Texts are rows of their vocabulary.
+        timestamp: int64 times (N,) of one unit, where known; only their order counts.
+        weight: float32 importance of each event for the loss, > 0 (N,), where known.
+        negatives: int32 rows of items that were shown with an event's item and not taken, padded with 0 (N, L), where
+            known.
+        categories: The vocabulary of each measure that holds texts.
+    """
+
+    user: Tensor
+    item: Tensor
+    measures: Mapping[str, Tensor]
+    timestamp: Tensor | None = None
+    weight: Tensor | None = None
+    negatives: Tensor | None = None
+    categories: Mapping[str, Vocabulary] = field(default_factory=dict)
+
+    @property
+    def pairs(self) -> tuple[Tensor, Tensor]:
+        """User rows and item rows."""
+        return self.user, self.item
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+
+class EventStream(Protocol):
+    """Training events that are read as they are needed, with no more than some of them in memory."""
+
+    def parts(self, label: Mapping[str, Any]) -> Iterator[Batch]:
+        """Yields all events in their own order, as many at a time as fit into memory.
+
+        Args:
+            label: The rule of labels, as keyword arguments of `binary_labels`.
+        """
+
+    def values(self, label: Mapping[str, Any], column: str) -> Iterator[Tensor]:
+        """Yields one column of `parts`: `user`, `item` or `label`."""
+
+    def lost_shown(self) -> int:
+        """Reads the items that were shown with the events, and returns with how many some have no row.
+
+        Where events tell what was shown, which `loader` can then give.
+
+        Raises:
+            DataError: What was shown cannot be read, or must have a row and has none.
+        """
+
+    def loader(
+        self,
+        label: Mapping[str, Any],
+        *,
+        batch_size: int,
+        seed: int | None,
+        positives: int | None = None,
+        shown: bool = False,
+        device: torch.device | None = None,
+    ) -> EpochLoader:
+        """Returns the batches of an epoch, whose order is a pure function of the seed and the epoch's number.
+
+        Args:
+            label: The rule of labels.
+            batch_size: Events a batch.
+            seed: Seed of the order; None keeps that of the events.
+            positives: How many events are positive, where these alone train.
+            shown: Whether batches hold the items that were shown with each event's and not taken.
+            device: Where batches are made.
+        """
+
+
+@dataclass(frozen=True)
+class StarSchema:
+    """A dataset: its tables in memory, and its events in memory but for those of a stream.
+
+    Attributes:
+        users: The users table.
+        items: The items table.
+        interactions: The events; where training events are streamed, those that validate and test.
+        digest: Hex digest of what the data was made from; equal digests mean equal data.
+        notes: What a person should know about how the data was read, such as events that were dropped; sentences.
+        split: The split that the data comes with, if it does.
+        stream: The training events, where they are streamed; the split then comes with the data.
+    """
+
+    users: Table
+    items: Table
+    interactions: Interactions
+    digest: str
+    notes: tuple[str, ...] = ()
+    split: Split | None = None
+    stream: EventStream | None = None
+
+
+@dataclass(frozen=True)
+class ColumnNames:
+    """What a dataset offers, known before it is read.
+
+    Attributes:
+        users: Features of the users table.
+        items: Features of the items table.
+        measures: Measures of the interactions, from which labels are made.
+        user_texts: Texts of the users table, which towers may name as features too.
+        item_texts: Texts of the items table.
+        negatives: Whether events hold the items that were shown with theirs and not taken.
+    """
+
+    users: tuple[str, ...]
+    items: tuple[str, ...]
+    measures: tuple[str, ...]
+    user_texts: tuple[str, ...] = ()
+    item_texts: tuple[str, ...] = ()
+    negatives: bool = False
+
+
+class Dataset(Protocol):
+    """The contract of a registered dataset: cheap to construct, reads only in `load`.
+
+    It may have two attributes that are known before it is read: `divided`, whether its data comes with a split, and
+    `streamed`, whether its training events are a stream; false where it has none.
+    """
+
+    def columns(self) -> ColumnNames:
+        """Returns the names of all features and measures without reading the data."""
+
+    def load(self) -> StarSchema:
+        """Reads, checks and encodes the data.
+
+        Raises:
+            DataError: The data is missing or malformed.
+        """

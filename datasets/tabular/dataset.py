@@ -1,0 +1,273 @@
+"""A person's own tables as a dataset, from YAML alone."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
+from typing import Any, Final
+
+import pyarrow as pa
+
+from towerzoo.datasets.schema.cache import cached
+from towerzoo.datasets.schema.star_schema import ColumnNames, StarSchema, Table
+from towerzoo.datasets.splits import split_in_order
+from towerzoo.datasets.tabular.arrow_encoding import encode_key
+from towerzoo.datasets.tabular.entities import encode_entities, feature_names, read_key
+from towerzoo.datasets.tabular.events import Ids, Unknown, encode_events, ids_of_events
+from towerzoo.datasets.tabular.files import Shards, find_shards
+from towerzoo.datasets.tabular.raw_table import read_shards
+from towerzoo.datasets.tabular.row_groups import RowGroups
+from towerzoo.datasets.tabular.sections import InteractionFiles, TableFiles
+from towerzoo.datasets.tabular.stream import ParquetStream, ids_of_stream
+from towerzoo.registry import DATASETS
+from towerzoo.registry.errors import DataError
+
+ENCODING_VERSION: Final = 3
+"""Raised whenever equal files come to give another star schema, so that caches are built anew."""
+_PARTS: Final = ("interactions", "interactions.valid", "interactions.test")
+"""The files of events that train, validate and test."""
+_NOT_CONTENT: Final = {"files", "valid", "test", "shuffle_buffer"}
+"""Keys of the sections that say nothing of what the tables hold; the content of files is told apart by digest."""
+
+
+@DATASETS.register("tabular")
+class Tabular:
+    """Your own tables of interactions, users and items: CSV, TSV, Parquet or RecBole's atomic files.
+
+    Every file begins with the names of its columns. Raw ids keep their type. Without a table of users or of items, the
+    ids that events name are all that is known. What was read is kept in the cache until a file or a parameter changes.
+
+    Args:
+        interactions: The events: `files`, the columns `user` and `item`, and where there are any `timestamp`, `weight`,
+            `measures` and `negatives`. With `valid` and `test`, other files, those of `files` train alone; they may
+            then be a `stream` that is larger than memory.
+        users: The users: `files`, the column `id`, and what the other columns mean.
+        items: The items, likewise.
+        root: The folder that relative paths start at; that in which TowerZoo runs where not given.
+        unknown: What becomes of an event whose user or item is missing or has no row in its table: `error`; `row`, it
+            counts for the unknown one; or `drop`.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "plays.csv").write_text("user,song,stars\\nann,7,5\\nbob,9,1\\n")
+        ...     plays = {"files": "plays.csv", "user": "user", "item": "song", "measures": ["stars"]}
+        ...     columns = Tabular(interactions=plays, root=folder).columns()
+        >>> columns.users, columns.items, columns.measures
+        (('user',), ('song',), ('stars',))
+    """
+
+    def __init__(
+        self,
+        *,
+        interactions: InteractionFiles,
+        users: TableFiles | None = None,
+        items: TableFiles | None = None,
+        root: str | None = None,
+        unknown: Unknown = "error",
+    ) -> None:
+        # As YAML gives them they are mappings, whose keys and values have been checked.
+        self._events = InteractionFiles.model_validate(interactions)
+        self._users, self._items = (
+            _Side(name, key, None if section is None else TableFiles.model_validate(section))
+            for name, key, section in (("users", self._events.user, users), ("items", self._events.item, items))
+        )
+        self._root = root
+        self._unknown: Unknown = unknown
+        self.divided = self._events.valid is not None
+        self.streamed = self._events.stream
+
+    def columns(self) -> ColumnNames:
+        """Returns the names of all features and measures, for which no more than headers is read.
+
+        Raises:
+            DataError: A file is missing, or its header cannot be read.
+        """
+        users, items = (side.features(self._root) for side in (self._users, self._items))
+        user_texts, item_texts = (side.texts for side in (self._users, self._items))
+        shown = self._events.negatives is not None
+        return ColumnNames(users, items, tuple(self._events.measures), user_texts, item_texts, shown)
+
+    def load(self) -> StarSchema:
+        """Reads, checks and encodes the data, and warns of events that were dropped or belong to nobody known.
+
+        Raises:
+            DataError: Files are missing or cannot be read, or what they hold cannot be right; all of it in one message.
+        """
+        shards = self._find()
+        made_from = {name: files.digest() for name, files in shards.items()} | self._parameters()
+        places = {name: [str(path.absolute()) for path in files.paths] for name, files in shards.items()}
+        stream = RowGroups(shards["interactions"], self._events) if self.streamed else None
+        schema = cached(
+            f"tabular-{_digest(places)[:16]}", digest := _digest(made_from), lambda: self._read(shards, stream, digest)
+        )
+        for note in schema.notes:
+            warnings.warn(note, stacklevel=2)
+        if stream is None or self._unknown == "drop":
+            return schema
+        users, items = (
+            Ids(pa.array(table.ids.values), str(shards.get(side.name, shards["interactions"]).paths[0]))
+            for side, table in zip(self._sides, (schema.users, schema.items), strict=True)
+        )
+        return replace(schema, stream=ParquetStream(stream, users, items, self._unknown))
+
+    def _find(self) -> dict[str, Shards]:
+        """Returns the files of each table and of each part of the events."""
+        problems: list[str] = []
+        shards: dict[str, Shards] = {}
+        events = self._events
+        tables = {side.name: None if side.section is None else side.section.files for side in self._sides}
+        parts = {"interactions": events.files, "interactions.valid": events.valid, "interactions.test": events.test}
+        for name, files in (parts | tables).items():
+            if files is not None:
+                try:
+                    shards[name] = find_shards(files, self._root or ".")
+                except DataError as error:
+                    problems.append(f"data.{name if name in _PARTS[1:] else f'{name}.files'}: {error}")
+        train = shards.get(_PARTS[0])
+        problems += [
+            f"{shards[part].paths[0]} must be {train.form}, as {train.paths[0]} is, got {shards[part].form}. "
+            "Write all events in one form."
+            for part in _PARTS[1:]
+            if part in shards and train is not None and shards[part].form != train.form
+        ]
+        first = {path: part for part in reversed(_PARTS) if part in shards for path in shards[part].paths}
+        problems += [
+            f"{path} must be a file of one part of the events, got it in {first[path]} and {part}. "
+            "Move it to another folder, or name files by narrower patterns."
+            for part in _PARTS[1:]
+            for path in (shards[part].paths if part in shards else ())
+            if first[path] != part
+        ]
+        if self.streamed and self._unknown == "drop":
+            problems.append(
+                "data.unknown must be 'error' or 'row' where interactions are streamed, got 'drop'. "
+                "Write the files without such events, or take `row`."
+            )
+        _raise(problems)
+        return shards
+
+    @property
+    def _sides(self) -> tuple[_Side, _Side]:
+        return self._users, self._items
+
+    def _parameters(self) -> dict[str, Any]:
+        sections = {side.name + " ": side.section for side in self._sides} | {"interactions ": self._events}
+        return {"version": ENCODING_VERSION, "unknown": self._unknown} | {
+            name: None if section is None else section.model_dump(exclude=_NOT_CONTENT)
+            for name, section in sections.items()
+        }
+
+    def _read(self, shards: dict[str, Shards], stream: RowGroups | None, digest: str) -> StarSchema:
+        problems: list[str] = []
+        section = self._events
+        strange = sorted({*section.kinds, *section.lists} - set(section.columns))
+        problems += [
+            f"data.interactions.{'kinds' if name in section.kinds else 'lists'} must name columns that are used, "
+            f"got {name!r}. Columns: {', '.join(section.columns)}."
+            for name in strange
+        ]
+        parts = [shards[part] for part in _PARTS[0 if stream is None else 1 :] if part in shards]
+        together = Shards(parts[0].form, tuple(path for part in parts for path in part.paths))
+        raw = read_shards(together, section.columns, problems, kinds=section.kinds, lists=section.lists)
+
+        def named(column: str) -> Ids | None:
+            if raw is None:
+                return None
+            found = ids_of_events if stream is None else functools.partial(ids_of_stream, stream)
+            return found(raw, column, problems)
+
+        users, items = (side.read(shards.get(side.name), named, problems) for side in self._sides)
+        encoded = None
+        if raw is not None:
+            encoded = encode_events(raw, section, users.ids, items.ids, self._unknown, problems)
+        _raise(problems)
+        assert users.table is not None
+        assert items.table is not None
+        assert encoded is not None
+        events, notes, lengths = encoded
+        split = None
+        if self.divided:
+            ends = [0, *accumulate(len(part.paths) for part in parts)]
+            sizes = [sum(lengths[start:end]) for start, end in pairwise(ends)]
+            if stream is not None:
+                sizes = [0, *sizes]
+            split = split_in_order(sizes, events.user, events.timestamp, streamed=stream is not None)
+        return StarSchema(users.table, items.table, events, digest, notes, split)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What could be read of users or items; what is missing has been told as a problem."""
+
+    table: Table | None = None
+    ids: Ids | None = None
+
+
+@dataclass(frozen=True)
+class _Side:
+    """Users or items: a table of files, or the ids that events name.
+
+    Attributes:
+        name: `users` or `items`.
+        events_key: The column of the events that names them.
+        section: What YAML says about the table; None where there is none.
+    """
+
+    name: str
+    events_key: str
+    section: TableFiles | None
+
+    @property
+    def key(self) -> str:
+        return self.events_key if self.section is None or self.section.id is None else self.section.id
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        return () if self.section is None or self.section.title is None else ("title",)
+
+    def features(self, root: str | None) -> tuple[str, ...]:
+        if self.section is None:
+            return (self.key,)
+        return feature_names(self.section, self.key, find_shards(self.section.files, root or "."))
+
+    def read(self, shards: Shards | None, named: Callable[[str], Ids | None], problems: list[str]) -> _Read:
+        """Reads the table; where there is none, `named` gives the ids that events name in a column."""
+        if self.section is None or shards is None:
+            ids = named(self.key)
+            return _Read(None if ids is None else Table(self.key, {self.key: encode_key(self.key, ids.values)}), ids)
+        where = f"data.{self.name}"
+        try:
+            features = feature_names(self.section, self.key, shards)
+        except DataError as error:
+            problems.append(str(error))
+            return _Read()
+        columns = list(dict.fromkeys([*features, *([self.section.title] if self.section.title else [])]))
+        for option, names in (("kinds", self.section.kinds), ("lists", self.section.lists)):
+            problems += [
+                f"{where}.{option} must name columns that are used, got {name!r}. Columns: {', '.join(columns)}."
+                for name in names
+                if name not in columns
+            ]
+        raw = read_shards(shards, columns, problems, kinds=self.section.kinds, lists=self.section.lists)
+        ids = None if raw is None else read_key(raw, self.key, problems)
+        if raw is None or ids is None:
+            return _Read()
+        table = encode_entities(raw, self.section, ids, features, where, problems)
+        return _Read(table, Ids(ids, str(shards.paths[0])))
+
+
+def _raise(found: list[str]) -> None:
+    if problems := list(dict.fromkeys(found)):  # ids are looked at as those of the table, and as those of the events
+        lines = [f"The data has {len(problems)} problems."] if len(problems) > 1 else []
+        raise DataError("\n".join([*lines, *problems]))
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

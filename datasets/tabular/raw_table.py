@@ -1,0 +1,267 @@
+"""A table as it stands in its files: columns of a few plain types, and the file and row that each value came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from towerzoo.datasets.tabular.arrow_columns import as_text, is_plain, kind_of, plain, split_lists, whole_numbers
+from towerzoo.datasets.tabular.files import Shards, odd_row, read_header, read_separator, unreadable
+from towerzoo.datasets.tabular.recbole_files import SEQUENCE_SEPARATOR
+from towerzoo.registry.errors import DataError, name_hint, shortened
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """The rows of all shards, one shard after the other.
+
+    Attributes:
+        table: Columns of type int64, double, string, timestamp, date32, null, or lists of int64 or string.
+        paths: The shards.
+        lengths: Rows of each shard.
+        starts: Rows of each file before those of this table; none where not given.
+    """
+
+    table: pa.Table
+    paths: tuple[Path, ...]
+    lengths: tuple[int, ...]
+    starts: tuple[int, ...] = ()
+
+    def __getitem__(self, column: str) -> pa.ChunkedArray:
+        return self.table.column(column)
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def fault(self, column: str, expected: str, bad: NDArray[np.bool_], next_step: str) -> str:
+        """Returns what is wrong with some values of a column, and where the first of them stands.
+
+        Args:
+            column: The column.
+            expected: What its values must be, to be read after "must be".
+            bad: Which rows are wrong (N,); at least one.
+            next_step: What to do, a sentence.
+        """
+        first, count = int(np.argmax(bad)), int(bad.sum())
+        shard = int(np.searchsorted(np.cumsum(self.lengths), first, side="right"))
+        row = first - sum(self.lengths[:shard]) + 1 + (self.starts[shard] if self.starts else 0)
+        value = self[column][first].as_py()
+        shown = "nothing" if value is None else repr(value)
+        like = "1 row is" if count == 1 else f"{count:,} rows are"
+        return (
+            f"{self.paths[shard]}: {column} must be {expected}, got {shortened(shown, 80)} in row {row:,}. "
+            f"{like} like that, of {len(self):,}. {next_step}"
+        )
+
+
+def read_shards(
+    shards: Shards,
+    columns: Sequence[str],
+    problems: list[str],
+    *,
+    kinds: Mapping[str, str],
+    lists: Mapping[str, str],
+) -> RawTable | None:
+    """Reads columns of all shards.
+
+    Args:
+        shards: The files.
+        columns: The columns to read.
+        problems: Takes what is wrong with the files, a message each.
+        kinds: Columns to read as `text` or as `number`.
+        lists: The separator of each text column of lists.
+
+    Returns:
+        The table; None where there was a problem.
+    """
+    before = len(problems)
+    parts: list[pa.Table] = []
+    first: set[str] = set()
+    for path in shards.paths:
+        try:
+            header = read_header(path, shards.form)
+            first = first or set(header)
+            if path == shards.paths[0]:
+                problems += [_missing(path, column, header) for column in columns if column not in header]
+            elif set(header) != first:
+                found = ", ".join(sorted(first ^ set(header)))
+                problems.append(
+                    f"{path} must have the columns of {shards.paths[0]}, got other ones: {found} only in one of both. "
+                    "Write all shards with the same columns, or name those that have them by a pattern."
+                )
+            if len(problems) == before:
+                parts.append(_read(path, shards.form, header, columns, {*lists, *_texts(kinds)}))
+        except DataError as error:
+            problems.append(str(error))
+    if len(problems) > before:
+        return None
+    return join_parts(parts, shards.paths, columns, problems, kinds=kinds, lists=lists, form=shards.form)
+
+
+def join_parts(
+    parts: list[pa.Table],
+    paths: Sequence[Path],
+    columns: Sequence[str],
+    problems: list[str],
+    *,
+    kinds: Mapping[str, str],
+    lists: Mapping[str, str],
+    form: str = "Parquet",
+    starts: tuple[int, ...] = (),
+) -> RawTable | None:
+    """Joins tables of plain columns into one, with one type a column.
+
+    Args:
+        parts: The rows, some of each file or all.
+        paths: The file of each part.
+        columns: The columns that all parts have.
+        problems: Takes what is wrong with them, a message each.
+        kinds: Columns to read as `text` or as `number`.
+        lists: The separator of each text column of lists.
+        form: The form of the files.
+        starts: Rows of its file before each part; none where not given.
+
+    Returns:
+        The table; None where there was a problem.
+    """
+    before = len(problems)
+    for column in columns:
+        parts = _agree(column, parts, paths, kinds.get(column), problems)
+    if len(problems) > before:
+        return None
+    raw = RawTable(pa.concat_tables(parts), tuple(paths), tuple(part.num_rows for part in parts), starts)
+    for column in columns:
+        raw = _settle(raw, column, form, kinds.get(column), lists.get(column), problems)
+    return raw if len(problems) == before else None
+
+
+def _texts(kinds: Mapping[str, str]) -> list[str]:
+    return [column for column, kind in kinds.items() if kind == "text"]
+
+
+def _missing(path: Path, column: str, header: Mapping[str, Any]) -> str:
+    hint = name_hint(column, header, "Columns")
+    return f"{path} must have a column {column!r}, got none of that name. {hint}"
+
+
+def _read(path: Path, form: str, header: Mapping[str, Any], columns: Sequence[str], texts: set[str]) -> pa.Table:
+    try:
+        if form == "Parquet":
+            table = pq.ParquetFile(path).read(columns=list(columns))
+        else:
+            types = {name: pa.string() for name in texts if name in header}
+            types |= {n: t if pa.types.is_floating(t) else pa.string() for n, t in header.items() if t is not None}
+            table = pa.csv.read_csv(
+                str(path),
+                read_options=pa.csv.ReadOptions(column_names=list(header), skip_rows=1),
+                parse_options=pa.csv.ParseOptions(
+                    delimiter=read_separator(path, form),
+                    quote_char=False if form == "RecBole" else '"',
+                    newlines_in_values=form != "RecBole",
+                ),
+                convert_options=pa.csv.ConvertOptions(include_columns=list(columns), column_types=types),
+            )
+        arrays = {column: plain(table.column(column)) for column in columns}
+        for column in columns:
+            if form == "RecBole" and pa.types.is_list(header[column]):
+                arrays[column] = split_lists(arrays[column], SEQUENCE_SEPARATOR).cast(header[column])
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise odd_row(path, form) or unreadable(path, error) from None
+    return pa.table(arrays)
+
+
+def _agree(
+    column: str, parts: list[pa.Table], paths: Sequence[Path], kind: str | None, problems: list[str]
+) -> list[pa.Table]:
+    """Gives a column one type in all shards; text where YAML says that it is, of whatever types it has there."""
+    known: dict[pa.DataType, Path] = {}
+    for part, path in zip(parts, paths, strict=True):
+        known.setdefault(part.schema.field(column).type, path)
+    for strange in [found for found in known if not is_plain(found)]:
+        problems.append(
+            f"{known[strange]}: {column} must be text in UTF-8, numbers, dates or lists of them, got {strange}. "
+            "Leave the column out, or write it anew."
+        )
+    types = [found for found in known if not pa.types.is_null(found)]
+    if {pa.int64(), pa.float64()} == set(types):
+        types = [pa.float64()]
+    elif len(types) > 1 and kind == "text" and all(map(is_plain, types)):
+        return [_with(part, column, as_text(part.column(column))) for part in parts]
+    if len(types) > 1:
+        other, here = types[:2]
+        problems.append(
+            f"{known[here]}: {column} must be {kind_of(other)}, as in {known[other]}, got {kind_of(here)}. "
+            f"Repair the file, or read all of them as text with `kinds: {{{column}: text}}`."
+        )
+        return parts
+    if not types:
+        return parts
+    return [_with(part, column, plain(part.column(column).cast(types[0]))) for part in parts]
+
+
+def _with(table: pa.Table, column: str, values: pa.ChunkedArray) -> pa.Table:
+    return table.set_column(table.schema.get_field_index(column), column, values)
+
+
+def _settle(
+    raw: RawTable, column: str, form: str, kind: str | None, separator: str | None, problems: list[str]
+) -> RawTable:
+    """Reads a column as what YAML or a RecBole header says that it is."""
+    values = raw[column]
+    if kind == "text":
+        values = as_text(values)
+    elif kind == "number" and not pa.types.is_null(values.type):
+        sound = are_numbers(values)
+        if not sound.all():
+            next_step = f"Repair the file, or remove {column!r} from `kinds`."
+            problems.append(raw.fault(column, "a number", ~sound, next_step))
+            return raw
+        values = values.cast(pa.float64())
+    elif separator and pa.types.is_string(values.type):
+        values = whole_numbers(split_lists(values, separator))
+    elif separator and not pa.types.is_list(values.type) and not pa.types.is_null(values.type):
+        problems.append(
+            f"{raw.paths[0]}: {column} must be text with the separator {separator!r}, or lists, got "
+            f"{kind_of(values.type)}. Remove it from `lists`, or write it as text."
+        )
+    elif form == "RecBole":
+        values = whole_numbers(values)
+    return replace(raw, table=_with(raw.table, column, values))
+
+
+def ids_fault(raw: RawTable, column: str) -> str:
+    """Returns what is wrong with a column of raw ids whose type can be none."""
+    return (
+        f"{raw.paths[0]}: {column} must be whole numbers or text, got {kind_of(raw[column].type)}. "
+        "Ids that a missing value has made fractional are whole again once it is removed; others can be read as they "
+        f"are written with `kinds: {{{column}: text}}`."
+    )
+
+
+def infinite_fault(raw: RawTable, column: str) -> str | None:
+    """Returns what is wrong with the numbers of a column that are infinite, or too large for float32, if any are."""
+    if not pa.types.is_floating(raw[column].type):
+        return None
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
+        infinite = np.isinf(raw[column].to_numpy().astype(np.float32))
+    return raw.fault(column, "a finite float32 number", infinite, "Repair these rows.") if infinite.any() else None
+
+
+def are_numbers(values: pa.ChunkedArray) -> NDArray[np.bool_]:
+    """Returns which values (N,) are numbers, or texts that are written as numbers are; a missing one may be either."""
+    if pa.types.is_integer(values.type) or pa.types.is_floating(values.type):
+        return np.ones(len(values), dtype=bool)
+    if not pa.types.is_string(values.type):
+        return np.zeros(len(values), dtype=bool)
+    matched = pc.match_substring_regex(values, r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$")
+    sound: NDArray[np.bool_] = matched.fill_null(True).to_numpy()
+    return sound

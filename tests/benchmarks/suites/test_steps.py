@@ -1,0 +1,80 @@
+"""What the suites of steps time: no step that compiles, and no work that is not the step's."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from pytorch_lightning.strategies import SingleDeviceStrategy
+from torch import nn
+
+from towerzoo.benchmarks.measure import training_epoch
+from towerzoo.benchmarks.measure.measuring import measure_module
+from towerzoo.benchmarks.measure.training_epoch import COMPILING_STEPS, Clock, epoch_rate
+from towerzoo.towers.model import build as assembly
+from towerzoo.towers.model.build import load_data
+
+
+@pytest.mark.parametrize(
+    ("execution", "batch_size", "trained", "skipped"),
+    [
+        ("eager", 64, 2, 0),
+        ("compile", 64, 2 + COMPILING_STEPS, COMPILING_STEPS),
+        ("compile", 600, 2, 1),  # an epoch has no more
+    ],
+)
+def test_steps_that_compile_are_trained_beside_those_that_are_timed(
+    make_experiment, monkeypatch, execution, batch_size, trained, skipped
+):
+    seen = []
+
+    class Seen(Clock):
+        def on_train_end(self, trainer, pl_module):
+            super().on_train_end(trainer, pl_module)
+            seen.append((trainer.global_step, self.skip))
+
+    monkeypatch.setattr(training_epoch, "Clock", Seen)
+    monkeypatch.setattr(assembly, "set_execution", lambda model, experiment: None)
+    experiment = make_experiment(data={"batch_size": batch_size}, training={"execution": execution})
+    data = load_data(experiment)
+    assert epoch_rate(experiment, data, steps=2, device="cpu") > 0
+    assert seen == [(trained, skipped)]
+
+
+def test_the_clock_has_stopped_when_a_model_leaves_its_device(make_experiment, monkeypatch):
+    clocks = []
+    leave = SingleDeviceStrategy.teardown
+
+    class Kept(Clock):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            clocks.append(self)
+
+    def leaves(strategy):
+        assert clocks[0].seconds > 0
+        leave(strategy)
+
+    monkeypatch.setattr(training_epoch, "Clock", Kept)
+    monkeypatch.setattr(SingleDeviceStrategy, "teardown", leaves)
+    experiment = make_experiment()
+    assert epoch_rate(experiment, load_data(experiment), steps=2, device="cpu") > 0
+
+
+def test_a_part_s_gradients_are_those_of_one_step_and_stay_on_its_device():
+    given = torch.ones(3, 2, requires_grad=True)
+    seen = []
+
+    class Twice(nn.Module):
+        def forward(self, values):
+            seen.append(values)
+            return 2 * values
+
+    def three_times(step, **_):
+        for _ in range(3):
+            step()
+
+    measure = SimpleNamespace(device="cpu", calls=three_times)
+    measure_module(measure, Twice(), given, batch_size=3)
+    assert given.grad is None
+    assert torch.equal(seen[-1].grad, torch.full((3, 2), 2.0))

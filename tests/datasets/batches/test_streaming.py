@@ -1,0 +1,336 @@
+# ruff: noqa: E501  (messages are told as they stand, in tables)
+"""Events are read from Parquet files some row groups at a time, each once an epoch, in an order of seed and epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from pytorch_lightning import Trainer
+
+from towerzoo.datasets import BatchLoader, Column, Table, Vocabulary
+from towerzoo.datasets.batches.loaders import Batch
+from towerzoo.datasets.batches.streams import StreamLoader
+from towerzoo.datasets.tabular.events import Ids
+from towerzoo.datasets.tabular.files import find_shards
+from towerzoo.datasets.tabular.row_groups import RowGroups
+from towerzoo.datasets.tabular.sections import InteractionFiles
+from towerzoo.datasets.tabular.stream import ParquetStream
+from towerzoo.registry import LOSSES, OPTIMIZERS, SCORES
+from towerzoo.registry.errors import DataError
+from towerzoo.towers.model.dssm import DSSM
+from towerzoo.towers.model.tower import Tower
+
+USERS, ITEMS = Vocabulary(range(100, 140)), Vocabulary([f"i{number}" for number in range(25)])
+EVENTS, GROUP = 1_000, 50
+
+
+def rows() -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    return {
+        "user_id": rng.integers(100, 140, EVENTS),
+        "item_id": [f"i{number}" for number in rng.integers(0, 25, EVENTS)],
+        "rating": rng.integers(1, 6, EVENTS),
+        "w": rng.random(EVENTS) + 0.5,
+        "event": [*(["view"] * 999), "buy"],
+        "shown": [[f"i{item}" for item in rng.integers(0, 25, n % 7)] for n in range(EVENTS)],
+    }
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """1,000 events in two files, the first of 12 row groups and the second of 8."""
+    table = pa.table(rows())
+    for number, part in enumerate((table[:600], table[600:])):
+        pq.write_table(part, tmp_path / f"{number}.parquet", row_group_size=GROUP)
+    return tmp_path
+
+
+LABEL = {"column": "rating", "positive_from": 4}
+
+
+def make_stream(
+    folder: Path, *, items: Vocabulary = ITEMS, unknown: Any = "error", buffer: int = 150, **columns: Any
+) -> ParquetStream:
+    measures = ["rating", "event"] if items is ITEMS else []
+    section = InteractionFiles(files=str(folder), shuffle_buffer=buffer, **{"measures": measures, **columns})
+    users, items_ids = (Ids(pa.array(ids.values), f"the {side}") for side, ids in (("users", USERS), ("items", items)))
+    return ParquetStream(RowGroups(find_shards(str(folder)), section), users, items_ids, unknown)
+
+
+def make_loader(
+    folder: Path,
+    *,
+    label: dict[str, Any] = LABEL,
+    batch_size: int = 64,
+    seed: int | None = None,
+    positives: int | None = None,
+    shown: bool = False,
+    **changes: Any,
+) -> StreamLoader:
+    stream = make_stream(folder, **changes, **({"negatives": "shown"} if shown else {}))
+    return stream.loader(label, batch_size=batch_size, seed=seed, positives=positives, shown=shown)
+
+
+def joined(batches: list[Batch]) -> Batch:
+    return Batch(*(None if part[0] is None else torch.cat(part) for part in zip(*batches, strict=True)))  # type: ignore[arg-type]
+
+
+def test_without_a_seed_batches_are_those_of_the_events_in_memory(folder: Path) -> None:
+    whole = rows()
+    events = Batch(
+        torch.from_numpy(USERS.encode(whole["user_id"])),
+        torch.from_numpy(ITEMS.encode(whole["item_id"])),
+        torch.from_numpy((whole["rating"] >= 4).astype(np.float32)),
+        torch.from_numpy(whole["w"].astype(np.float32)),
+    )
+    in_memory = BatchLoader(events, torch.arange(EVENTS, dtype=torch.int32), batch_size=64)
+    streamed = make_loader(folder, weight="w")
+    assert len(streamed) == len(in_memory) == 16
+    for found, expected in zip(streamed, in_memory, strict=True):
+        assert found.negatives is None
+        assert expected.negatives is None
+        for values, other in zip(found[:5], expected[:5], strict=True):
+            assert values is not None
+            assert other is not None
+            assert values.dtype == other.dtype
+            assert torch.equal(values, other)
+
+
+def test_each_event_comes_once_an_epoch_in_another_order_each_time(folder: Path) -> None:
+    loader = make_loader(folder, seed=5)
+    epochs = []
+    for epoch in (0, 1):
+        loader.sampler.set_epoch(epoch)
+        batches = list(loader)
+        assert [len(batch.user) for batch in batches] == [64] * 15 + [40]
+        assert len(loader) == 16
+        epochs.append(joined(batches))
+    users = torch.from_numpy(USERS.encode(rows()["user_id"]))
+    for found in epochs:
+        assert found.event is not None
+        assert found.event.dtype == torch.int32
+        assert found.event.sort().values.tolist() == list(range(EVENTS))
+        assert torch.equal(found.user, users[found.event.long()]), "an event keeps its user"
+        assert found.weight is None
+    assert not torch.equal(epochs[0].user, epochs[1].user)
+    again = make_loader(folder, seed=5)
+    again.set_epoch(1)
+    assert torch.equal(joined(list(again)).user, epochs[1].user)
+    assert not torch.equal(joined(list(make_loader(folder, seed=6))).user, epochs[0].user)
+
+
+def test_events_of_several_groups_are_mixed(folder: Path) -> None:
+    for batch in make_loader(folder, seed=1, batch_size=50):
+        assert batch.event is not None
+        assert len(torch.unique(batch.event // GROUP)) > 1
+
+
+def test_a_rest_of_one_event_joins_the_batch_before_it(folder: Path) -> None:
+    assert [len(batch.user) for batch in make_loader(folder, seed=0, batch_size=333)] == [333, 333, 334]
+    assert [len(batch.user) for batch in make_loader(folder, batch_size=333)] == [333, 333, 333, 1]
+
+
+def test_no_more_than_some_groups_are_in_memory(tmp_path: Path) -> None:
+    n = 2_000_000
+    rng = np.random.default_rng(0)
+    table = pa.table({"user_id": rng.integers(100, 140, n), "item_id": rng.integers(0, 25, n)})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=20_000)
+    size = table.nbytes
+    del table
+    items = Vocabulary(range(25))
+    loader = make_loader(tmp_path, items=items, label={"implicit": True}, buffer=40_000, seed=0, batch_size=8_192)
+    pool = pa.total_allocated_bytes()
+    most = max(pa.total_allocated_bytes() - pool for _ in loader)
+    assert most < size / 20
+
+
+def test_positive_events_alone_come_where_these_train(folder: Path) -> None:
+    positive = (rows()["rating"] >= 4).nonzero()[0].tolist()
+    found = joined(list(make_loader(folder, positives=len(positive), seed=3)))
+    assert found.event is not None
+    assert sorted(found.event.tolist()) == positive
+    assert bool((found.label == 1).all())
+
+
+@pytest.mark.parametrize("buffer", [10_000, 150])
+@pytest.mark.parametrize("positives", [None, int((rows()["rating"] >= 4).sum())])
+def test_what_was_shown_comes_with_its_event_padded_to_the_longest_list_of_the_batch(
+    folder: Path, buffer: int, positives: int | None
+) -> None:
+    lists = [ITEMS.encode(row).tolist() for row in rows()["shown"]]
+    met = []
+    for batch in make_loader(folder, shown=True, buffer=buffer, seed=2, positives=positives, batch_size=8):
+        assert batch.event is not None
+        assert batch.negatives is not None
+        assert batch.negatives.dtype == torch.int32
+        own = [lists[event] for event in batch.event.tolist()]
+        width = max(1, *map(len, own))
+        assert batch.negatives.tolist() == [row + [0] * (width - len(row)) for row in own]
+        met += batch.event.tolist()
+    assert len(set(met)) == len(met) == (positives or EVENTS)
+
+
+def test_lists_take_up_room_in_the_buffer_where_they_are_read(folder: Path) -> None:
+    groups = make_stream(folder, buffer=300, negatives="shown").groups
+    # 50 events have some 150 items, which count as 75 events; an empty list counts as one item.
+    assert [len(fill) for fill in groups.fills(range(4))] == [4]
+    assert [len(fill) for fill in groups.fills(range(4), shown=True)] == [2, 2]
+    assert next(iter(make_loader(folder, negatives="shown"))).negatives is None, "nobody asked for them"
+
+
+def test_one_long_list_takes_up_no_room_for_the_others(tmp_path: Path) -> None:
+    n, long = 100_000, 20_000  # padded they would be 7.5 GiB
+    items = Vocabulary(range(25))
+    lists = [[1]] * (n - 1) + [[2] * long]
+    table = pa.table({"user_id": [100] * n, "item_id": [3] * n, "shown": lists})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=10_000)
+    loader = make_loader(tmp_path, items=items, label={"implicit": True}, shown=True, buffer=n, seed=0, batch_size=100)
+    widths = [batch.negatives.shape[1] for batch in loader if batch.negatives is not None]
+    assert sorted(widths)[-2:] == [1, long]
+    assert len(widths) == 1_000
+
+
+def test_what_is_wrong_with_the_lists_is_told_and_lists_that_lose_items_are_counted(folder: Path) -> None:
+    table = pa.table(rows())
+    lists = table.column("shown").to_pylist()
+    lists[977] = ["i1", "i99", "i2"]
+    where = table.schema.get_field_index("shown")
+    pq.write_table(table.set_column(where, "shown", [lists])[600:], folder / "1.parquet", row_group_size=GROUP)
+    message = r"1\.parquet: shown must be lists of ids of the items, got \['i1', 'i99', 'i2'\] in row 378\. 1 row is"
+    with pytest.raises(DataError, match=message):
+        make_stream(folder, negatives="shown").lost_shown()
+    stream = make_stream(folder, negatives="shown", unknown="row")
+    assert stream.lost_shown() == 1
+    found = joined(list(stream.loader(LABEL, batch_size=EVENTS, seed=None, shown=True)))
+    assert found.negatives is not None
+    assert found.negatives[977].tolist()[:3] == [*ITEMS.encode(["i1", "i2"]), 0]
+
+
+def test_the_buffer_is_filled_with_whole_groups_and_holds_one_at_least(folder: Path) -> None:
+    groups = make_stream(folder, buffer=120).groups
+    assert list(groups.fills([3, 1, 0, 2, 19])) == [[3, 1], [0, 2], [19]]
+    assert list(make_stream(folder, buffer=1).groups.fills([3, 1])) == [[3], [1]]
+
+
+def test_all_events_and_each_of_their_columns_come_in_the_order_of_the_files(folder: Path) -> None:
+    stream = make_stream(folder)
+    whole = rows()
+    everything = joined(list(stream.parts(LABEL)))
+    assert everything.user.tolist() == USERS.encode(whole["user_id"]).tolist()
+    assert everything.label.tolist() == (whole["rating"] >= 4).tolist()
+    for column in ("user", "item", "label"):
+        assert torch.equal(torch.cat(list(stream.values(LABEL, column))), getattr(everything, column))
+    for label in ({"implicit": True}, {"column": "event", "equals": "buy"}):
+        assert torch.equal(torch.cat(list(stream.values(label, "label"))), joined(list(stream.parts(label))).label)
+
+
+@pytest.mark.parametrize(
+    ("label", "positive"),
+    [
+        ({"implicit": True}, EVENTS),
+        ({"column": "event", "equals": "buy"}, 1),
+        ({"column": "rating", "equals": 3}, int((rows()["rating"] == 3).sum())),
+    ],
+)
+def test_labels_follow_the_rule_in_every_group(folder: Path, label: dict[str, Any], positive: int) -> None:
+    assert joined(list(make_loader(folder, label=label, seed=0))).label.sum() == positive
+
+
+def test_unknown_users_are_an_error_with_their_row_or_get_row_0(folder: Path) -> None:
+    table = pa.table(rows())
+    users = table.column("user_id").to_pylist()
+    users[977] = 7
+    pq.write_table(table.set_column(0, "user_id", [users])[600:], folder / "1.parquet", row_group_size=GROUP)
+    message = r"1\.parquet: user_id must be one of the 40 ids of the users, got 7 in row 378\. 1 row is"
+    with pytest.raises(DataError, match=message):
+        list(make_loader(folder))
+    found = joined(list(make_loader(folder, unknown="row")))
+    assert (found.user == 0).nonzero().flatten().tolist() == [977]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: (folder / "1.parquet").write_text("no"), r"1\.parquet must be a whole file that can be read, got"),
+        (lambda folder: (folder / "1.parquet").unlink() or (folder / "0.parquet").rename(folder / "0.csv"), r"must be a "
+         r"Parquet file to be streamed, got CSV\. Write it as Parquet\."),
+        (lambda folder: [pq.write_table(pa.table(rows())[:0], folder / f"{n}.parquet") for n in range(2)],
+         r"0\.parquet and its neighbours must hold 1 to 2,147,483,647 events, got 0\. Name other files\."),
+        (lambda folder: pq.write_table(pa.table(rows()).drop_columns(["rating"]), folder / "1.parquet"),
+         r"1\.parquet must have a column 'rating', got none of that name\. Columns: event, item_id, shown, user_id, w\."),
+        (lambda folder: pq.write_table(pa.table({**rows(), "item_id": np.arange(EVENTS)}), folder / "1.parquet"),
+         r"1\.parquet: item_id must be text, as in .*0\.parquet, got whole numbers\. Write all files alike\."),
+        (lambda folder: [pq.write_table(pa.table({**rows(), "shown": ["i1 i2"] * EVENTS}), folder / f"{n}.parquet")
+         for n in range(2)],
+         r"0\.parquet: shown must be lists of ids to be streamed, got text\. Write the column as Parquet lists\."),
+    ],
+)  # fmt: skip
+def test_files_that_cannot_be_streamed_are_told(folder: Path, spoil: Callable[[Path], Any], message: str) -> None:
+    spoil(folder)
+    with pytest.raises(DataError, match=message):
+        make_loader(folder, shown=True)
+
+
+def test_what_is_wrong_with_the_rows_is_told_when_they_are_read(folder: Path) -> None:
+    path = folder / "1.parquet"
+    loader = make_loader(folder)
+    path.write_bytes(path.read_bytes()[:-500])
+    with pytest.raises(DataError, match=r"1\.parquet must be a whole file that can be read, got"):
+        list(loader)
+
+
+def test_whole_numbers_that_int64_cannot_hold_are_streamed_as_text_alone(folder: Path) -> None:
+    ids = np.array(rows()["user_id"], np.uint64)
+    ids[-1] = 2**64 - 1
+    pq.write_table(pa.table({**rows(), "user_id": ids})[600:], folder / "1.parquet", row_group_size=GROUP)
+    told = r"1\.parquet: user_id must be whole numbers up to 9223372036854775807 to be streamed, got larger ones\. Read them with `kinds: \{user_id: text\}`\."
+    with pytest.raises(DataError, match=told):
+        list(make_loader(folder))
+    users = Ids(pa.array([*map(str, USERS.values), str(2**64 - 1)]), "the users")
+    stream = replace(make_stream(folder, kinds={"user_id": "text"}), users=users)
+    found = joined(list(stream.parts(LABEL))).user
+    assert found.tolist() == [*(rows()["user_id"] - 99)[:-1], len(users.values)]
+
+
+def test_lists_of_whole_numbers_that_int64_cannot_hold_cannot_be_streamed(folder: Path) -> None:
+    shown = pa.array([[2**63]] * EVENTS, pa.list_(pa.uint64()))
+    for name in ("0.parquet", "1.parquet"):
+        pq.write_table(pa.table({**rows(), "shown": shown}), folder / name, row_group_size=GROUP)
+    told = r"shown must be lists of whole numbers up to 9223372036854775807 to be streamed, got larger ones\. Write them as text\."
+    with pytest.raises(DataError, match=told):
+        list(make_loader(folder, shown=True))
+
+
+def test_groups_that_hold_nothing_or_whole_numbers_take_the_type_of_the_others(folder: Path) -> None:
+    halves = pa.table({**rows(), "rating": rows()["rating"] + 0.5})[:600]
+    pq.write_table(halves, folder / "2.parquet", row_group_size=GROUP)
+    found = joined(list(make_loader(folder, label={"column": "rating", "equals": 3.5})))
+    assert int(found.label.sum()) == int((rows()["rating"][:600] == 3).sum())
+
+
+def test_a_model_trains_on_the_stream(folder: Path, make_trainer: Callable[..., Trainer]) -> None:
+    torch.manual_seed(0)
+    towers = []
+    for name, ids in (("user_id", USERS), ("item_id", ITEMS)):
+        key = Column(name, torch.arange(len(ids), dtype=torch.int32), ids)
+        towers.append(Tower(Table(name, {name: key}), {name: {"encoder": "embedding", "dim": 4}}))
+    model = DSSM(
+        *towers,
+        score=SCORES.build("cosine", n_users=len(USERS), n_items=len(ITEMS)),
+        loss=LOSSES.build("bce-with-logits"),
+        optimizer=lambda parameters: OPTIMIZERS.build({"name": "adam", "lr": 0.05}, parameters=parameters),
+    )
+    trainer = make_trainer(max_epochs=10)
+    loader = make_loader(folder, seed=0)
+    trainer.fit(model, loader, make_loader(folder, batch_size=EVENTS))
+    assert trainer.global_step == 10 * 16
+    assert loader.epoch == 9
+    assert trainer.callback_metrics["valid/auc"] > 0.6

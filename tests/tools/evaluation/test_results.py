@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+from pathlib import Path
+
+import pytest
+import yaml
+
+from towerzoo.tools.results import main
+from towerzoo.towers.runs import records
+
+MARKED = "# Title ±\n<!-- results:begin -->\nstale\n<!-- results:end -->\nThe end.\n"
+
+
+@pytest.fixture
+def make_run(finished_run: Path, tmp_path: Path):
+    """Makes a run of a seed with a test loss, of a clean commit unless told otherwise."""
+
+    def make(seed: int, loss: float, *, config: str = "tiny", commit: str | None = "0123456789", **metrics) -> Path:
+        path = Path(shutil.copytree(finished_run, tmp_path / "made" / f"{config}-{seed}-{loss}"))
+        for name, changes in (
+            ("environment.json", {"seed": seed, "config": config, "commit": commit}),
+            ("metrics.json", {"test": {"loss": loss, "auc": 0.75, "accuracy": 0.5}, **metrics}),
+        ):
+            file = path / name
+            file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+        return path
+
+    return make
+
+
+def test_runs_are_entered_by_config_and_seed(invoke, make_run, records_file):
+    losses = [0.5, 0.52, 0.57]
+    runs = [make_run(seed, loss) for seed, loss in zip((3, 1, 2), losses, strict=True)]
+    result = invoke(main, "add", *runs, make_run(1, 0.9, config="other"))
+    assert result.exit_code == 0, result.output
+    assert result.output == "recorded 4 runs\n"
+    content = yaml.safe_load(records_file.read_text())
+    assert list(content) == ["tiny", "other"]
+    assert [run["seed"] for run in content["tiny"]["runs"]] == [1, 2, 3]
+    assert content["tiny"]["runs"][2]["test"] == {"loss": 0.5, "auc": 0.75, "accuracy": 0.5}
+    assert content["tiny"]["runs"][2]["commit"] == "0123456789"
+    table = invoke(main, "table").output
+    mean, spread = statistics.fmean(losses), statistics.stdev(losses)
+    assert f"| `tiny.yaml` | {mean:.4f} ± {spread:.4f} | 0.7500 ± 0.0000 | 0.5000 ± 0.0000 | 3 |" in table
+    assert "| `other.yaml` | 0.9000 | 0.7500 | 0.5000 | 1 | 2 |" in table
+    assert "commit 0123456789; " in table
+
+
+def test_the_same_seed_replaces(invoke, make_run, records_file):
+    assert invoke(main, "add", make_run(1, 0.5), make_run(2, 0.6)).exit_code == 0
+    result = invoke(main, "add", make_run(1, 0.4))
+    assert result.output == "recorded 1 run\n"
+    runs = yaml.safe_load(records_file.read_text())["tiny"]["runs"]
+    assert [(run["seed"], run["test"]["loss"]) for run in runs] == [(1, 0.4), (2, 0.6)]
+
+
+def test_published_figures_and_tolerance_are_kept(invoke, make_run, records_file):
+    invoke(main, "add", make_run(1, 0.5))
+    content = yaml.safe_load(records_file.read_text())
+    published = {"loss": 0.55, "auc": 0.8158, "accuracy": 0.7442}
+    tolerance = {"loss": 0.1, "auc": 0.2, "accuracy": 0.3}
+    content["tiny"] |= {"published": published, "tolerance": tolerance}
+    records_file.write_text(yaml.safe_dump(content))
+    invoke(main, "add", make_run(2, 0.5))
+    kept = yaml.safe_load(records_file.read_text())["tiny"]
+    assert (kept["published"], kept["tolerance"]) == (published, tolerance)
+    assert "| 0.550 / 0.8158 / 0.7442 |" in invoke(main, "table").output
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"commit": "0123456789+"}, "must be of a clean commit to be recorded, got '0123456789+'. Commit, then train."),
+        ({"commit": None}, "must be of a clean commit to be recorded, got None."),
+        ({"fingerprint": "f" * 12}, f"that of the record, got '{'f' * 12}'. Results on other data"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_and_nothing_is_recorded(invoke, make_run, records_file, changes, expected):
+    invoke(main, "add", make_run(1, 0.5))
+    before = records_file.read_bytes()
+    result = invoke(main, "add", make_run(3, 0.5), make_run(2, 0.5, **changes))
+    assert result.exit_code == 1
+    assert expected in result.output
+    assert records_file.read_bytes() == before
+
+
+def test_an_unfinished_run_is_refused(invoke, make_run, records_file):
+    run = make_run(1, 0.5)
+    (run / "metrics.json").unlink()
+    result = invoke(main, "add", run)
+    assert result.exit_code == 1
+    assert f"{run} must be a run folder with metrics.json, got one without it." in result.output
+    assert not records_file.exists()
+
+
+def test_all_values_of_wrong_types_in_a_file_of_a_run_are_told(invoke, make_run, records_file):
+    run = make_run(1, 0.5, epochs="2", train_seconds=[], fingerprint=None)
+    result = invoke(main, "add", run)
+    assert result.exit_code == 1
+    assert result.output.splitlines() == [
+        f"error: {run / 'metrics.json'}: fingerprint must be text, got None. Copy the run folder again.",
+        f"{run / 'metrics.json'}: epochs must be a whole number, got '2'. Copy the run folder again.",
+        f"{run / 'metrics.json'}: train_seconds must be a number, got []. Copy the run folder again.",
+    ]
+    assert not records_file.exists()
+
+
+def test_the_table_is_put_between_the_marks(invoke, make_run, tmp_path, records_file):
+    invoke(main, "add", make_run(1, 0.5))
+    readme = tmp_path / "README.md"
+    readme.write_text(MARKED, encoding="utf-8")
+    for _ in range(2):  # writing it again changes nothing
+        assert invoke(main, "table", "--write", readme).exit_code == 0
+        text = readme.read_text(encoding="utf-8")
+        table = invoke(main, "table").output
+        assert text == f"# Title ±\n<!-- results:begin -->\n{table}<!-- results:end -->\nThe end.\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        ("nothing\n", "no <!-- results:begin --> and <!-- results:end -->"),
+        ("<!-- results:begin -->\n", "no <!-- results:end -->"),
+        ("<!-- results:end -->\n<!-- results:begin -->\n", "no <!-- results:end -->"),
+    ],
+)
+def test_missing_marks_are_told(invoke, tmp_path, records_file, text, missing):
+    readme = tmp_path / "README.md"
+    readme.write_text(text)
+    result = invoke(main, "table", "--write", readme)
+    assert result.exit_code == 1
+    assert f"{readme} must hold the lines <!-- results:begin --> and, below it, " in result.output
+    assert f"got {missing}. Add them" in result.output
+    assert readme.read_text() == text
+
+
+def test_no_records_make_an_empty_table(invoke, records_file):
+    result = invoke(main, "table")
+    assert result.exit_code == 0
+    assert len(result.output.splitlines()) == 2
+
+
+def test_a_malformed_file_of_records_is_told(invoke, records_file):
+    records_file.write_text("tiny: {runs: []}")
+    result = invoke(main, "table")
+    assert result.exit_code == 1
+    assert f"{records_file} must be a file of records, got " in result.output
+    assert "Restore it from git." in result.output
+
+
+def test_a_changed_config_is_not_recorded_as_the_shipped_one(invoke, make_run, records_file):
+    result = invoke(main, "add", make_run(1, 0.5, config="quickstart"))
+    assert result.exit_code == 1
+    assert "must be of the shipped config quickstart to be recorded, got other values of " in result.output
+    assert "data.users, " in result.output
+    assert "seed, " not in result.output.replace("data.seed", "")
+    assert not records_file.exists()
+
+
+@pytest.mark.parametrize("left_open", [True, False])
+def test_what_a_config_leaves_to_the_device_is_that_of_the_run(
+    invoke, make_run, tiny_config, records_file, monkeypatch, left_open
+):
+    monkeypatch.setattr(records, "shipped_configs", lambda: [tiny_config])
+    if left_open:
+        tiny_config.write_text(tiny_config.read_text() + "trainer: {precision: auto}\n")
+    run = make_run(1, 0.5)
+    own = run / "config.yaml"
+    own.write_text(own.read_text().replace("trainer: {}", "trainer: {precision: bf16-mixed}"))
+    result = invoke(main, "add", run)
+    assert (result.exit_code == 0) is left_open, result.output
+    assert ("got other values of trainer.precision. " in result.output) is not left_open

@@ -1,0 +1,335 @@
+"""The sampler `from-column`: items that were shown with an event's own and not taken."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from torch import Tensor
+
+from towerzoo.datasets import Batch, Synthetic
+from towerzoo.registry import SAMPLERS
+from towerzoo.registry.errors import ConfigError, DataError
+from towerzoo.towers.losses.candidates import draw_candidates, excluded_pairs
+from towerzoo.towers.losses.sampled import CandidateLoss
+from towerzoo.towers.model.build import build_model, load_data, read_experiment
+from towerzoo.towers.model.dssm import DSSM
+from towerzoo.towers.retrieval.seen_items import SeenItems
+
+COUNTS = torch.tensor([0, 5, 4, 3, 2, 1, 1])
+USER = torch.tensor([1, 2, 3], dtype=torch.int32)
+ITEM = torch.tensor([1, 2, 2], dtype=torch.int32)
+SHOWN = torch.tensor([[3, 4, 3, 1], [5, 0, 0, 0], [0, 0, 0, 0]], dtype=torch.int32)
+"""The first event's list holds an item twice and its own; the last is empty."""
+BATCH = Batch(USER, ITEM, torch.ones(3), negatives=SHOWN)
+COMPARED = [{3, 4}, {5}, set()]
+
+
+Step = Callable[..., tuple[DSSM, Tensor]]
+
+
+@pytest.fixture
+def step(make_experiment) -> Step:
+    """Builds a model of six items in double precision; returns it with its loss of a batch."""
+
+    def make(loss: Any, batch: Batch = BATCH, known: SeenItems | None = None) -> tuple[DSSM, Tensor]:
+        towers = {
+            f"{side}_tower": {
+                "features": {key: {"encoder": "embedding", "dim": 3, "init": {"name": "normal", "std": 1.0}}}
+            }
+            for side, key in (("user", "user_id"), ("item", "movie_id"))
+        }
+        experiment = make_experiment(**towers, score="dot", loss=loss)
+        model = build_model(experiment, Synthetic(users=6, items=6, interactions=30).load()).double()
+        assert isinstance(model.loss, CandidateLoss)
+        model._sampler = SAMPLERS.build(model.loss.sampler, item_counts=COUNTS)
+        model._known = known
+        return model, model.training_step(batch, 0)
+
+    return make
+
+
+def by_hand(model: DSSM, terms: Callable[[float, list[float]], float]) -> float:
+    """The mean over events of a function of the own item's logit and those of what was shown, item by item."""
+    losses = []
+    for user, item, shown in zip(USER, ITEM, COMPARED, strict=True):
+        own, *others = (
+            model(user.unsqueeze(0), torch.tensor([row], dtype=torch.int32)).item() for row in (int(item), *shown)
+        )
+        losses.append(terms(own, others))
+    return sum(losses) / len(losses)
+
+
+def mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
+
+
+@pytest.mark.parametrize(
+    ("loss", "formula"),
+    [
+        (
+            {"name": "sampled-softmax", "temperature": 0.5},
+            lambda own, others: math.log(sum(math.exp((x - own) / 0.5) for x in (own, *others))),
+        ),
+        (
+            {"name": "sampled-softmax", "logq": False},
+            lambda own, others: math.log(sum(math.exp(x - own) for x in (own, *others))),
+        ),
+        ({"name": "bpr"}, lambda own, others: mean([math.log1p(math.exp(x - own)) for x in others])),
+        ({"name": "hinge", "margin": 4.0}, lambda own, others: mean([max(0.0, 4 - own + x) for x in others])),
+        (
+            {"name": "hinge", "margin": 4.0, "hardest": 1},
+            lambda own, others: max((max(0.0, 4 - own + x) for x in others), default=0.0),
+        ),
+    ],
+    ids=["sampled-softmax", "sampled-softmax without logQ", "bpr", "hinge", "hinge with the hardest"],
+)
+def test_the_loss_is_that_of_the_formula(step, loss, formula):
+    model, found = step({"sampler": "from-column", **loss})
+    expected = by_hand(model, formula)
+    assert found.item() == pytest.approx(expected, abs=1e-12)
+    assert expected > 0.1
+
+
+def test_events_with_which_nothing_was_shown_have_no_loss_and_finite_gradients(step):
+    batch = Batch(USER, ITEM, torch.ones(3), negatives=torch.zeros_like(SHOWN))
+    for name in ("sampled-softmax", "bpr", "hinge"):
+        model, loss = step({"name": name, "sampler": "from-column"}, batch)
+        assert loss.item() == 0
+        loss.backward()
+        assert all(parameter.grad.isfinite().all() for parameter in model.parameters() if parameter.grad is not None)
+
+
+def test_with_the_catalogue_it_is_the_full_softmax(step):
+    """What was shown is certain to be there and counts once, as in the catalogue that it is taken out of."""
+    sampler = {"name": "mixed", "parts": ["catalogue", "from-column"]}
+    for logq in (True, False):
+        _, mixed = step({"name": "sampled-softmax", "sampler": sampler, "logq": logq})
+        _, full = step("full-softmax", BATCH._replace(negatives=None))
+        torch.testing.assert_close(mixed, full)
+
+
+def test_mixed_with_the_batch_others_lose_logq_and_what_was_shown_does_not(step):
+    """By hand: item 3 was shown with the first event, and is the item of the second one as well."""
+    batch = Batch(USER[:2], torch.tensor([1, 3], dtype=torch.int32), torch.ones(2), negatives=SHOWN[:2])
+    sampler = {"name": "mixed", "parts": ["in-batch", "from-column"]}
+    model, found = step({"name": "sampled-softmax", "sampler": sampler}, batch)
+    logit = {(u, i): model(torch.tensor([u]), torch.tensor([i])).item() for u in (1, 2) for i in (1, 3, 4, 5)}
+    share = (COUNTS / COUNTS.sum()).tolist()
+    first = [logit[1, 3], logit[1, 4]]  # item 3 counts once, as shown, though the batch holds it
+    second = [logit[2, 5], logit[2, 1] - math.log(share[1])]  # item 1: one other event, drawn share[1] times
+    losses = [
+        math.log(sum(math.exp(x - own) for x in (own, *others)))
+        for own, others in ((logit[1, 1], first), (logit[2, 3], second))
+    ]
+    assert found.item() == pytest.approx(sum(losses) / 2, rel=1e-6)
+
+
+def test_what_a_user_is_known_to_like_is_no_negative(step):
+    known = SeenItems(torch.tensor([1, 1, 2]), torch.tensor([1, 4, 2]), n_users=7)
+    _, found = step({"name": "bpr", "sampler": "from-column"}, known=known)
+    fewer = BATCH._replace(negatives=torch.tensor([[3], [5], [0]], dtype=torch.int32))
+    _, expected = step({"name": "bpr", "sampler": "from-column"}, fewer)
+    torch.testing.assert_close(found, expected)
+    assert found != step({"name": "bpr", "sampler": "from-column"})[1]
+
+
+def test_the_hardest_are_chosen_among_all_candidates(step):
+    sampler = {"name": "mixed", "parts": ["catalogue", "from-column"]}
+    _, mixed = step({"name": "bpr", "sampler": sampler, "hardest": 2})
+    _, catalogue = step({"name": "bpr", "sampler": "catalogue", "hardest": 2}, BATCH._replace(negatives=None))
+    torch.testing.assert_close(mixed, catalogue)
+
+
+def test_what_was_shown_stands_behind_the_items_for_all_events():
+    sampler = SAMPLERS.build({"name": "mixed", "parts": ["in-batch", "from-column"]}, item_counts=COUNTS)
+    candidates = draw_candidates(sampler, BATCH)
+    assert candidates.rows.tolist() == [1, 2]
+    assert candidates.shown is not None
+    assert [set(row) - {own} for row, own in zip(candidates.shown.tolist(), ITEM.tolist(), strict=True)] == COMPARED
+    assert len(candidates.log_count) == len(candidates.log_expected) == 2 + SHOWN.shape[1]
+    assert not candidates.log_count[2:].any()
+    assert not candidates.log_expected[2:].any()
+    excluded = set(zip(*map(Tensor.tolist, excluded_pairs(BATCH, candidates, None)), strict=True))
+    own = {(0, 0), (1, 1), (2, 1)}
+    pads = {
+        (event, 2 + slot)
+        for event, row in enumerate(candidates.shown.tolist())
+        for slot, item in enumerate(row)
+        if item == ITEM[event]
+    }
+    assert excluded == own | pads
+
+
+def test_the_same_pairs_are_seen_in_any_shape():
+    torch.manual_seed(0)
+    user, item = torch.randint(0, 9, (200,)), torch.randint(1, 30, (200,))
+    seen = SeenItems(user, item, n_users=9)
+    pairs = set(zip(user.tolist(), item.tolist(), strict=True))
+    found = seen.holds(torch.arange(9).unsqueeze(1), torch.arange(31).unsqueeze(0))
+    assert found.tolist() == [[(u, i) in pairs for i in range(31)] for u in range(9)]
+    assert not SeenItems(user[:0], item[:0], n_users=9).holds(torch.arange(9), torch.arange(9)).any()
+
+
+FILES = """\
+data:
+  name: tabular
+  root: {root}
+  interactions: {{files: plays.csv, user: user, item: song, negatives: shown, lists: {{shown: ' '}}}}
+  label: implicit
+  split: {{name: random, fractions: [0.8, 0.1, 0.1]}}
+  batch_size: 64
+user_tower: {{features: {{user: {{encoder: embedding, dim: 4}}}}}}
+item_tower: {{features: {{song: {{encoder: embedding, dim: 4}}}}}}
+score: {{name: dot, item_bias: true}}
+loss: {{name: bpr, sampler: from-column}}
+optimizer: {{name: adam, lr: 0.05}}
+training: {{max_epochs: 3}}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """400 plays of songs 0 to 9; song n + 10 is shown with n and never taken, but in the first two plays nothing is."""
+    rows = [f"{n % 20},{n % 7 + n % 4},{'' if n < 2 else f'{n % 7 + n % 4 + 10}'}" for n in range(400)]
+    every = [f"0,{song}," for song in range(20)]
+    (tmp_path / "plays.csv").write_text("\n".join(["user,song,shown", *rows, *every]) + "\n")
+    (tmp_path / "mine.yaml").write_text(FILES.format(root=tmp_path))
+    return tmp_path / "mine.yaml"
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "{name: bpr, sampler: from-column}",
+        "{name: sampled-softmax, sampler: {name: mixed, parts: [from-column, in-batch]}}",
+        "{name: hinge, sampler: from-column, hardest: 1, mask_known: false}",
+    ],
+)
+def test_training_tells_what_was_taken_from_what_was_shown(config, make_trainer, loss):
+    experiment, _ = read_experiment(config, [f"loss={loss}"])
+    data = load_data(experiment)
+    model = build_model(experiment, data.schema)
+
+    def right() -> float:
+        events = data.schema.interactions
+        assert events.negatives is not None
+        rows = (events.negatives[:, 0] > 0).nonzero().flatten()
+        user, item, shown = events.user[rows], events.item[rows], events.negatives[rows, 0]
+        return float((model(user, item) > model(user, shown)).float().mean())
+
+    model.eval()
+    before = right()
+    model.train()
+    make_trainer(max_epochs=3).fit(model, data)
+    model.eval()
+    assert right() > max(before, 0.9)
+
+
+def test_batches_of_training_hold_what_was_shown_with_their_events_and_others_do_not(config):
+    experiment, _ = read_experiment(config)
+    data = load_data(experiment)
+    column = data.schema.interactions.negatives
+    assert column is not None
+    for batch in data.train_dataloader():
+        assert torch.equal(batch.negatives, column[batch.event.long()])
+    assert next(iter(data.test_dataloader())).negatives is None
+    experiment, _ = read_experiment(config, ["loss=sampled-softmax"])
+    data = load_data(experiment)
+    assert next(iter(data.train_dataloader())).negatives is None
+    assert data.schema.interactions.negatives is None, "what nobody asks for would take up memory"
+
+
+STREAMED = [
+    "data.interactions={files: train.parquet, valid: valid.parquet, test: test.parquet, user: user, item: song, "
+    "negatives: shown, measures: [stars], stream: true, shuffle_buffer: 5000}",
+    "data.label={column: stars, positive_from: 4}",
+    "data.split=files",
+    "data.items={files: songs.csv, id: song}",
+    "loss={name: bpr, sampler: from-column, mask_known: false}",
+]
+IN_MEMORY = "data.interactions.stream=false"
+
+
+@pytest.fixture
+def divided(config: Path) -> Path:
+    """1,000 training events in row groups of 70, of which each was shown with none to four songs, from 10 on."""
+    (config.parent / "songs.csv").write_text("song\n" + "\n".join(map(str, range(20))) + "\n")
+    for part, n in (("train", 1_000), ("valid", 40), ("test", 40)):
+        shown = [[10 + (row + place) % 10 for place in range(row // 7 % 5)] for row in range(n)]
+        plays = {
+            "user": [row % 20 for row in range(n)],
+            "song": [row // 3 % 10 for row in range(n)],
+            "stars": [1 + row % 7 % 5 for row in range(n)],
+            "shown": pa.array(shown if part == "train" else [[]] * n, pa.list_(pa.int64())),
+        }
+        pq.write_table(pa.table(plays), config.parent / f"{part}.parquet", row_group_size=70)
+    return config
+
+
+def test_events_that_are_streamed_and_those_in_memory_are_the_same_with_what_was_shown(divided):
+    found = []
+    for overrides in (STREAMED, [*STREAMED, IN_MEMORY]):
+        experiment, _ = read_experiment(divided, overrides)
+        data = load_data(experiment)
+        assert (data.stream is None) == (IN_MEMORY in overrides)
+        events: Counter[tuple[Any, ...]] = Counter()
+        for batch in data.train_dataloader():
+            assert batch.negatives is not None
+            shown = [tuple(row for row in rows if row) for rows in batch.negatives.tolist()]
+            events.update(zip(batch.user.tolist(), batch.item.tolist(), batch.label.tolist(), shown, strict=True))
+        found.append(events)
+        assert next(iter(data.test_dataloader())).negatives is None
+    assert found[0] == found[1]
+    assert found[0].total() == sum(1 for row in range(1_000) if row % 7 % 5 >= 3)
+
+
+def test_a_stream_trains_to_tell_what_was_taken_from_what_was_shown(divided, make_trainer):
+    experiment, _ = read_experiment(divided, STREAMED)
+    data = load_data(experiment)
+    model = build_model(experiment, data.schema)
+    make_trainer(max_epochs=15).fit(model, data)
+    model.eval()
+    users, songs = torch.arange(1, 21), torch.arange(1, 21)
+    logits = model(users.repeat_interleave(20), songs.repeat(20)).view(20, 2, 10)
+    taken, shown = logits.unbind(1)
+    assert (taken.unsqueeze(2) > shown.unsqueeze(1)).float().mean() > 0.8, "before training it is half of them"
+
+
+def test_songs_that_were_shown_in_a_stream_and_have_no_row_are_told_before_training(divided):
+    few = [*STREAMED, "data.unknown=row"]
+    (divided.parent / "songs.csv").write_text("song\n" + "\n".join(map(str, range(19))) + "\n")
+    with pytest.raises(
+        DataError, match=r"train\.parquet: shown must be lists of ids of .*songs\.csv, got \[.*19.*\] in"
+    ):
+        load_data(read_experiment(divided, STREAMED)[0])
+    lost = sum(19 in [10 + (row + place) % 10 for place in range(row // 7 % 5)] for row in range(1_000))
+    with pytest.warns(UserWarning, match=rf"{lost} of 1,000 training events were shown with items that have no row"):
+        load_data(read_experiment(divided, few)[0])
+
+
+@pytest.mark.parametrize("sampler", ["from-column", "{name: mixed, parts: [in-batch, from-column]}"])
+def test_data_that_does_not_tell_what_was_shown_is_refused_before_it_is_read(config, sampler):
+    text = config.read_text().replace(", negatives: shown, lists: {shown: ' '}", "")
+    config.write_text(text.replace("sampler: from-column", f"sampler: {sampler}"))
+    (config.parent / "plays.csv").write_text("user,song\nan event that cannot be read\n")
+    message = (
+        r"mine\.yaml:11: loss\.sampler must be a sampler that the dataset has items for, got 'from-column'\.\s+"
+        r"Name their column as data\.interactions\.negatives of a tabular dataset, or choose another sampler\."
+    )
+    with pytest.raises(ConfigError, match=message):
+        read_experiment(config)
+
+
+def test_a_dataset_that_lacks_what_it_says_it_has_is_refused(make_experiment):
+    experiment = make_experiment(loss={"name": "bpr", "sampler": "from-column"})
+    message = "the dataset must tell which items were shown and not taken for the sampler 'from-column', got events"
+    with pytest.raises(DataError, match=message):
+        load_data(experiment)

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from towerzoo.datasets import Batch
+from towerzoo.registry import SAMPLERS
+from towerzoo.towers.losses.candidates import Candidates, draw_candidates, excluded_pairs
+from towerzoo.towers.losses.samplers import PopularitySampler
+from towerzoo.towers.retrieval.seen_items import SeenItems
+
+COUNTS = torch.tensor([0, 40, 30, 0, 20, 9, 1])  # nobody has met item 3
+SPECS = [
+    "catalogue",
+    "in-batch",
+    {"name": "uniform", "n": 7},
+    {"name": "popularity", "n": 7},
+    {"name": "popularity", "n": 7, "power": 1.0},
+    {"name": "mixed", "parts": ["in-batch", {"name": "uniform", "n": 4}]},
+]
+B = 5
+
+
+def draw_positives() -> torch.Tensor:
+    """The own item of a pair, and the independent ones of the batch's other pairs."""
+    return torch.multinomial(COUNTS.float(), B, replacement=True)
+
+
+def batch_of(items: torch.Tensor) -> Batch:
+    return Batch(torch.zeros_like(items), items, torch.ones(len(items)))
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_items_are_drawn_as_often_as_the_sampler_says(spec):
+    sampler = SAMPLERS.build(spec, item_counts=COUNTS)
+    rows = torch.arange(1, len(COUNTS))
+    n, drawn = 6_000, torch.zeros(len(COUNTS))
+    torch.manual_seed(0)
+    for _ in range(n):
+        positives = draw_positives()
+        found = sampler.draw(positives)
+        drawn += torch.bincount(found, minlength=len(COUNTS))
+        if spec == "in-batch" or (isinstance(spec, dict) and spec["name"] == "mixed"):
+            drawn[positives[0]] -= 1  # a pair's own item is no draw
+    expected = sampler.expected(rows, B)
+    assert drawn[0] == 0, "the unknown item is never drawn"
+    # A count of many draws is nearly Poisson: its variance is no more than its mean.
+    error = (expected / n).sqrt().clamp_min(1e-4)
+    assert bool(((drawn[1:] / n - expected).abs() <= 5 * error).all())
+
+
+@pytest.mark.parametrize("spec", [spec for spec in SPECS if "popularity" not in str(spec)], ids=str)
+def test_weighted_sums_over_candidates_are_on_average_those_over_the_catalogue(spec):
+    sampler = SAMPLERS.build(spec, item_counts=COUNTS)
+    values = torch.linspace(0.5, 2.0, len(COUNTS))
+    reachable = COUNTS > 0 if spec == "in-batch" else torch.arange(len(COUNTS)) > 0
+    totals = []
+    torch.manual_seed(1)
+    for _ in range(6_000):
+        positives = draw_positives()
+        candidates = draw_candidates(sampler, batch_of(positives))
+        other = candidates.rows != positives[0]
+        # The own item counts for itself; the others are estimated.
+        estimate = ((candidates.log_count - candidates.log_expected).exp() * values[candidates.rows])[other].sum()
+        truth = values[reachable].sum() - values[positives[0]]
+        totals.append(float(estimate - truth))
+    mean, spread = torch.tensor(totals).mean().item(), torch.tensor(totals).std().item()
+    assert abs(mean) <= 5 * spread / math.sqrt(len(totals)) + 1e-5
+
+
+def test_candidates_are_distinct_and_know_how_often_they_were_drawn():
+    candidates = draw_candidates(SAMPLERS.build("in-batch", item_counts=COUNTS), batch_of(torch.tensor([4, 1, 4, 4])))
+    assert candidates.rows.tolist() == [1, 4]
+    assert candidates.log_count.exp().tolist() == pytest.approx([1, 3])
+    assert candidates.log_expected.exp().tolist() == pytest.approx([3 * 0.4, 3 * 0.2])
+
+
+def test_numbers_at_the_end_of_the_range_draw_an_item_that_there_is(monkeypatch):
+    sampler = PopularitySampler(COUNTS, n=3, power=1.0)
+    monkeypatch.setattr(torch, "rand", lambda *_, **__: torch.tensor([0.0, 0.4, 1 - 2**-53], dtype=torch.float64))
+    assert sampler.draw(torch.tensor([1])).tolist() == [1, 2, 6]
+
+
+def test_the_own_item_and_known_ones_are_excluded():
+    user, item = torch.tensor([1, 2, 1]), torch.tensor([5, 7, 9])
+    batch = Batch(user, item, torch.ones(3))
+    nothing = torch.zeros(4)
+    rows = Candidates(torch.tensor([2, 5, 6, 9]), nothing, nothing)
+    assert set(zip(*map(torch.Tensor.tolist, excluded_pairs(batch, rows, None)), strict=True)) == {(0, 1), (2, 3)}
+    known = SeenItems(torch.tensor([1, 1, 2]), torch.tensor([6, 8, 2]), n_users=3)
+    found = set(zip(*map(torch.Tensor.tolist, excluded_pairs(batch, rows, known)), strict=True))
+    assert found == {(0, 1), (2, 3), (0, 2), (2, 2), (1, 0)}

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from math import log
+
+import pytest
+import torch
+
+from towerzoo.datasets import Batch, Column, Interactions, Split, StarSchema, Table, TwoTowerData, Vocabulary
+from towerzoo.towers.metrics.baselines import PRIOR_EVENTS, baselines, fit_biases, training_biases
+from towerzoo.towers.metrics.plan import PAIR_METRICS, USER_METRICS
+
+USERS = Table("user_id", {"user_id": Column("user_id", torch.arange(3, dtype=torch.int32), Vocabulary([1, 2]))})
+ITEMS = Table("item_id", {"item_id": Column("item_id", torch.arange(4, dtype=torch.int32), Vocabulary([1, 2, 3]))})
+
+# Training: item 1 is liked 3 of 3 times, item 2 never of 1; a share of 3/4. Item 3 is only tested.
+ITEM = [1, 1, 1, 2, 1, 2, 1, 2, 3]
+LABEL = [1, 1, 1, 0, 1, 0, 1, 1, 0]
+SPLIT = Split(torch.arange(4), torch.tensor([4, 5]), torch.tensor([6, 7, 8]))
+TEST_LABELS = [1, 1, 0]
+
+
+def make_data(**measures: torch.Tensor) -> TwoTowerData:
+    events = Interactions(
+        torch.ones(len(ITEM), dtype=torch.int32),
+        torch.tensor(ITEM, dtype=torch.int32),
+        {"rating": torch.tensor(LABEL, dtype=torch.float32), **measures},
+    )
+    labels = torch.tensor(LABEL, dtype=torch.float32)
+    return TwoTowerData(StarSchema(USERS, ITEMS, events, ""), labels, SPLIT, batch_size=2, seed=0)
+
+
+def loss_of(probabilities: list[float]) -> float:
+    return -sum(log(p if label else 1 - p) for p, label in zip(probabilities, TEST_LABELS, strict=True)) / 3
+
+
+def baselines_of(data: TwoTowerData) -> dict[str, dict[str, float]]:
+    return baselines(data, training_biases(data))
+
+
+def pairs_of(figures: dict[str, float]) -> dict[str, float]:
+    """The figures that every split has; those of users are tested where they are computed."""
+    assert set(figures) == {*PAIR_METRICS, *USER_METRICS}
+    return {name: figures[name] for name in PAIR_METRICS}
+
+
+def test_the_constant_is_the_share_of_positives_in_training():
+    assert pairs_of(baselines_of(make_data())["constant"]) == {
+        "loss": pytest.approx(loss_of([0.75] * 3)),
+        "auc": 0.5,
+        "accuracy": pytest.approx(2 / 3),
+    }
+
+
+def test_the_item_mean_is_smoothed_towards_the_share():
+    assert PRIOR_EVENTS == 5
+    means = [(3 + 5 * 0.75) / (3 + 5), (0 + 5 * 0.75) / (1 + 5), 0.75]
+    assert pairs_of(baselines_of(make_data())["item mean"]) == {
+        "loss": pytest.approx(loss_of(means)),
+        "auc": 0.5,  # 0.84 and 0.625 are liked, 0.75 is not: one pair of two in order
+        "accuracy": pytest.approx(2 / 3),
+    }
+
+
+def fitted(events: Batch, n_users: int, n_items: int, at_once: int = 1_000) -> tuple[torch.Tensor, torch.Tensor]:
+    columns = (column.split(at_once) for column in events[:3])
+    parts = [Batch(*some) for some in zip(*columns, strict=True)]
+    return fit_biases(lambda: iter(parts), events.label.double().mean(), n_users, n_items)
+
+
+def test_biases_are_the_optimum_of_the_penalised_likelihood(world):
+    """By gradients that are taken without the formulas of the fit."""
+    events = world.interactions
+    user, item, labels = events.user.long(), events.item.long(), (events.measures["rating"] >= 4).double()
+    biases = fitted(Batch(events.user, events.item, labels.float()), len(world.users), len(world.items))
+    for bias in biases:
+        assert bias[0] == 0
+        assert bias.abs().max() > 0.1
+        bias.requires_grad_()
+    logits = torch.logit(labels.mean()) + biases[0][user] + biases[1][item]
+    penalty = sum(bias.square().sum() for bias in biases) / 2
+    (torch.nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="sum") + penalty).backward()
+    # At zero biases the steepest slope is that of a user or item with many events of one kind: more than 5.
+    assert all(bias.grad.abs().max() < 0.05 for bias in biases), [bias.grad.abs().max() for bias in biases]
+
+
+def test_biases_do_not_depend_on_how_many_events_are_looked_at_together(world):
+    events = world.interactions
+    labelled = Batch(events.user, events.item, (events.measures["rating"] >= 4).float())
+    sizes = len(world.users), len(world.items)
+    for one, other in zip(fitted(labelled, *sizes), fitted(labelled, *sizes, at_once=7), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_users_and_items_without_events_have_no_bias():
+    one = torch.ones(2, dtype=torch.int32)
+    users, items = fitted(Batch(one, one, torch.tensor([1.0, 0.0])), 3, 4)
+    assert users.tolist() == [0, 0, 0]  # half of its events are positive, and so is half of all
+    assert items.tolist() == [0, 0, 0, 0]
+
+
+def test_the_best_reachable_are_the_true_probabilities():
+    chances = torch.tensor([0.5] * 6 + [0.9, 0.6, 0.2])
+    assert pairs_of(baselines_of(make_data(probability=chances))["best reachable"]) == {
+        "loss": pytest.approx(loss_of([0.9, 0.6, 0.2])),
+        "auc": 1.0,
+        "accuracy": 1.0,
+    }
+
+
+def test_certain_probabilities_give_finite_losses():
+    certain = torch.tensor([0.5] * 6 + [1.0, 1.0, 0.0])
+    assert baselines_of(make_data(probability=certain))["best reachable"]["loss"] == pytest.approx(0, abs=1e-6)
+
+
+def test_the_best_reachable_is_known_of_generated_data_only(world):
+    assert list(baselines_of(make_data())) == ["constant", "item mean", "user + item bias"]
+    parts = torch.arange(1500).split(500)
+    generated = TwoTowerData(
+        world, (world.interactions.measures["rating"] >= 4).float(), Split(*parts), batch_size=2, seed=0
+    )
+    found = baselines_of(generated)
+    assert list(found) == ["constant", "item mean", "user + item bias", "best reachable"]
+    losses = {name: figures["loss"] for name, figures in found.items()}
+    assert min(losses, key=losses.get) == "best reachable"
+
+
+def test_biases_are_fitted_only_where_there_are_two_classes():
+    data = make_data()
+    data.labels = torch.ones_like(data.labels)
+    assert training_biases(data) is None

@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import importlib.util
+import threading
+
+import pytest
+import torch
+
+from towerzoo.registry import INDEXES
+from towerzoo.registry.errors import ConfigError, ExtraError, SearchError
+from towerzoo.towers.retrieval import faiss_index, over_fetching
+from towerzoo.towers.retrieval.best_items import best_items
+from towerzoo.towers.retrieval.faiss_index import FaissIndex
+from towerzoo.towers.retrieval.over_fetching import over_fetch
+from towerzoo.towers.retrieval.recall import measure_recall
+from towerzoo.towers.retrieval.seen_items import SeenItems
+
+N_USERS, N_ITEMS, K = 40, 500, 10
+EXACT = [{"name": "exact"}, {"name": "faiss", "factory": "Flat"}, {"name": "qdrant"}]
+NEAR = [
+    "HNSW32,Flat",
+    "IVF8,Flat",
+    "PQ4x4",
+    "IVF8,PQ4x4",
+    "PCA6,IVF8,Flat",
+]
+
+
+def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="module")
+def items():
+    """Vectors of very different length, as popularity biases make them."""
+    return drawn(N_ITEMS, 12) * torch.linspace(0.3, 2, N_ITEMS).unsqueeze(1)
+
+
+@pytest.fixture(scope="module")
+def users():
+    return drawn(N_USERS, 12, seed=1)
+
+
+@pytest.fixture(scope="module")
+def seen():
+    """Between none and all but three of the items, a user."""
+    met = torch.rand(N_USERS, N_ITEMS - 4, generator=torch.Generator().manual_seed(2)) < torch.linspace(
+        0, 1.01, N_USERS
+    ).unsqueeze(1)
+    user, item = met.nonzero(as_tuple=True)
+    return SeenItems(user, item + 1, N_USERS), torch.arange(N_USERS)
+
+
+def assert_same(found, expected):
+    assert torch.equal(found.items, expected.items)
+    torch.testing.assert_close(found.scores, expected.scores)
+
+
+@pytest.mark.parametrize("spec", EXACT, ids=lambda spec: spec["name"])
+@pytest.mark.parametrize("share", [None, 0.9, 0.02, 0.0])
+@pytest.mark.parametrize("with_seen", [False, True])
+def test_what_searches_everything_equals_exact_search(items, users, seen, spec, share, with_seen):
+    index = INDEXES.build(spec, item_vectors=items)
+    allowed = None if share is None else torch.arange(N_ITEMS) % 50 < share * 50
+    left_out = {"seen": seen if with_seen else None, "allowed": allowed}
+    assert_same(index.search(users, K, **left_out), best_items(users, items, K, **left_out))
+
+
+@pytest.mark.parametrize("factory", NEAR)
+def test_approximate_lists_are_full_clean_and_exactly_scored(items, users, seen, factory):
+    index = FaissIndex(items, factory=factory)
+    allowed = torch.arange(N_ITEMS) % 3 > 0
+    top = index.search(users, K, seen=seen, allowed=allowed)
+    exact = best_items(users, items, K, seen=seen, allowed=allowed)
+    assert torch.equal(top.items > 0, exact.items > 0), "as many items as there are"
+    for user, rows in enumerate(top.items.tolist()):
+        rows = [row for row in rows if row]
+        met = set(seen[0].of(torch.tensor([user]))[1].tolist())
+        assert len(set(rows)) == len(rows)
+        assert not met & set(rows)
+        assert all(allowed[row] for row in rows)
+        torch.testing.assert_close(top.scores[user, : len(rows)], items[rows] @ users[user])
+    assert (top.scores.diff(dim=1)[:, : K - 1].nan_to_num(0.0) <= 0).all()
+
+
+def test_more_effort_finds_more(items, users):
+    low, high = (
+        measure_recall(FaissIndex(items, factory="IVF32,Flat", parameters=f"nprobe={n}"), users, K).recall
+        for n in (1, 32)
+    )
+    assert low < 0.9
+    assert high == 1.0
+
+
+def test_hnsw_finds_nearly_all(items, users):
+    index = FaissIndex(items, factory="HNSW32,Flat", parameters="efConstruction=200,efSearch=400")
+    assert measure_recall(index, users, K).recall > 0.9
+
+
+@pytest.mark.parametrize("spec", [*EXACT, {"name": "faiss", "factory": "HNSW16,Flat", "parameters": "efSearch=600"}])
+def test_added_and_loaded_indexes_answer_as_those_built_whole(items, users, spec, tmp_path):
+    name, parameters = INDEXES.split(spec)
+    path = tmp_path / "index"
+    index = INDEXES.build(spec, item_vectors=items[:400])
+    index.add(items[400:])
+    expected = best_items(users, items, K)
+    assert_same(index.search(users, K), expected)
+    index.save(path)
+    assert_same(INDEXES.get(name).load(path, items, **parameters).search(users, K), expected)
+
+
+@pytest.mark.parametrize("name", ["exact", "faiss"])
+def test_of_equal_scores_the_lower_row_comes_first(name):
+    items = drawn(1, 5).repeat(9, 1)
+    parameters = {"factory": "Flat"} if name == "faiss" else {}
+    index = INDEXES.build({"name": name, **parameters}, item_vectors=items)
+    assert index.search(drawn(3, 5, seed=1), 8).items.tolist() == [[*range(1, 9)]] * 3
+
+
+@pytest.mark.parametrize("name", INDEXES.names())
+def test_vectors_that_cannot_be_searched_are_refused(name):
+    with pytest.raises(
+        SearchError, match=r"must be at least one with a vector, besides the unknown one, got .*\(1, 3\)"
+    ):
+        INDEXES.build(name, item_vectors=torch.ones(1, 3))
+    with pytest.raises(SearchError, match="must be finite, got 1 of 5 that are not"):
+        INDEXES.build(name, item_vectors=torch.ones(5, 3).index_fill(0, torch.tensor([2]), float("nan")))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"factory": "Bogus"}, r"factory of index 'faiss' must be a FAISS factory string .* length 12, got 'Bogus'.\n"),
+        ({"factory": "Bogus"}, "FAISS says: could not parse index string Bogus. Try 'HNSW32,Flat'"),
+        ({"factory": "PQ7"}, "should be a multiple of the number of subquantizers"),
+        ({"factory": "LSH"}, "FAISS says: 'metric == METRIC_L2' failed."),
+        ({"factory": "IDMap2,Flat"}, "must be a FAISS factory string of a structure that numbers vectors itself"),
+        (
+            {"parameters": "nprobe=4"},
+            "(?s)parameters of index 'faiss' must be NAME=NUMBER, .*could not set parameter nprobe",
+        ),
+        ({"parameters": "efSearch"}, "FAISS says: .*could not interpret parameters efSearch. Try 'efSearch=256'"),
+    ],
+)
+def test_what_faiss_does_not_know_is_told(items, parameters, message):
+    with pytest.raises(ConfigError, match=message):
+        FaissIndex(items, **parameters)
+
+
+@pytest.mark.parametrize(("factory", "fewest"), [("IVF4096,Flat", "4,096"), ("PQ4x10", "1,024")])
+def test_too_few_items_to_train_on_are_told(items, factory, fewest):
+    with pytest.raises(SearchError, match=rf"{factory}' on must be at least {fewest}, got 499. Take fewer cells"):
+        FaissIndex(items, factory=factory)
+
+
+def test_few_training_points_leave_stderr_quiet(items, capfd):
+    FaissIndex(items, factory="IVF64,PQ4x4")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("name", "module"), [("faiss", "faiss"), ("qdrant", "qdrant_client")])
+def test_a_missing_library_is_told_with_its_extra(name, module, items, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda wanted: None if wanted == module else find(wanted))
+    with pytest.raises(ExtraError, match=rf"^{module} must be installed to search with .*towerzoo\[{name}\]"):
+        INDEXES.build(name, item_vectors=items)
+
+
+def test_a_damaged_file_and_one_of_other_items_are_refused(items, tmp_path):
+    path = tmp_path / "index"
+    FaissIndex(items, factory="Flat").save(path)
+    with pytest.raises(SearchError, match=r"must hold 399 vectors of length 12, got \(499, 12\)"):
+        FaissIndex.load(path, items[:400], factory="Flat")
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(SearchError, match="must be a whole file of FAISS, got "):
+        FaissIndex.load(path, items, factory="Flat")
+
+
+def test_a_database_that_does_not_answer_is_told(items, tmp_path):
+    with pytest.raises(SearchError, match=r"vector database at http://127.0.0.1:9 must answer, got .*refused"):
+        INDEXES.build({"name": "qdrant", "url": "http://127.0.0.1:9"}, item_vectors=items)
+    with pytest.raises(SearchError, match="must name a collection of Qdrant, got a damaged file"):
+        INDEXES.get("qdrant").load(tmp_path / "none", items, url="http://127.0.0.1:9")
+
+
+def test_fetching_more_is_bounded(items, users, seen, monkeypatch):
+    monkeypatch.setattr(over_fetching, "FETCHED_AT_MOST", 100)
+    asked = []
+
+    def find(some, n):
+        asked.append((len(some), n))
+        return best_items(some, items, n)
+
+    found = over_fetch(find, users, items, K, seen=seen)
+    assert_same(found, best_items(users, items, K, seen=seen))
+    assert [n for _, n in asked] == [20, 80]
+    assert asked[0][0] == N_USERS > asked[1][0] > 0
+
+
+def test_faiss_follows_the_threads_of_torch_in_one_process(items, users):
+    """Both bring OpenMP: they must live side by side, in any thread, and neither may change the other's threads."""
+    faiss = faiss_index._library()
+    index = FaissIndex(items, factory="HNSW32,Flat", parameters="efSearch=600")
+    expected, before = best_items(users, items, K), torch.get_num_threads()
+    failed = []
+
+    def search():
+        try:
+            for _ in range(20):
+                assert_same(index.search(users @ torch.eye(12), K), expected)
+            assert faiss.omp_get_max_threads() == 2
+        except BaseException as error:
+            failed.append(error)
+
+    torch.set_num_threads(2)
+    try:
+        threads = [threading.Thread(target=search) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert failed == []

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import importlib.metadata
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from towerzoo.towers.runs import environment as module
+from towerzoo.towers.runs.environment import PACKAGES, commit, device_name, environment
+
+FILE = "environment.py"
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ("-c", "user.name=x", "-c", "user.email=x@example.org")
+    done = subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch) -> Path:
+    """A checkout with one commit, in which the module seems to lie."""
+    (tmp_path / FILE).write_text("1\n")
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "add", FILE)
+    git(tmp_path, "commit", "--quiet", "-m", "first")
+    monkeypatch.setattr(module, "__file__", str(tmp_path / FILE))
+    return tmp_path
+
+
+def test_the_commit_is_short_and_marked_where_files_differ(checkout):
+    head = git(checkout, "rev-parse", "HEAD")[:10]
+    assert commit() == head
+    git(checkout, "tag", "v1")
+    assert commit() == head, "a tag is no commit"
+    (checkout / FILE).write_text("2\n")
+    assert commit() == f"{head}+"
+
+
+def test_somebody_elses_checkout_is_not_ours(checkout, monkeypatch):
+    installed = checkout / ".venv" / "site-packages"
+    installed.mkdir(parents=True)
+    (installed / FILE).write_text("1\n")
+    monkeypatch.setattr(module, "__file__", str(installed / FILE))
+    assert commit() is None
+
+
+def test_outside_a_checkout_there_is_no_commit(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "__file__", str(tmp_path / FILE))
+    assert commit() is None
+
+
+def test_without_git_there_is_no_commit(checkout, monkeypatch):
+    monkeypatch.setenv("PATH", str(checkout / "nothing"))
+    assert commit() is None
+
+
+def test_a_number_has_all_that_it_needs_beside_it():
+    about = environment(torch.device("cpu"))
+    assert set(about) == {"device", "threads", "python", "platform", "packages", "commit"}
+    assert about["device"].startswith("cpu (")
+    assert about["threads"] == torch.get_num_threads()
+    assert about["packages"] == {name: importlib.metadata.version(name) for name in PACKAGES}
+
+
+def test_a_package_that_is_not_installed_has_no_version(monkeypatch):
+    monkeypatch.setattr(module, "PACKAGES", ("towerzoo", "no-such-package"))
+    assert environment(torch.device("cpu"))["packages"]["no-such-package"] is None
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "expected"),
+    [
+        ("processor\t: 0\nmodel name\t: Chip 9000: Pro\nmodel name\t: Other\n", "cpu (Chip 9000: Pro)"),
+        ("", "cpu (abc)"),
+    ],
+)
+def test_a_cpu_has_its_own_name(monkeypatch, cpuinfo, expected):
+    monkeypatch.setattr(Path, "read_text", lambda self: cpuinfo)
+    monkeypatch.setattr(module.platform, "processor", lambda: "")
+    monkeypatch.setattr(module.platform, "machine", lambda: "abc")
+    assert device_name(torch.device("cpu")) == expected
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
+def test_a_gpu_has_its_own_name():
+    assert torch.cuda.get_device_name() in device_name(torch.device("cuda"))

@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from towerzoo.datasets import Column, Interactions, Split, StarSchema, Table, TwoTowerData, Vocabulary
+from towerzoo.registry.errors import RunError
+from towerzoo.towers.runs.folder import RunFolder
+from towerzoo.towers.runs.tables import load_tables, require_same_data, save_tables
+
+
+def ids(*values: int) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.int32)
+
+
+def hand_made(**texts: tuple[str, ...]) -> TwoTowerData:
+    """Unicode, text ids, missing values, empty lists, lists with an unknown id between others, numbers."""
+    users = [
+        Column("user_id", ids(0, 1, 2, 3), Vocabulary(["Zoë", "a,b\n", "東京"])),
+        Column("town", ids(0, 2, 0, 1), Vocabulary([-5, 2**40])),
+        Column("income", torch.tensor([0.0, 0.1, float("nan"), -1e30])),
+        Column("nothing", ids(0, 0, 0, 0), Vocabulary(["never seen"])),
+    ]
+    tags = torch.tensor([[0, 0, 0], [0, 0, 0], [3, 0, 1]], dtype=torch.int32)
+    items = [
+        Column("item_id", ids(0, 1, 2), Vocabulary([10, 7])),
+        Column("tags", tags, Vocabulary(["á", "b", ""])),
+        Column("sizes", torch.tensor([[0, 0], [1, 2], [2, 0]], dtype=torch.int32), Vocabulary([40, 41])),
+        Column("no_tags", torch.zeros(3, 2, dtype=torch.int32), Vocabulary(["never seen"])),
+    ]
+    schema = StarSchema(
+        Table("user_id", {column.name: column for column in users}),
+        Table("item_id", {column.name: column for column in items}, {"title": texts.get("title", ("", "Amélie", ""))}),
+        Interactions(ids(1, 2, 3, 1), ids(1, 2, 1, 2), {"rating": torch.tensor([1.0, 2.0, 3.0, 4.0])}),
+        digest="by hand",
+    )
+    split = Split(torch.tensor([0, 1]), torch.tensor([2]), torch.tensor([3]))
+    return TwoTowerData(schema, torch.tensor([0.0, 1.0, 0.0, 1.0]), split, batch_size=2, seed=1)
+
+
+@pytest.fixture
+def generated(world) -> TwoTowerData:
+    parts = torch.arange(len(world.interactions)).split(500)
+    return TwoTowerData(world, (world.interactions.measures["rating"] > 3).float(), Split(*parts), batch_size=8, seed=1)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path)
+
+
+def assert_equal_tables(found: Table, expected: Table) -> None:
+    assert found.key == expected.key
+    assert dict(found.texts) == dict(expected.texts)
+    assert list(found.columns) == list(expected.columns)
+    for name, column in expected.columns.items():
+        own = found.columns[name]
+        assert own.values.dtype == column.values.dtype
+        assert torch.equal(own.values.nan_to_num(9.0), column.values.nan_to_num(9.0)), name
+        assert own.vocabulary == column.vocabulary
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        Column("title", ids(0, 2, 1), Vocabulary([1917, 1984])),
+        Column("title", ids(0, 1, 0), Vocabulary(["Amélie"])),
+        Column("title", torch.tensor([float("nan"), 1.5, float("nan")])),
+    ],
+    ids=["whole numbers", "words", "numbers"],
+)
+def test_a_title_may_be_a_feature_as_well(run, title):
+    data = hand_made()
+    items = replace(data.schema.items, columns={**data.schema.items.columns, "title": title})
+    data.schema = replace(data.schema, items=items)
+    save_tables(run, data)
+    assert_equal_tables(load_tables(run)[1], items)
+    if title.vocabulary is not None and isinstance(title.vocabulary.values[0], str):  # of before both were kept
+        table = pq.read_table(run.path / "items.parquet")
+        pq.write_table(table.drop(["title"]).rename_columns({"title (text)": "title"}), run.path / "items.parquet")
+        assert_equal_tables(load_tables(run)[1], items)
+
+
+@pytest.mark.parametrize("source", ["hand made", "generated"])
+def test_tables_come_back_as_they_were(run, generated, source, make_experiment):
+    data = hand_made() if source == "hand made" else generated
+    save_tables(run, data)
+    users, items = load_tables(run)
+    assert_equal_tables(users, data.schema.users)
+    assert_equal_tables(items, data.schema.items)
+    require_same_data(run, data, make_experiment())
+
+
+def test_the_files_hold_raw_values_for_people(run):
+    save_tables(run, hand_made())
+    users, items = (pq.read_table(run.path / f"{side}.parquet").to_pydict() for side in ("users", "items"))
+    assert users["user_id"] == [None, "Zoë", "a,b\n", "東京"]
+    assert users["town"] == [None, 2**40, None, -5]
+    assert items["tags"] == [[], [], ["", None, "á"]]
+    assert items["title"] == ["", "Amélie", ""]
+    assert sorted(path.name for path in run.path.iterdir()) == ["items.parquet", "schema.json", "users.parquet"]
+
+
+def replaced(data: TwoTowerData, *, labels=None, split=None, users=None, items=None, user=None) -> TwoTowerData:
+    schema, events = data.schema, data.schema.interactions
+    return TwoTowerData(
+        StarSchema(
+            users or schema.users,
+            items or schema.items,
+            Interactions(events.user if user is None else user, events.item, events.measures),
+            schema.digest,
+        ),
+        data.labels if labels is None else labels,
+        split or data.split,
+        batch_size=data.batch_size,
+        seed=data.seed,
+    )
+
+
+def with_column(table: Table, column: Column) -> Table:
+    return Table(table.key, {**table.columns, column.name: column}, table.texts)
+
+
+DATA = hand_made()
+USERS, ITEMS = DATA.schema.users, DATA.schema.items
+EVENTS = "the dataset's events, labels and split must be those that"
+
+
+@pytest.mark.parametrize(
+    ("other", "expected"),
+    [
+        (
+            replaced(DATA, users=with_column(USERS, Column("town", ids(0, 1, 0, 1), Vocabulary([-5, 2**40])))),
+            "the dataset's users must be those that",
+        ),
+        (
+            replaced(DATA, users=with_column(USERS, Column("town", ids(0, 2, 0, 1), Vocabulary([-5, 3])))),
+            "the dataset's users must be those that",
+        ),
+        (
+            replaced(DATA, users=Table("user_id", {"user_id": USERS.columns["user_id"]})),
+            "the dataset's users must be those that",
+        ),
+        (
+            replaced(DATA, items=with_column(ITEMS, Column("sizes", torch.zeros(3)))),
+            "the dataset's items must be those that",
+        ),
+        (replaced(DATA, labels=1 - DATA.labels), EVENTS),
+        (replaced(DATA, user=ids(2, 1, 3, 1)), EVENTS),
+        (replaced(DATA, split=Split(torch.tensor([0, 3]), torch.tensor([2]), torch.tensor([1]))), EVENTS),
+    ],
+    ids=["values", "vocabulary", "columns", "kind", "labels", "events", "split"],
+)
+def test_other_data_is_refused(run, other, expected, make_experiment):
+    save_tables(run, DATA)
+    with pytest.raises(RunError, match=f"{expected} {run.path} was trained with, got other ones.* to the same data"):
+        require_same_data(run, other, make_experiment())
+
+
+def without_digests_of_texts(run: RunFolder) -> None:
+    """Makes the schema.json of an older run of a newer one's."""
+    about = json.loads((run.path / "schema.json").read_text())
+    for side in ("users", "items"):
+        about[side]["texts"] = list(about[side]["texts"])
+    run.write_json("schema.json", about)
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_texts_may_be_corrected_unless_the_model_reads_them(run, make_experiment, older):
+    save_tables(run, DATA)
+    if older:
+        without_digests_of_texts(run)
+        assert_equal_tables(load_tables(run)[1], ITEMS)
+    corrected = hand_made(title=("", "Amelie", ""))
+    require_same_data(run, corrected, make_experiment())
+    reads = make_experiment(item_tower={"features": {"title": {"encoder": "letter-trigrams", "dim": 4}}})
+    require_same_data(run, DATA, reads)
+    message = f"title of the dataset's items must be the texts that {run.path} was trained with, since its model reads"
+    with pytest.raises(RunError, match=message):
+        require_same_data(run, corrected, reads)
+
+
+def test_a_text_that_was_changed_in_the_run_is_told(run):
+    save_tables(run, DATA)
+    path = run.path / "items.parquet"
+    table = pq.read_table(path)
+    changed = table.set_column(table.column_names.index("title"), "title", [["", "Amelie", ""]])
+    pq.write_table(changed, path)
+    with pytest.raises(RunError, match=r"items\.parquet must be a whole table of this run, got that of another run"):
+        load_tables(run)
+
+
+@pytest.mark.parametrize("side", ["users", "items"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[:-20]),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"PAR1" + bytes(200) + b"PAR1"),
+    ],
+    ids=["truncated", "empty", "foreign"],
+)
+def test_a_damaged_table_is_told(run, side, damage):
+    save_tables(run, DATA)
+    damage(run.path / f"{side}.parquet")
+    with pytest.raises(RunError, match=f"{side}.parquet must be a whole table of this run, got .*Copy the run folder"):
+        load_tables(run)
+
+
+def drop_a_column(table):
+    return table.drop_columns(["user_id"])
+
+
+def drop_a_row(table):
+    return table.slice(0, 3)
+
+
+def repeat_a_row(table):
+    return table.take([0, 1, 2, 3, 3])
+
+
+def exchange_rows(table):
+    return table.take([0, 2, 1, 3])
+
+
+@pytest.mark.parametrize("change", [drop_a_column, drop_a_row, repeat_a_row, exchange_rows])
+def test_a_table_of_another_run_is_told(run, change):
+    save_tables(run, DATA)
+    path = run.path / "users.parquet"
+    pq.write_table(change(pq.read_table(path)), path)
+    with pytest.raises(RunError, match=r"users\.parquet must be a whole table of this run, got "):
+        load_tables(run)
+
+
+def test_missing_files_are_told(run):
+    save_tables(run, DATA)
+    (run.path / "items.parquet").unlink()
+    with pytest.raises(RunError, match=r"must be a run folder with items\.parquet, got one without it\. Copy it again"):
+        load_tables(run)
+    (run.path / "schema.json").unlink()
+    with pytest.raises(RunError, match=r"must be a run folder with schema\.json, got one without it"):
+        load_tables(run)
+
+
+def test_a_foreign_schema_is_told(run, make_experiment):
+    save_tables(run, DATA)
+    about = json.loads((run.path / "schema.json").read_text())
+    run.write_json("schema.json", about | {"users": []})
+    with pytest.raises(RunError, match=r"users\.parquet must be a whole table of this run"):
+        require_same_data(run, hand_made(), make_experiment())
+    run.write_json("schema.json", about | {"users": {"key": "user_id"}})
+    with pytest.raises(RunError, match=r"users\.parquet must be a whole table of this run"):
+        load_tables(run)
+    run.write_json("schema.json", {})
+    with pytest.raises(RunError, match=r"schema\.json must be a whole json file, got one without users, items"):
+        load_tables(run)

@@ -1,0 +1,1 @@
+"""Encoders: one feature column to vectors."""

@@ -1,0 +1,184 @@
+"""Word hashing: a text as the letter trigrams of its words."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from towerzoo.datasets import Column
+from towerzoo.registry import ENCODERS, INITIALIZERS, Spec
+from towerzoo.registry.ranges import Count
+from towerzoo.towers.encoders.embedding import wrong_column
+from towerzoo.towers.layers.bag_sums import bag_sums
+from towerzoo.towers.layers.trials import initialize
+
+POWERS: Final = {"sum": 0.0, "sqrtn": 0.5, "mean": 1.0}
+"""The power of the number of trigrams that each pooling divides their sum by."""
+
+NO_TRIGRAM: Final = -1
+"""What pads lists of trigrams."""
+
+_WORD: Final = re.compile(r"\w+")
+_BITS: Final = 21
+"""Bits of a Unicode code point; three fit an int64."""
+
+
+def letter_trigrams(text: str) -> list[str]:
+    """Returns the letter trigrams of a text's words, lower-case and framed by `#`, in order and as often as they come.
+
+    What is neither letter, digit nor underscore parts words.
+
+    Source: Huang et al., CIKM 2013, section 3.2.
+
+    Example:
+        >>> letter_trigrams("Good, I!")
+        ['#go', 'goo', 'ood', 'od#', '#i#']
+    """
+    words = (f"#{word}#" for word in _WORD.findall(unicodedata.normalize("NFC", text.lower())))
+    return [word[start : start + 3] for word in words for start in range(len(word) - 2)]
+
+
+@ENCODERS.register("letter-trigrams")
+class LetterTrigramEncoder(nn.Module):
+    """A learned vector for each letter trigram of a text, such as a title, summed over the text.
+
+    This is the word hashing of the DSSM: sharing trigrams, texts of new words, other endings or misspelt ones get
+    vectors too. A text without any known trigram, and the unknown text, get zeros. The trigrams are saved with the
+    weights.
+
+    Args:
+        column: The feature: ids (n,) of texts; tables offer their texts, such as `title`, as such features.
+        dim: Length of the vectors.
+        pooling: `sum` as in the paper, or the sum divided by the number of the text's trigrams (`mean`) or by its
+            square root (`sqrtn`), so that long texts have no longer vectors than short ones.
+        min_count: The fewest of the feature's distinct texts that a trigram must be in to be known.
+        init: A registered initializer for the matrix of vectors; none takes that of the tower.
+
+    Raises:
+        ConfigError: The feature holds lists or numbers.
+
+    Source: Huang et al., CIKM 2013, section 3.2.
+
+    Example:
+        >>> from towerzoo.datasets import encode_column
+        >>> titles = encode_column("title", ["Alien", "Aliens", "Ran"])
+        >>> encoder = LetterTrigramEncoder(titles, dim=4, min_count=2)
+        >>> encoder
+        LetterTrigramEncoder(
+          4 trigrams of 3 texts, sum
+          (embedding): Embedding(4, 4)
+        )
+        >>> alien, aliens, ran = encoder(titles.values[1:])
+        >>> bool((alien == aliens).all()), ran.tolist()
+        (True, [0.0, 0.0, 0.0, 0.0])
+    """
+
+    trigrams: Tensor
+    ids: Tensor
+    starts: Tensor
+    counts: Tensor
+
+    def __init__(
+        self,
+        column: Column,
+        *,
+        dim: Count,
+        pooling: Literal["sum", "mean", "sqrtn"] = "sum",
+        min_count: Count = 1,
+        init: Annotated[Spec, INITIALIZERS] | None = None,
+    ) -> None:
+        super().__init__()
+        if column.vocabulary is None or column.is_list:
+            raise wrong_column(column, "a text or single ids for encoder 'letter-trigrams'", "Name a text.")
+        self.out_features = dim
+        self.sizes_vary = True
+        self.pooling = pooling
+        # The unknown text comes first, and has none.
+        bags = [[], *([_code(trigram) for trigram in letter_trigrams(str(text))] for text in column.vocabulary.values)]
+        found = Counter(code for bag in bags for code in set(bag))
+        known = sorted(code for code, texts in found.items() if texts >= min_count)
+        self.register_buffer("trigrams", torch.tensor(known, dtype=torch.int64))
+        self._codes: NDArray[np.int64] = np.array([code for bag in bags for code in bag], dtype=np.int64)
+        self._lengths: NDArray[np.int64] = np.array([len(bag) for bag in bags])
+        for name in ("ids", "starts", "counts"):
+            self.register_buffer(name, None, persistent=False)
+        self._encode_texts()
+        self.register_load_state_dict_post_hook(_encode_again)  # type: ignore[no-untyped-call]
+        self.embedding = nn.Embedding(len(known), dim)
+        initialize(init or "torch-default", self.embedding.weight)
+
+    def _encode_texts(self) -> None:
+        """Numbers the trigrams of all texts as the rows of the vectors; those that are not known go."""
+        known = self.trigrams.cpu().numpy()
+        rows = np.searchsorted(known, self._codes)
+        kept = np.append(known, -1)[rows] == self._codes
+        text = np.repeat(np.arange(len(self._lengths)), self._lengths)
+        counts = np.bincount(text[kept], minlength=len(self._lengths))
+        for name, values in {"ids": rows[kept], "starts": np.cumsum(counts) - counts, "counts": counts}.items():
+            setattr(self, name, torch.from_numpy(values).to(self.trigrams.device))
+
+    def lists(self, texts: Sequence[str]) -> Tensor:
+        """Returns the known trigrams of any texts (N, L), as `forward` takes them.
+
+        Example:
+            >>> from towerzoo.datasets import encode_column
+            >>> encoder = LetterTrigramEncoder(encode_column("title", ["Alien", "Ran"]), dim=4)
+            >>> new = encoder(encoder.lists(["Ran Alien"]))
+            >>> torch.allclose(new[0], encoder(torch.tensor([1, 2])).sum(dim=0))
+            True
+        """
+        numbers = {trigram: number for number, trigram in enumerate(self.known)}
+        known = [[numbers[one] for one in letter_trigrams(text) if one in numbers] for text in texts]
+        return pad_sequence([torch.tensor(one, dtype=torch.int64) for one in known], True, NO_TRIGRAM)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Maps ids of texts (B,), or of the known trigrams of any text (B, L), padded with -1, to vectors (B, dim)."""
+        if ids.dim() == 2:
+            return self._of_trigrams(ids)
+        counts = self.counts.index_select(0, ids)
+        offsets = counts.cumsum(0) - counts
+        shift = self.starts.index_select(0, ids) - offsets
+        n = int(counts.sum())
+        places = torch.arange(n, device=ids.device) + shift.repeat_interleave(counts, output_size=n)
+        return self._divided(bag_sums(self.embedding.weight, self.ids.index_select(0, places), offsets), counts)
+
+    def _of_trigrams(self, ids: Tensor) -> Tensor:
+        mask = ids != NO_TRIGRAM
+        if self.embedding.num_embeddings == 0:
+            return self.embedding.weight.new_zeros(ids.shape[0], self.out_features)
+        vectors = self.embedding(ids.where(mask, 0))
+        return self._divided((vectors * mask.unsqueeze(-1)).sum(dim=1), mask.sum(dim=1))
+
+    def _divided(self, sums: Tensor, counts: Tensor) -> Tensor:
+        """Returns sums (B, dim) of so many vectors (B,), pooled."""
+        power = POWERS[self.pooling]
+        return sums / counts.clamp_min(1).unsqueeze(1).to(sums.dtype) ** power if power else sums
+
+    @property
+    def known(self) -> list[str]:
+        """The known trigrams, in the order of their ids."""
+        shifts, mask = (2 * _BITS, _BITS, 0), (1 << _BITS) - 1
+        return ["".join(chr(code >> shift & mask) for shift in shifts) for code in self.trigrams.tolist()]
+
+    def extra_repr(self) -> str:
+        """Returns how many trigrams are known."""
+        return f"{len(self.trigrams)} trigrams of {len(self._lengths) - 1} texts, {self.pooling}"
+
+
+def _code(trigram: str) -> int:
+    first, second, third = map(ord, trigram)
+    return first << 2 * _BITS | second << _BITS | third
+
+
+def _encode_again(encoder: LetterTrigramEncoder, incompatible: Any) -> None:
+    """Follows a state dict whose trigrams, and so their order, may be others."""
+    encoder._encode_texts()

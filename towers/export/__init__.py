@@ -1,0 +1,1 @@
+"""A bundle of a run that needs no TowerZoo."""

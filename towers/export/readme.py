@@ -1,0 +1,50 @@
+"""The README of a bundle, with an example that runs on it."""
+
+from __future__ import annotations
+
+import math
+import pprint
+from typing import Any
+
+import jinja2
+
+from towerzoo.datasets import Table, Vocabulary
+from towerzoo.towers.export.programs import Programs
+from towerzoo.towers.export.tower import SIDES, Input, Side
+
+
+def render_readme(about: dict[str, Any], programs: dict[Side, Programs], items: Table) -> str:
+    """Returns the README as Markdown.
+
+    Args:
+        about: The bundle's bundle.json.
+        programs: Both towers.
+        items: The items table.
+    """
+    templates = jinja2.Environment(  # noqa: S701  (Markdown)
+        loader=jinja2.PackageLoader("towerzoo.towers.export", "."), undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    examples = {
+        side: pprint.pformat(_example(programs[side], items.ids), sort_dicts=False, width=100) for side in SIDES
+    }
+    return templates.get_template("README.md.j2").render(about=about, examples=examples, texts=[*items.texts])
+
+
+def _example(exported: Programs, item_ids: Vocabulary) -> dict[str, Any]:
+    """Returns raw values of nobody: of each feature some that the model knows; of items no id, as if it were new."""
+    tower = exported.tower
+    values = {some.name: _example_value(some, tower.table, item_ids) for some in tower.inputs}
+    if tower.side == "item" and len(values) > 1:
+        values.pop(tower.table.key, None)
+    return values
+
+
+def _example_value(some: Input, table: Table, item_ids: Vocabulary) -> Any:
+    if some.kind == "events":
+        return [(item, some.kinds - 1) if some.kinds > 1 else item for item in item_ids.values[:3]]
+    column = table.column(some.vocabulary or some.name)
+    if column.vocabulary is None:
+        number = float(column.values.nanmedian())
+        return None if math.isnan(number) else round(number, 4)
+    known = column.vocabulary.values
+    return list(known[:2]) if column.is_list else next(iter(known), None)

@@ -1,0 +1,1 @@
+"""What towers are built of: blocks, activations, dropout, pooling ops, initializers."""

@@ -1,0 +1,1 @@
+"""Losses of pairs and of candidates, and the samplers that draw candidates."""

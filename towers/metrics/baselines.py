@@ -1,0 +1,119 @@
+"""What costs nothing: results that a model must beat, and the best that generated data allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from towerzoo.datasets import Batch, TwoTowerData
+from towerzoo.datasets.batches.counts import EventCounts
+from towerzoo.towers.metrics.pairs import SplitMetrics
+
+BEST_REACHABLE = "best reachable"
+"""The name of the true probabilities, which are no baseline but what no model can beat."""
+
+PRIOR_EVENTS = 5.0
+"""Events of the overall positive share that each item starts with, so that rare items are not sure of themselves."""
+
+BIAS_PENALTY = 1.0
+"""Half the square of each bias counts as this many nats, which is a standard normal prior."""
+
+CACHED_EVENTS = 1 << 15
+"""Events that a fit looks at together, so that what it makes of them stays in the processor's cache."""
+
+BIAS_ROUNDS = 5
+"""Rounds of Newton steps over all user and all item biases, each two passes over the events; on MovieLens-1M further
+ones change the AUC by less than 0.00002."""
+
+
+def baselines(data: TwoTowerData, biases: tuple[Tensor, Tensor]) -> dict[str, dict[str, float]]:
+    """Returns the test figures, on labelled pairs, of predictions that need no towers.
+
+    `constant` predicts the training split's share of positives for every pair, `item mean` each item's share, smoothed,
+    and `user + item bias` the logistic function of two fitted numbers, one of the user and one of the item. Generated
+    data adds `best reachable`: the true probabilities that the labels were drawn from.
+
+    Args:
+        data: The data, with training labels of both classes.
+        biases: Its `training_biases`.
+    """
+    events, split = data.schema.interactions, data.split
+    overall = positive_share(data.train_counts)
+    test_user, test_item = (rows[split.test].long() for rows in (events.user, events.item))
+    logits = {
+        "constant": torch.logit(overall).expand(len(test_user)),
+        "item mean": torch.logit(item_means(data.train_counts))[test_item],
+    }
+    user_biases, item_biases = biases
+    logits["user + item bias"] = torch.logit(overall) + user_biases[test_user] + item_biases[test_item]
+    if "probability" in events.measures:
+        logits[BEST_REACHABLE] = torch.logit(events.measures["probability"][split.test].double(), eps=1e-9)
+    return {name: _score(values, data.labels[split.test], test_user) for name, values in logits.items()}
+
+
+def positive_share(counts: EventCounts) -> Tensor:
+    """Returns the share of positive events, float64 ()."""
+    return torch.tensor(counts.positives / counts.total, dtype=torch.float64)
+
+
+def item_means(counts: EventCounts) -> Tensor:
+    """Returns each item's share of positive events, smoothed by `PRIOR_EVENTS`, float64 (n_items,)."""
+    return (counts.positive + PRIOR_EVENTS * positive_share(counts)) / (counts.item + PRIOR_EVENTS)
+
+
+def training_biases(data: TwoTowerData) -> tuple[Tensor, Tensor] | None:
+    """Returns what `fit_biases` makes of the training events; None where all labels are the same.
+
+    Those of a stream are read anew in each of its passes.
+    """
+    if not 0 < data.train_counts.positives < data.train_counts.total:
+        return None
+    held = None if data.stream is not None else list(data.events("train"))
+    return fit_biases(
+        lambda: data.events("train") if held is None else held,
+        positive_share(data.train_counts),
+        len(data.schema.users),
+        len(data.schema.items),
+    )
+
+
+def fit_biases(
+    passes: Callable[[], Iterable[Batch]], share: Tensor, n_users: int, n_items: int
+) -> tuple[Tensor, Tensor]:
+    """Fits a bias for each user and each item by penalised logistic regression, on top of the overall share.
+
+    What is held beside the events that are looked at together goes with the users and items alone.
+
+    Args:
+        passes: Begins a pass over all events, some at a time, whose labels are 0 or 1.
+        share: Share of positive events, float64 ().
+        n_users: Rows of the users table.
+        n_items: Rows of the items table.
+
+    Returns:
+        User biases (n_users,) and item biases (n_items,), float64 logits; 0 where there is no event.
+    """
+    overall = torch.logit(share)
+    user_biases, item_biases = share.new_zeros(n_users), share.new_zeros(n_items)
+    for _ in range(BIAS_ROUNDS):
+        for side, biases in enumerate((user_biases, item_biases)):
+            slope, curvature = -BIAS_PENALTY * biases, torch.full_like(biases, BIAS_PENALTY)
+            for events in passes():
+                for some in zip(*(torch.split(column, CACHED_EVENTS) for column in events[:3]), strict=True):
+                    user, item, label = some
+                    chance = user_biases.index_select(0, user)
+                    chance += item_biases.index_select(0, item)
+                    chance.add_(overall).sigmoid_()
+                    slope.index_add_(0, some[side], label - chance)
+                    curvature.index_add_(0, some[side], chance.mul_(1 - chance))
+            biases += slope / curvature
+    return user_biases, item_biases
+
+
+def _score(logits: Tensor, labels: Tensor, user: Tensor) -> dict[str, float]:
+    metrics = SplitMetrics()
+    metrics.update(functional.binary_cross_entropy_with_logits(logits, labels.double()), logits, labels, user)
+    return {name: value.item() for name, value in metrics.compute().items()}

@@ -1,0 +1,98 @@
+"""The protocol of a result: what was measured, on which events, and a fingerprint of both."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Final
+
+from torch import Tensor
+
+from towerzoo.datasets import TwoTowerData
+from towerzoo.datasets.batches.event_digest import digest_of_columns
+from towerzoo.datasets.splits import PARTS
+from towerzoo.registry.errors import RunError
+from towerzoo.registry.experiment import Experiment
+from towerzoo.towers.metrics.plan import Measures
+
+RANKED: Final = {
+    "recall": "share of the relevant items in the list",
+    "ndcg": "binary gains, log2 discounts, against the best order",
+}
+"""The figures of rankings that records hold, and how they are defined."""
+
+
+def protocol(experiment: Experiment, data: TwoTowerData) -> dict[str, Any]:
+    """Returns everything that must be equal for two results to be comparable.
+
+    Events are told apart by their content, not by file: two copies of a dataset with equal events in an equal split are
+    the same protocol.
+    """
+    measures = Measures.of(experiment)
+    ranked = {
+        "candidates": "all items of the catalogue",
+        "seen_items": "removed: training events, in test validation events as well",
+        "metrics": {f"{name}@{k}": f"{RANKED[name]}, over users" for k in measures.at for name in RANKED},
+    }
+    paired = {
+        "candidates": "the labelled pairs of the split",
+        "seen_items": "kept",
+        "metrics": {
+            "loss": "mean binary cross-entropy, nats",
+            "auc": "over all pairs at once, ties half",
+            "accuracy": "probability > 0.5",
+        },
+    }
+    return {
+        "dataset": experiment.data.name,
+        "label": experiment.data.label.text,
+        "split": experiment.data.split,
+        "events": event_digests(data),
+        **(paired if measures.pairs else ranked),
+        **({"ranking": ranked} if measures.pairs and measures.at else {}),
+    }
+
+
+def event_digests(data: TwoTowerData) -> dict[str, str]:
+    """Returns the number and the digest of the labelled events of each part of the split."""
+    events = data.schema.interactions
+    digests = {
+        part: event_digest(*events.pairs, data.labels, getattr(data.split, part))
+        for part in PARTS
+        if part != "train" or data.stream is None
+    }
+    return digests if data.stream is None else {"train": data.stream_digest, **digests}
+
+
+def event_digest(user: Tensor, item: Tensor, label: Tensor, rows: Tensor) -> str:
+    """Returns the number and the digest of some labelled events, as `NUMBER:DIGEST`.
+
+    Args:
+        user: User rows (N,).
+        item: Item rows (N,).
+        label: Labels (N,).
+        rows: Which of them (M,).
+    """
+    return digest_of_columns([values.index_select(0, rows)] for values in (user, item, label))
+
+
+def fingerprint(described: dict[str, Any]) -> str:
+    """Returns a short digest of a protocol.
+
+    Example:
+        >>> fingerprint({"b": 1, "a": 2}) == fingerprint({"a": 2, "b": 1})
+        True
+    """
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def require_same_protocol(protocols: dict[str, dict[str, Any]]) -> None:
+    """Raises a RunError that names the differing fields unless all protocols, by the run's name, are equal."""
+    (first_name, first), *others = protocols.items()
+    for name, other in others:
+        fields = [key for key in sorted({*first, *other}) if first.get(key) != other.get(key)]
+        if fields:
+            raise RunError(
+                f"runs must share one protocol to be compared, got different {', '.join(fields)} "
+                f"in {first_name} and {name}. Train both on the same data, label rule and split."
+            )

@@ -1,0 +1,1 @@
+"""The two-tower model, and how a config becomes one."""

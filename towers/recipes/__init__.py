@@ -1,0 +1,1 @@
+"""One function a command: train, evaluate, few shots, slices, profile."""

@@ -1,0 +1,133 @@
+"""Tests a finished run, or a checkpoint of a config."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from towerzoo.datasets import TwoTowerData
+from towerzoo.registry.experiment import Experiment
+from towerzoo.towers.metrics.baselines import baselines, training_biases
+from towerzoo.towers.metrics.plan import Measures
+from towerzoo.towers.metrics.protocol import fingerprint, protocol
+from towerzoo.towers.metrics.ranking_baselines import ranking_baselines
+from towerzoo.towers.metrics.ranking_tasks import ranking_task
+from towerzoo.towers.model.build import build_model, load_data, read_experiment
+from towerzoo.towers.model.dssm import DSSM
+from towerzoo.towers.process_settings import settle_process
+from towerzoo.towers.recipes.few_shots import few_shots, require_history
+from towerzoo.towers.recipes.slices import mask_biases, mask_columns, require_columns, sliced
+from towerzoo.towers.runs.checkpoints import load_state, read_checkpoint
+from towerzoo.towers.runs.folder import REPORT, RunFolder
+from towerzoo.towers.runs.report import write_report
+from towerzoo.towers.runs.tables import require_same_data
+from towerzoo.towers.training.trainer import make_trainer, torch_device
+
+
+def evaluate_run(
+    run: RunFolder,
+    overrides: Sequence[str] = (),
+    *,
+    device: str,
+    mask: Sequence[str] = (),
+    by: Sequence[str] = (),
+    shots: Sequence[int] = (),
+) -> dict[str, Any]:
+    """Tests the weights of a finished run and stores the figures in its metrics.json, unless features are masked.
+
+    Args:
+        run: The run.
+        overrides: `KEY.PATH=VALUE` texts, such as `data.root=...` on another machine.
+        device: `cpu`, `cuda` or `auto`.
+        mask: Features of users or items whose values are made unknown.
+        by: What to slice users or items by, see `require_columns`.
+        shots: How many events of new users are known, see `few_shots`.
+
+    Returns:
+        The run's metrics.json; with `by`, also the figures of each slice as `slices`; with `shots`, those of new users
+        as `shots`, which the run's report then shows as well.
+
+    Raises:
+        TowerZooError: A file of the run is missing or damaged, the data is not that of the run, or the data has nothing
+            of such a name to mask or slice by.
+    """
+    metrics = run.read_json("metrics.json", "best_epoch", "epochs", "train_seconds")
+    experiment, _ = read_experiment(run.config, overrides)
+    if shots:
+        require_history(run, experiment)
+    settle_process(torch_device(device))
+    data = load_data(experiment)
+    require_same_data(run, data, experiment)
+    require_columns(data, mask, by)
+    mask_columns(data, mask)
+    model = build_model(experiment, data.schema, trained=True)
+    run.load_weights(model)
+    mask_biases(model, data, mask)
+    metrics |= measure(model, data, experiment, device)
+    if by:
+        metrics["slices"] = sliced(model, data, Measures.of(experiment), by)
+    if shots:
+        metrics["shots"] = few_shots(run, experiment, data, shots, device)
+    if not mask:
+        run.write_json("metrics.json", metrics)
+        if shots and (run.path / REPORT).exists():  # of an unfinished run it would say that nothing is left to do
+            write_report(run, metrics, model)
+    return metrics
+
+
+def evaluate_checkpoint(config: str, checkpoint: Path, overrides: Sequence[str] = (), *, device: str) -> dict[str, Any]:
+    """Tests the weights of a checkpoint on the data of a config, and stores the figures beside the checkpoint.
+
+    Args:
+        config: A YAML file or the name of a shipped config.
+        checkpoint: A checkpoint that was trained with this config and data, which can be made sure of only where it
+            lies in its run folder; the figures go to `NAME.metrics.json`.
+        overrides: `KEY.PATH=VALUE` texts.
+        device: `cpu`, `cuda` or `auto`.
+
+    Raises:
+        TowerZooError: The checkpoint is missing, damaged or of another architecture, or the config or data is wrong.
+    """
+    experiment, _ = read_experiment(config, overrides)
+    settle_process(torch_device(device))
+    state = read_checkpoint(checkpoint)["state_dict"]
+    data = load_data(experiment)
+    run = RunFolder(checkpoint.absolute().parent.parent)
+    if (run.path / "schema.json").is_file():
+        require_same_data(run, data, experiment)
+    model = build_model(experiment, data.schema, trained=True)
+    load_state(model, state, checkpoint)
+    metrics = measure(model, data, experiment, device)
+    RunFolder(checkpoint.parent).write_json(f"{checkpoint.stem}.metrics.json", metrics)
+    return metrics
+
+
+def measure(model: DSSM, data: TwoTowerData, experiment: Experiment, device: str) -> dict[str, Any]:
+    """Returns the protocol, and on it the figures of a model (`valid`, `test`) and of the baselines.
+
+    `test_seconds` is the time from encoding the first user to the last metric of the test split.
+    """
+    trainer = make_trainer(experiment, device, logger=False, callbacks=[])
+    valid = trainer.validate(model, data, verbose=False)[0]
+    started = time.perf_counter()
+    test = trainer.test(model, data, verbose=False)[0]
+    seconds = time.perf_counter() - started
+    described = protocol(experiment, data)
+    measures = Measures.of(experiment)
+    return {
+        "protocol": described,
+        "fingerprint": fingerprint(described),
+        "valid": {name: valid[f"valid/{name}"] for name in measures.names},
+        "test": {name: test[f"test/{name}"] for name in measures.names},
+        "test_seconds": round(seconds, 4),
+        "baselines": _baselines(data, measures),
+    }
+
+
+def _baselines(data: TwoTowerData, measures: Measures) -> dict[str, dict[str, float]]:
+    biases = training_biases(data)
+    of_pairs = baselines(data, biases) if measures.pairs and biases is not None else {}
+    of_lists = ranking_baselines(data, ranking_task(data, "test", measures.at), biases) if measures.at else {}
+    return {name: of_pairs.get(name, {}) | of_lists.get(name, {}) for name in (*of_pairs, *of_lists)}

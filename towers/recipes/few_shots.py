@@ -1,0 +1,82 @@
+"""Figures of new users of whom only a few events are known."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import torch
+
+from towerzoo.datasets import TwoTowerData
+from towerzoo.registry.errors import RunError
+from towerzoo.registry.experiment import Experiment
+from towerzoo.towers.encoders.history import takes_history
+from towerzoo.towers.metrics.plan import Measures
+from towerzoo.towers.model.build import build_model
+from towerzoo.towers.model.dssm import DSSM
+from towerzoo.towers.recipes.slices import mask_biases, mask_columns
+from towerzoo.towers.runs.folder import RunFolder
+from towerzoo.towers.training.trainer import make_trainer
+
+ALL: Final = "all"
+"""Stands for the whole histories."""
+
+Shots = dict[str, dict[str, float]]
+"""The test figures by how many events a history holds, and at last those of whole histories, `ALL`."""
+
+
+def require_history(run: RunFolder, experiment: Experiment) -> None:
+    """Raises a RunError unless a run's user tower has a history encoder."""
+    features = experiment.user_tower.features
+    if not any(map(takes_history, features.values())):
+        raise RunError(
+            f"--shots must be given with a run whose user tower has a history encoder, got {run.path} with "
+            f"{', '.join(features) or 'no features'}. Add a feature {{encoder: history, dim: 64}} and train again."
+        )
+
+
+def few_shots(run: RunFolder, experiment: Experiment, data: TwoTowerData, shots: Sequence[int], device: str) -> Shots:
+    """Returns the test figures of new users whose histories hold no more than some events.
+
+    A new user has no id and no bias of her own, and keeps her other features. Her history holds the last k events
+    before what is tested, or fewer where she has fewer. The last ones, since the first of many events are older than
+    the first of a few, and the curve would mix how little is known with how long ago it was. What is tested, and the
+    seen items that lists leave out, are the same for every k. Items' vectors were trained on these users' events, too.
+
+    Args:
+        run: A finished run, whose weights are tested.
+        experiment: Its experiment.
+        data: Its data; its users' ids are unknown afterwards.
+        shots: How many events a history may hold, >= 0 each.
+        device: `cpu`, `cuda` or `auto`.
+    """
+    key = data.schema.users.key
+    mask_columns(data, [key])
+    model = build_model(experiment, data.schema, trained=True)
+    run.load_weights(model)
+    mask_biases(model, data, [key])
+    trainer = make_trainer(experiment, device, logger=False, callbacks=[])
+    names = Measures.of(experiment).names
+    figures = {}
+    for k in (*shots, None):
+        with histories_of(model, k):
+            found = trainer.test(model, data, verbose=False)[0]
+        figures[ALL if k is None else str(k)] = {name: found[f"test/{name}"] for name in names}
+    return figures
+
+
+@contextlib.contextmanager
+def histories_of(model: DSSM, k: int | None) -> Iterator[None]:
+    """Lets histories hold, in test, no more than the last k events; None leaves them whole."""
+    encoders = model.user_tower.histories
+    whole = [encoder.starts for encoder in encoders]
+    if k is not None:
+        for encoder in encoders:
+            most = min(k, len(encoder.ids))  # any whole number, also one that no tensor holds
+            encoder.starts = torch.maximum(encoder.starts, encoder.test_ends - most)
+    try:
+        yield
+    finally:
+        for encoder, starts in zip(encoders, whole, strict=True):
+            encoder.starts = starts.to(encoder.test_ends.device)

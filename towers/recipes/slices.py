@@ -1,0 +1,126 @@
+"""The test figures of parts of the users and items, and of a model that does not know some of their features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from towerzoo.datasets import Column, TwoTowerData
+from towerzoo.registry.errors import RunError, name_hint
+from towerzoo.towers.metrics.plan import Measures
+from towerzoo.towers.metrics.ranking import rank
+from towerzoo.towers.metrics.ranking_tasks import ranking_task
+from towerzoo.towers.metrics.slice_figures import Figures, item_slices, pair_slices, user_slices
+from towerzoo.towers.metrics.slices import Slices, column_slices, popularity_slices, warmth_slices
+from towerzoo.towers.model.dssm import DSSM
+from towerzoo.towers.model.pair_scores import dot_pairs
+from towerzoo.towers.model.scores import Biases
+from towerzoo.towers.retrieval.vector_table import VectorTable
+
+USER_WARMTH, ITEM_WARMTH, POPULARITY = "user-warmth", "item-warmth", "popularity"
+"""What can be sliced by besides columns: training events or none, and items by deciles of training events."""
+
+
+def require_columns(data: TwoTowerData, mask: Sequence[str], by: Sequence[str]) -> None:
+    """Raises a RunError with all names that nothing can be masked or sliced by.
+
+    Args:
+        data: The data.
+        mask: What is to be masked: columns and texts of users or items.
+        by: What is to be sliced by: such columns of ids and texts, `user-warmth`, `item-warmth` or `popularity`.
+    """
+    tables = (data.schema.items, data.schema.users)  # users last, as those whose column is meant where both have it
+    columns = {name: table.columns.get(name) for table in tables for name in (*table.columns, *table.texts)}
+    numbers = {name for name, column in columns.items() if column is not None and column.vocabulary is None}
+    ids = {USER_WARMTH, ITEM_WARMTH, POPULARITY, *columns} - numbers
+    of_numbers = ", which holds numbers"
+    problems = [
+        f"--mask must be a column of users or items, got {name!r}. {name_hint(name, columns, 'Known')}"
+        for name in dict.fromkeys(mask)
+        if name not in columns
+    ]
+    problems += [
+        f"--by must be a column of ids of users or items, got {name!r}{of_numbers if name in numbers else ''}. "
+        f"{name_hint(name, ids, 'Known')}"
+        for name in dict.fromkeys(by)
+        if name not in ids
+    ]
+    if problems:
+        raise RunError("\n".join(problems))
+
+
+def mask_columns(data: TwoTowerData, names: Sequence[str]) -> None:
+    """Makes every value of some columns or texts of users or items unknown, as that of somebody or something new.
+
+    Histories stay: they are of events, not of a column. Biases go with their ids, see `mask_biases`.
+    """
+    for name in names:
+        side = _side(data, name)
+        table = getattr(data.schema, side)
+        column = table.column(name)
+        columns = {**table.columns, name: replace(column, values=column.unknown.expand_as(column.values).clone())}
+        data.schema = replace(data.schema, **{side: replace(table, columns=columns)})
+
+
+@torch.no_grad()
+def mask_biases(model: DSSM, data: TwoTowerData, names: Sequence[str]) -> None:
+    """Sets the biases of users, or of items, to 0 where their ids are among the masked features."""
+    biases = getattr(model.score, "biases", None)
+    if isinstance(biases, Biases):
+        for table, bias in ((data.schema.users, biases.user), (data.schema.items, biases.item)):
+            if table.key in names and bias is not None:
+                bias.weight.zero_()
+
+
+@torch.no_grad()
+def sliced(model: DSSM, data: TwoTowerData, measures: Measures, names: Sequence[str]) -> dict[str, dict[str, Figures]]:
+    """Returns the test figures of each slice, by what is sliced by.
+
+    Args:
+        model: The model, with the weights to test.
+        data: The events.
+        measures: Whether pairs are scored, or lists ranked.
+        names: What to slice by, see `require_columns`.
+    """
+    chosen = [(name, *_slices(data, name)) for name in names]
+    model.eval()
+    users, items = (
+        VectorTable(encode, tower.n_rows)
+        for encode, tower in ((model.user_factors, model.user_tower), (model.item_factors, model.item_tower))
+    )
+    figures = {}
+    with model.finished():
+        if measures.pairs:
+            rows = data.split.test
+            user, item = (column.index_select(0, rows) for column in data.schema.interactions.pairs)
+            logits, labels = dot_pairs(*users(user), *items(item)), data.labels.index_select(0, rows)
+            for name, side, slices in chosen:
+                figures[name] = pair_slices(slices, user if side == "users" else item, logits, labels)
+        else:
+            task = ranking_task(data, "test", measures.at)
+            everything = torch.arange(model.item_tower.n_rows)
+            ranking = rank(users(task.user)[0], items(everything)[0], task)
+            for name, side, slices in chosen:
+                figures[name] = (user_slices if side == "users" else item_slices)(slices, ranking)
+    return figures
+
+
+def _slices(data: TwoTowerData, name: str) -> tuple[str, Slices]:
+    counts = data.train_counts
+    if name == USER_WARMTH:
+        return "users", warmth_slices(counts.user)
+    if name == ITEM_WARMTH:
+        return "items", warmth_slices(counts.item)
+    if name == POPULARITY:
+        return "items", popularity_slices(counts.item)
+    side = _side(data, name)
+    column: Column = getattr(data.schema, side).column(name)
+    return side, column_slices(column)
+
+
+def _side(data: TwoTowerData, name: str) -> str:
+    """Returns `users` or `items`, whichever has a column or text."""
+    users = data.schema.users
+    return "users" if name in users.columns or name in users.texts else "items"

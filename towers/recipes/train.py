@@ -1,0 +1,188 @@
+"""Trains an experiment, tests its best weights, and leaves a run folder that explains itself."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from towerzoo.datasets import TwoTowerData
+from towerzoo.registry.errors import ConfigError, Problem, RunError
+from towerzoo.registry.experiment import Experiment
+from towerzoo.towers.device import AUTO, precision_advice, settled_precision
+from towerzoo.towers.model.build import build_model, load_data
+from towerzoo.towers.model.dssm import DSSM
+from towerzoo.towers.process_settings import settle_process
+from towerzoo.towers.recipes.evaluate import measure
+from towerzoo.towers.recipes.profile import profile_step
+from towerzoo.towers.runs.checkpoints import load_state, read_checkpoint
+from towerzoo.towers.runs.environment import environment
+from towerzoo.towers.runs.epochs import read_history
+from towerzoo.towers.runs.events import save_events
+from towerzoo.towers.runs.files import told_as_run_error
+from towerzoo.towers.runs.folder import FORMAT, REPORT, VERSION, RunFolder
+from towerzoo.towers.runs.report import write_report
+from towerzoo.towers.runs.summary import data_table, model_text, result_table, step_table
+from towerzoo.towers.runs.tables import require_same_data, save_tables
+from towerzoo.towers.training.callbacks import FiniteLoss
+from towerzoo.towers.training.device_checks import require_divisible
+from towerzoo.towers.training.execution import require_gpu
+from towerzoo.towers.training.fit import epochs_left, fit, last_checkpoint, stopped_early
+from towerzoo.towers.training.rank_processes import several_ranks
+from towerzoo.towers.training.trainer import make_trainer, n_devices, require_devices, torch_device
+
+
+def train(experiment: Experiment, *, name: str, out: Path, device: str, console: Console) -> RunFolder:
+    """Trains an experiment from the start.
+
+    Args:
+        experiment: What to train.
+        name: The config's name, under which the run folder lies.
+        out: Folder of all runs.
+        device: `cpu`, `cuda` or `auto`.
+        console: Where to tell about it.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        TowerZooError: The data, the device, the disk or the loss does not allow it.
+        Interrupted: A signal stopped training; the run can be resumed.
+    """
+    experiment, data, model = _prepare(experiment, device, console)
+    run = RunFolder.create(out, name)
+    about = environment(torch_device(device)) | {"seed": experiment.seed, "devices": n_devices(experiment)}
+    started = datetime.now().astimezone().isoformat(timespec="seconds")
+    run.write_json(
+        "environment.json", {"format": FORMAT, "version": VERSION, "config": name, "started": started, **about}
+    )
+    run.save_experiment(experiment)
+    save_tables(run, data)
+    save_events(run, data)
+    console.print(f"run: {run.path}", soft_wrap=True)
+    _fit(experiment, data, model, run, device, console)
+    _test_and_report(experiment, data, model, run, device, console)
+    return run
+
+
+def resume(run: RunFolder, experiment: Experiment, *, device: str, console: Console) -> RunFolder:
+    """Goes on with a run after its last whole epoch; the result is bit-equal to that of a run that never stopped.
+
+    Args:
+        run: The run.
+        experiment: Its experiment, perhaps with more epochs.
+        device: `cpu`, `cuda` or `auto`.
+        console: Where to tell about it.
+
+    Raises:
+        RunError: There is nothing left to train, or the checkpoint is damaged or of another architecture.
+    """
+    report, trained, checkpoint = run.path / REPORT, run.last.exists(), last_checkpoint(run)
+    if trained and report.exists():
+        finished = checkpoint["epoch"] + 1
+        if stopped_early(checkpoint, experiment):
+            raise RunError(
+                f"training.early_stopping.patience must be more than the epochs without a better value after which "
+                f"{run.path} stopped, got {_patience(experiment)}. Add --set training.early_stopping.patience=N or "
+                "--set training.early_stopping=null."
+            )
+        if finished >= experiment.training.max_epochs:
+            raise RunError(
+                f"training.max_epochs must be more than the {finished} epochs that {run.path} has finished, "
+                f"got {experiment.training.max_epochs}. Add --set training.max_epochs={finished + 1} or more."
+            )
+    experiment, data, model = _prepare(experiment, device, console, trained=trained)
+    require_same_data(run, data, experiment)
+    if trained:
+        load_state(model, checkpoint["state_dict"], run.last)
+    run.save_experiment(experiment)
+    with told_as_run_error(report, "a file that can be removed"):
+        report.unlink(missing_ok=True)
+    console.print(f"resuming: {run.path}", soft_wrap=True)
+    _fit(experiment, data, model, run, device, console)
+    _test_and_report(experiment, data, model, run, device, console)
+    return run
+
+
+def try_out(experiment: Experiment, *, device: str, console: Console) -> None:
+    """Trains, validates and tests a single batch each on one device, and saves nothing."""
+    experiment, data, model = _prepare(experiment, device, console)
+    trainer = make_trainer(experiment, device, fast_dev_run=True, callbacks=[FiniteLoss()], logger=False)
+    trainer.fit(model, data)
+    trainer.test(model, data, verbose=False)
+    console.print("One batch each of training, validation and test passed; nothing was saved.")
+
+
+def profile_training(experiment: Experiment, *, device: str, console: Console) -> None:
+    """Trains some steps on one device, prints where the time of one goes, and saves nothing.
+
+    Raises:
+        TowerZooError: The towers are compiled, or as of `train`.
+    """
+    if experiment.training.execution != "eager":
+        hint = "Compiled towers have no layers to be timed. Add --set training.execution=eager."
+        problem = Problem("training.execution", "eager for --profile", experiment.training.execution, hint)
+        raise ConfigError([problem])
+    experiment, data, model = _prepare(experiment, device, console)
+    samples = experiment.data.batch_size * experiment.trainer.get("accumulate_grad_batches", 1)
+    console.print(step_table(profile_step(experiment, data, model, device), samples))
+
+
+def _patience(experiment: Experiment) -> int | None:
+    stopping = experiment.training.early_stopping
+    return stopping.patience if stopping else None
+
+
+def _prepare(
+    experiment: Experiment, device: str, console: Console, *, trained: bool = False
+) -> tuple[Experiment, TwoTowerData, DSSM]:
+    """Returns the experiment with the precision that it trains in, its data and its model; raises what forbids it."""
+    asked = experiment.trainer.get("precision")
+    experiment = settled_precision(experiment, torch_device(device))
+    make_trainer(experiment, device, callbacks=[], logger=False)
+    require_devices(experiment, device)
+    require_gpu(experiment, torch_device(device))
+    console.print(settle_process(torch_device(device)))
+    if asked == AUTO:
+        console.print(f"precision: {experiment.trainer['precision']}, the fastest of this device")
+    if advice := precision_advice(experiment, torch_device(device)):
+        console.print(advice, soft_wrap=True)
+    with console.status(f"loading {experiment.data.name}"):
+        data = load_data(experiment)
+    model = build_model(experiment, data.schema, trained=trained)
+    require_divisible(experiment, model)
+    console.print(data_table(data))
+    console.print(model_text(model), soft_wrap=True)
+    return experiment, data, model
+
+
+def _fit(
+    experiment: Experiment, data: TwoTowerData, model: DSSM, run: RunFolder, device: str, console: Console
+) -> None:
+    """Trains, on as many devices as the experiment asks for, if there is something left to train."""
+    size = n_devices(experiment) if epochs_left(last_checkpoint(run), experiment) else 1
+    if size > 1:
+        console.print(f"{size} devices: this process and {size - 1} more divide each batch")
+    with several_ranks(run, size, torch_device(device)) as ranks:
+        fit(experiment, data, model, run, device, ranks, console)
+
+
+def _test_and_report(
+    experiment: Experiment, data: TwoTowerData, model: DSSM, run: RunFolder, device: str, console: Console
+) -> None:
+    """Tests the best epoch's weights and writes what the run is read by; the report comes last."""
+    best = read_checkpoint(run.best)
+    load_state(model, best["state_dict"], run.best)
+    run.save_weights(model)
+    rows = read_history(run)
+    metrics = {
+        "best_epoch": best["epoch"],
+        "epochs": len(rows),
+        "train_seconds": round(sum(row["seconds"] for row in rows), 1),
+        **measure(model, data, experiment, device),
+    }
+    run.write_json("metrics.json", metrics)
+    write_report(run, metrics, model)
+    console.print(result_table(metrics))
+    console.print(f"report: {run.path / REPORT}", soft_wrap=True)

@@ -1,0 +1,1 @@
+"""A finished run that answers: what to recommend, to whom, and why."""

@@ -1,0 +1,217 @@
+"""Items that were not there in training: read, encoded as training encoded, and given vectors without it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from towerzoo.datasets import UNKNOWN, Column, Table, Vocabulary
+from towerzoo.datasets.tabular.arrow_columns import as_text, kind_of
+from towerzoo.datasets.tabular.arrow_encoding import distinct, encode_list_rows, pad, rows_of
+from towerzoo.datasets.tabular.entities import read_key
+from towerzoo.datasets.tabular.files import find_shards
+from towerzoo.datasets.tabular.raw_table import RawTable, infinite_fault, read_shards
+from towerzoo.registry.errors import DataError
+from towerzoo.towers.encoders.letter_trigrams import LetterTrigramEncoder
+from towerzoo.towers.model.dssm import DSSM
+from towerzoo.towers.model.tower import Tower
+
+LIST_SEPARATOR: Final = "|"
+"""Between the values of a list in a text file, as in commands."""
+
+
+def read_new_items(path: Path, items: Table) -> tuple[pa.Table, list[str]]:
+    """Reads items that a run does not know, and notes of what the run cannot know of them.
+
+    Args:
+        path: A CSV, TSV or Parquet file with the raw id, and as many of the run's item features and texts as are known;
+            lists in CSV and TSV are parted by `|`. A missing feature or value is unknown, as anywhere.
+        items: The items of the run, and those that were added before.
+
+    Raises:
+        DataError: The file cannot be read, an id is missing, comes twice or is known already, or a value is of another
+            kind than in the run.
+    """
+    shards = find_shards(str(path))
+    header = shards.columns()
+    offered = tuple(dict.fromkeys((*items.columns, *items.texts)))  # a title may be a feature as well
+    names = [items.key, *(name for name in offered if name in header and name != items.key)]
+    texts = {name for name in names if name not in items.columns or _holds_text(items.columns[name])}
+    lists = {name for name in names if name in items.columns and items.columns[name].is_list}
+    numbers = {name for name in names if name in items.columns and items.columns[name].vocabulary is None}
+    in_text = shards.form != "Parquet"
+    problems: list[str] = []
+    raw = read_shards(
+        shards,
+        names,
+        problems,
+        kinds=dict.fromkeys(texts - lists, "text") | dict.fromkeys(numbers, "number"),
+        lists=dict.fromkeys(lists if in_text else (), LIST_SEPARATOR),
+    )
+    ids = None if raw is None else read_key(raw, items.key, problems)
+    if raw is not None:
+        problems += [fault for name in names if (fault := _wrong_kind(raw, name, items))]
+        problems += [fault for name in sorted(numbers) if (fault := infinite_fault(raw, name))]
+    if raw is not None and ids is not None and not problems:
+        known = rows_of(ids, _ids(items)) > 0
+        if known.any():
+            problems.append(raw.fault(items.key, "new", known, "Leave out items that the run or its index has."))
+    if raw is None or problems:
+        raise DataError("\n".join(problems))
+    given = [name for name in names if not pa.types.is_null(raw[name].type)]
+    table = pa.table({name: raw[name].cast(_type(name, items)) for name in given})
+    notes = [f"{name} is not in {path}, and so unknown of all new items" for name in offered if name not in given]
+    notes += [
+        f"{name} of {path} is no feature of the run's items, and was left out" for name in header if name not in names
+    ]
+    notes += [note for name in given if (note := _unknown_values(name, table[name], items))]
+    return table, notes
+
+
+@dataclass(frozen=True)
+class NewItems:
+    """Encoded items behind those of a run.
+
+    Attributes:
+        items: The run's items and the new ones, by which all are named and filtered; the towers know the first alone.
+        columns: The new ones' features (A,) or (A, L) as the item tower takes them; their raw id is the unknown one.
+        n: How many new ones there are (A).
+    """
+
+    items: Table
+    columns: dict[str, Tensor]
+    n: int
+
+    @classmethod
+    def encode(cls, items: Table, added: pa.Table, model: DSSM) -> NewItems:
+        """Encodes new items with the vocabularies of a run.
+
+        Args:
+            items: The run's items.
+            added: What `read_new_items` returned.
+            model: The run's model.
+        """
+        columns = {name: _encoded(column, added) for name, column in items.columns.items() if name != items.key}
+        columns[items.key] = Column(items.key, torch.zeros(len(added), dtype=torch.int32), items.ids)
+        texts = {
+            name: as_text(added[name]).fill_null("").to_pylist() if name in added.column_names else [""] * len(added)
+            for name in items.texts
+        }
+        ids = Vocabulary([*items.ids.values, *added[items.key].to_pylist()])
+        behind = {
+            name: Column(name, torch.cat([column.values, columns[name].values]), column.vocabulary)
+            for name, column in items.columns.items()
+            if name != items.key
+        }
+        behind[items.key] = Column(items.key, torch.arange(len(ids), dtype=torch.int32), ids)
+        both = Table(
+            items.key,
+            {name: behind[name] for name in items.columns},
+            {name: (*known, *texts[name]) for name, known in items.texts.items()},
+        )
+        tower = model.item_tower
+        features = {
+            name: columns[name].values if name in columns else _text_ids(tower, items, name, texts[name])
+            for name in tower.feature_names
+        }
+        return cls(both, {name: values.to(model.device) for name, values in features.items()}, len(added))
+
+    @torch.no_grad()
+    def vectors(self, model: DSSM) -> Tensor:
+        """Returns the item tower's vectors of the new items (A, D)."""
+        if self.columns:
+            return model.item_tower.encode(self.columns)
+        return model.item_tower(self._unknown(model))  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def factors(self, model: DSSM) -> Tensor:
+        """Returns the factors of the new items (A, F); a bias of its own, a new item has not."""
+        factors: Tensor = model.score.item_factors(self.vectors(model), self._unknown(model))  # type: ignore[operator]
+        return factors
+
+    def _unknown(self, model: DSSM) -> Tensor:
+        return torch.full((self.n,), UNKNOWN, device=model.device)
+
+
+def _holds_text(column: Column) -> bool:
+    return column.vocabulary is not None and any(isinstance(value, str) for value in column.vocabulary.values[:1])
+
+
+def _ids(items: Table) -> pa.Array:
+    return pa.array(items.ids.values)
+
+
+def _type(name: str, items: Table) -> pa.DataType:
+    """Returns the Arrow type of a feature's raw values in a run."""
+    if name not in items.columns:
+        return pa.string()
+    column = items.columns[name]
+    if column.vocabulary is None:
+        return pa.float64()
+    value = pa.string() if _holds_text(column) else pa.int64()
+    return pa.list_(value) if column.is_list else value
+
+
+def _wrong_kind(raw: RawTable, name: str, items: Table) -> str | None:
+    """Returns what is wrong with the type of a column, if anything."""
+    found, wanted = raw[name].type, _type(name, items)
+    kinds = {pa.int64(): "whole numbers", pa.string(): "text", pa.float64(): "numbers"}
+    if found == wanted or pa.types.is_null(found) or (wanted == pa.float64() and found == pa.int64()):
+        return None
+    if pa.types.is_list(wanted):
+        expected = f"lists of {kinds[wanted.value_type]}"
+        if pa.types.is_list(found) and pa.types.is_null(found.value_type):
+            return None
+    else:
+        expected = kinds[wanted]
+    return f"{raw.paths[0]}: {name} must be {expected}, as in the run, got {kind_of(found)}. Convert the column."
+
+
+def _encoded(column: Column, added: pa.Table) -> Column:
+    """Returns the values of new items in a run's column; what is missing is as of the unknown item."""
+    n = len(added)
+    if column.name not in added.column_names:
+        return Column(column.name, column.unknown.expand(n, *column.unknown.shape), column.vocabulary)
+    values = added[column.name]
+    if column.vocabulary is None:
+        numbers = values.to_numpy().astype(np.float32)
+        return Column(column.name, torch.from_numpy(np.where(np.isnan(numbers), column.unknown.item(), numbers)))
+    known = pa.array(column.vocabulary.values)
+    if not column.is_list:
+        return Column(column.name, torch.from_numpy(rows_of(values, known)), column.vocabulary)
+    rows = pad(*encode_list_rows(values, known)[:2])
+    width = column.values.shape[1]
+    lists = np.zeros((n, width), dtype=np.int32)
+    lists[:, : rows.shape[1]] = rows[:, :width]
+    return Column(column.name, torch.from_numpy(lists), column.vocabulary)
+
+
+def _text_ids(tower: Tower, items: Table, name: str, texts: list[str]) -> Tensor:
+    """Returns texts as the encoder of a feature that is made of them takes them: by their trigrams, or their ids."""
+    encoder = tower.encoder(name)
+    if isinstance(encoder, LetterTrigramEncoder):
+        return encoder.lists(texts)
+    # Those of items that were added before have no ids.
+    trained = replace(items, texts={name: items.texts[name][: tower.n_rows]})
+    vocabulary = trained.column(name).vocabulary
+    assert vocabulary is not None
+    return torch.from_numpy(vocabulary.encode(texts))
+
+
+def _unknown_values(name: str, values: pa.ChunkedArray, items: Table) -> str | None:
+    """Returns a note on values that a run's vocabulary does not hold, if there are any."""
+    column = items.columns.get(name)
+    if column is None or column.vocabulary is None or name == items.key:
+        return None
+    given = distinct(values.combine_chunks().flatten() if column.is_list else values)
+    unknown = given.filter(pa.array(rows_of(given, pa.array(column.vocabulary.values)) == 0)).to_pylist()
+    if not unknown:
+        return None
+    like = "" if len(unknown) == 1 else f" and {len(unknown) - 1} more"
+    return f"{name} {unknown[0]!r}{like} is not known to the run"

@@ -1,0 +1,1 @@
+"""The best items for vectors: exact search, FAISS, Qdrant; seen items."""

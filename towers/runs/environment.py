@@ -1,0 +1,66 @@
+"""Where a figure comes from: versions, machine, commit."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from towerzoo.towers.layers.processor import processor_field
+
+PACKAGES = ("towerzoo", "torch", "pytorch-lightning", "torchmetrics", "numpy", "pandas")
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Returns the facts that a number needs beside it."""
+    return {
+        "device": device_name(device),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "commit": commit(),
+    }
+
+
+def device_name(device: torch.device) -> str:
+    """Returns the device as people know it, such as `cpu (AMD EPYC)`."""
+    if device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name(device)})"
+    model = processor_field("model name") or platform.processor() or platform.machine()
+    return f"{device.type} ({model})"
+
+
+def commit() -> str | None:
+    """Returns TowerZoo's short git commit, with `+` where files differ from it; None outside a checkout."""
+    file = Path(__file__)
+    try:
+        # An installed TowerZoo may lie in a virtual environment inside somebody else's checkout.
+        _git("ls-files", "--error-unmatch", file.name, folder=file.parent)
+        head = _git("describe", "--always", "--abbrev=10", "--dirty=+", "--exclude=*", folder=file.parent)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head or None
+
+
+def _git(*arguments: str, folder: Path) -> str:
+    done = subprocess.run(  # noqa: S603
+        ["git", *arguments],  # noqa: S607
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=10,
+    )
+    return done.stdout.strip()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,221 @@
+"""What happens between epochs: seeds, checkpoints, and stopping in good order."""
+
+from __future__ import annotations
+
+import math
+import signal
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint, EarlyStopping
+from torch import Tensor
+
+from towerzoo.datasets.batches.loaders import epoch_seed
+from towerzoo.registry.errors import Interrupted, TrainingError
+from towerzoo.towers.metrics.plan import mode
+from towerzoo.towers.runs.files import told_as_run_error
+from towerzoo.towers.runs.folder import RunFolder
+from towerzoo.towers.training.ranks import Ranks
+from towerzoo.towers.training.resumed_optimizer import KIND, kind
+
+DROPOUT_STREAM = 1
+"""Keeps dropout's random numbers apart from those of the batch order, which come of the same seed and epoch; where
+several ranks train, the next streams are theirs."""
+
+
+class EpochSeeds(Callback):
+    """Makes dropout a pure function of the seed and the epoch, so that a resumed run equals one that never stopped.
+
+    Args:
+        seed: The experiment's seed.
+        ranks: Who trains; each rank has dropout of its own, and candidates are the same on all.
+    """
+
+    def __init__(self, seed: int, ranks: Ranks | None = None) -> None:
+        self.seed = seed
+        self.ranks = ranks or Ranks()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Seeds all generators of torch."""
+        common, own = (
+            epoch_seed(self.seed, trainer.current_epoch, stream)
+            for stream in (DROPOUT_STREAM, DROPOUT_STREAM + 1 + self.ranks.rank)
+        )
+        self.ranks.seed(common, own)
+
+
+class EpochCheckpoints(Checkpoint):
+    """Saves last.ckpt after every epoch, and best.ckpt after every epoch that is better than all before.
+
+    Both are written beside their place and renamed, so that a kill leaves the file of the epoch before. Paths are not
+    part of the state: a run folder can be moved and resumed.
+
+    Args:
+        run: Where the checkpoints lie.
+        monitor: The validation metric that tells which epoch is best.
+
+    Attributes:
+        best_epoch: The best epoch so far.
+        best_value: The metric's value in it.
+    """
+
+    def __init__(self, run: RunFolder, monitor: str) -> None:
+        self.run = run
+        self.monitor = monitor
+        self.sign = 1 if mode(monitor.partition("/")[2]) == "max" else -1
+        self.best_epoch = -1
+        self.best_value: float | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what a resumed run must know."""
+        return {"best_epoch": self.best_epoch, "best_value": self.best_value}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes the state of an earlier epoch."""
+        self.best_epoch = state_dict["best_epoch"]
+        self.best_value = state_dict["best_value"]
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Notes of which kind the optimizer is whose state is saved."""
+        checkpoint[KIND] = kind(trainer.optimizers[0])
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves the epoch.
+
+        Raises:
+            TrainingError: The metric is no number, and there is no better epoch before.
+        """
+        value = trainer.callback_metrics[self.monitor].item()
+        if math.isnan(value) and self.best_value is None:
+            raise TrainingError(
+                f"{self.monitor} must be a number to tell the best epoch by, got nan in epoch {trainer.current_epoch}. "
+                "Set training.early_stopping.monitor to a figure that the validation events have."
+            )
+        better = self.best_value is None or self.sign * value > self.sign * self.best_value
+        if better:
+            self.best_epoch, self.best_value = trainer.current_epoch, value
+        for target in (self.run.best, self.run.last) if better else (self.run.last,):
+            temporary = target.with_name(f".{target.name}")
+            with told_as_run_error(target, "a file that can be written"):
+                try:
+                    trainer.save_checkpoint(temporary)
+                    temporary.replace(target)
+                finally:
+                    temporary.unlink(missing_ok=True)
+
+
+class StopEarly(EarlyStopping):
+    """Stops after some epochs without a better value; a resumed run takes its patience from its config."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes the state of an earlier epoch, but for its patience."""
+        super().load_state_dict({**state_dict, "patience": self.patience})
+
+
+class FiniteLoss(Callback):
+    """Stops training when the loss is no longer a number, and names the optimizer's step, counted from 1.
+
+    Losses are looked at every `EVERY` steps and before validation, so that a GPU is not waited for in each step. Of
+    several ranks, a step's loss is the sum of theirs, so that all stop at the same step.
+
+    Args:
+        ranks: Who trains.
+    """
+
+    EVERY = 50
+
+    def __init__(self, ranks: Ranks | None = None) -> None:
+        self.ranks = ranks or Ranks()
+        self._losses: list[Tensor] = []
+        self._steps: list[int] = []
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Notes the step, of which several batches may be part."""
+        self._steps.append(trainer.global_step + 1)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Keeps the step's loss, and looks at those that are kept when it is time."""
+        self._losses.append(outputs["loss"].detach())
+        if len(self._losses) < self.EVERY and batch_idx + 1 != trainer.num_training_batches:
+            return
+        losses = self.ranks.sum(torch.stack(self._losses))
+        finite = losses.isfinite()
+        if not finite.all():
+            offset = int((~finite).nonzero()[0])
+            raise TrainingError(
+                f"the training loss must be a finite number, got {losses[offset].item()} in step "
+                f"{self._steps[offset]} (epoch {trainer.current_epoch}). Lower optimizer.lr, or set "
+                f"trainer.gradient_clip_val=1."
+            )
+        self._losses.clear()
+        self._steps.clear()
+
+
+class StopOnSignal(Callback):
+    """Turns SIGINT and SIGTERM into a Interrupted at the end of the batch; a second signal kills at once.
+
+    What is saved then is the last whole epoch: an epoch is the unit of resuming, and a resumed run is bit-equal to one
+    that never stopped.
+
+    Args:
+        run: The run to resume.
+    """
+
+    def __init__(self, run: RunFolder) -> None:
+        self.run = run
+        self._received = 0
+        self._before: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Installs the handlers, in place of Lightning's, which would end the process as if all were well."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._receive)
+
+    def _receive(self, number: int, frame: object) -> None:
+        self._received = number
+        signal.signal(number, signal.SIG_DFL)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Stops training if a signal came."""
+        self._stop_if_asked(trainer)
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Stops training if a signal came."""
+        self._stop_if_asked(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Restores the handlers that were there before."""
+        self._restore()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Restores the handlers that were there before."""
+        self._restore()
+
+    def _stop_if_asked(self, trainer: Trainer) -> None:
+        if not self._received:
+            return
+        epoch = trainer.current_epoch
+        saved = f"All epochs before {epoch} are saved" if self.run.last.exists() else "No epoch is saved yet"
+        raise Interrupted(
+            f"{signal.Signals(self._received).name} stopped training in epoch {epoch}. {saved}; resume with\n"
+            f"    python tools/train.py --resume {self.run.path}",
+            self._received,
+        )
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()

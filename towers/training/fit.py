@@ -1,0 +1,107 @@
+"""Fits a model to its data, epoch by epoch, into a run folder: alone, or as one of several ranks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytorch_lightning import Callback
+from pytorch_lightning.loggers import TensorBoardLogger
+from rich.console import Console
+
+from towerzoo.datasets import TwoTowerData
+from towerzoo.registry.errors import TrainingError
+from towerzoo.registry.experiment import Experiment
+from towerzoo.towers.metrics.plan import mode, monitor
+from towerzoo.towers.model.dssm import DSSM
+from towerzoo.towers.runs.checkpoints import read_checkpoint
+from towerzoo.towers.runs.epochs import History, read_history
+from towerzoo.towers.runs.files import told_as_run_error
+from towerzoo.towers.runs.folder import RunFolder
+from towerzoo.towers.runs.summary import epoch_text
+from towerzoo.towers.training.callbacks import EpochCheckpoints, EpochSeeds, FiniteLoss, StopEarly, StopOnSignal
+from towerzoo.towers.training.progress import EpochProgress
+from towerzoo.towers.training.ranks import GradientSums, Ranks
+from towerzoo.towers.training.resumed_optimizer import earlier_kind, kind
+from towerzoo.towers.training.trainer import make_trainer
+
+
+def fit(
+    experiment: Experiment,
+    data: TwoTowerData,
+    model: DSSM,
+    run: RunFolder,
+    device: str,
+    ranks: Ranks,
+    console: Console | None = None,
+) -> None:
+    """Trains from the run's last checkpoint, or from the start where there is none.
+
+    Args:
+        experiment: What to train.
+        data: Its data.
+        model: Its model.
+        run: Where checkpoints and history are written, by the first rank alone.
+        device: `cpu`, `cuda` or `auto`.
+        ranks: Who trains.
+        console: Where the first rank tells about it.
+
+    Raises:
+        TowerZooError: The disk or the loss does not allow it, or no epoch was finished.
+        Interrupted: A signal stopped training.
+    """
+    checkpoint = last_checkpoint(run)
+    callbacks: list[Callback] = [EpochSeeds(experiment.seed, ranks), FiniteLoss(ranks)]
+    if ranks.size > 1:
+        callbacks.append(GradientSums(ranks))
+    stopping, watched = experiment.training.early_stopping, monitor(experiment)
+    if stopping:
+        better = mode(watched.partition("/")[2])
+        callbacks.append(StopEarly(watched, mode=better, patience=stopping.patience, check_on_train_epoch_end=True))
+    history = None
+    if console is not None:
+        optimizer = model.configure_optimizers()
+        if earlier := earlier_kind(checkpoint, optimizer):
+            console.print(f"optimizer: {kind(optimizer)} starts afresh; the epochs before were trained with {earlier}")
+        rows = [row for row in read_history(run) if row["epoch"] <= checkpoint["epoch"]] if run.last.exists() else []
+        history = History(run, rows, lambda row: console.print(epoch_text(row), soft_wrap=True))
+        callbacks.append(StopOnSignal(run))
+        if console.is_terminal:
+            callbacks.append(EpochProgress(console))
+        callbacks += [history, EpochCheckpoints(run, watched)]
+    trainer = make_trainer(
+        experiment,
+        device,
+        rank=ranks.rank if ranks.size > 1 else None,
+        logger=TensorBoardLogger(run.path, name="", version="tensorboard") if ranks.first else False,
+        callbacks=callbacks,
+        # A run that was killed while it was tested has nothing more to train.
+        max_epochs=checkpoint["epoch"] + 1 + epochs_left(checkpoint, experiment),
+    )
+    model.ranks, data.share = ranks, (ranks.rank, ranks.size)
+    try:
+        with told_as_run_error(run.path, "a folder that can be written"):
+            trainer.fit(model, data, ckpt_path=str(run.last) if run.last.exists() else None, weights_only=True)
+    finally:
+        model.ranks, data.share = Ranks(), (0, 1)
+    if history is not None and not history.rows:
+        raise TrainingError(
+            "training must finish an epoch, got none. Look at limit_train_batches and similar keys of trainer."
+        )
+
+
+def last_checkpoint(run: RunFolder) -> dict[str, Any]:
+    """Returns the checkpoint of a run's last whole epoch; where there is none, that of the epoch before the first."""
+    return read_checkpoint(run.last) if run.last.exists() else {"epoch": -1}
+
+
+def epochs_left(checkpoint: dict[str, Any], experiment: Experiment) -> int:
+    """Returns how many epochs, at most, are left to train after a checkpoint."""
+    finished: int = checkpoint["epoch"] + 1
+    return 0 if stopped_early(checkpoint, experiment) else max(0, experiment.training.max_epochs - finished)
+
+
+def stopped_early(checkpoint: dict[str, Any], experiment: Experiment) -> bool:
+    """Returns whether training has stopped for want of better values."""
+    states = [state for name, state in checkpoint.get("callbacks", {}).items() if name.startswith("StopEarly")]
+    stopping = experiment.training.early_stopping
+    return stopping is not None and any(state["wait_count"] >= max(1, stopping.patience) for state in states)

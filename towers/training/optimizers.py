@@ -1,0 +1,93 @@
+"""Optimizers: how the loss is minimised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from towerzoo.registry import OPTIMIZERS
+from towerzoo.registry.ranges import NonNegative, Positive, Rate
+from towerzoo.towers.training.rowwise_adam import Adam, AdamW
+
+Parameters = Iterable[nn.Parameter]
+
+
+@OPTIMIZERS.register("adam")
+def adam(
+    parameters: Parameters,
+    *,
+    lr: Positive = 1e-3,
+    beta1: Rate = 0.9,
+    beta2: Rate = 0.999,
+    weight_decay: NonNegative = 0.0,
+    fused: bool = True,
+) -> torch.optim.Optimizer:
+    """Adam (Kingma and Ba, ICLR 2015); weight_decay is an L2 penalty in the gradient.
+
+    Of an encoder with `sparse: true` only the vectors that a batch holds are updated and decayed.
+
+    Args:
+        parameters: What to train.
+        lr: Step size, > 0.
+        beta1: Decay of the first moment, in [0, 1).
+        beta2: Decay of the second moment, in [0, 1).
+        weight_decay: Factor of the L2 penalty, >= 0.
+        fused: Whether one kernel updates all weights, which takes a third of the time. Lightning cannot clip gradients
+            of a fused optimizer in mixed precision.
+    """
+    return Adam(parameters, lr=lr, betas=(beta1, beta2), weight_decay=weight_decay, fused=fused)
+
+
+@OPTIMIZERS.register("adamw")
+def adamw(
+    parameters: Parameters,
+    *,
+    lr: Positive = 1e-3,
+    beta1: Rate = 0.9,
+    beta2: Rate = 0.999,
+    weight_decay: NonNegative = 1e-2,
+    fused: bool = True,
+) -> torch.optim.Optimizer:
+    """Adam with decoupled weight decay (Loshchilov and Hutter, ICLR 2019).
+
+    Of an encoder with `sparse: true` only the vectors that a batch holds are updated and decayed.
+
+    Args:
+        parameters: What to train.
+        lr: Step size, > 0.
+        beta1: Decay of the first moment, in [0, 1).
+        beta2: Decay of the second moment, in [0, 1).
+        weight_decay: Share of each weight that a step of size 1 would take away, >= 0.
+        fused: Whether one kernel updates all weights, which takes a third of the time. Lightning cannot clip gradients
+            of a fused optimizer in mixed precision.
+    """
+    return AdamW(parameters, lr=lr, betas=(beta1, beta2), weight_decay=weight_decay, fused=fused)
+
+
+@OPTIMIZERS.register("adagrad")
+def adagrad(parameters: Parameters, *, lr: Positive = 1e-2, weight_decay: NonNegative = 0.0) -> torch.optim.Optimizer:
+    """Adagrad (Duchi et al., JMLR 2011): rare ids keep large steps.
+
+    Args:
+        parameters: What to train.
+        lr: Step size, > 0.
+        weight_decay: Factor of the L2 penalty, >= 0.
+    """
+    return torch.optim.Adagrad(parameters, lr=lr, weight_decay=weight_decay)
+
+
+@OPTIMIZERS.register("sgd")
+def sgd(
+    parameters: Parameters, *, lr: Positive, momentum: Rate = 0.0, weight_decay: NonNegative = 0.0
+) -> torch.optim.Optimizer:
+    """Stochastic gradient descent.
+
+    Args:
+        parameters: What to train.
+        lr: Step size, > 0.
+        momentum: Share of the last step that is repeated, in [0, 1).
+        weight_decay: Factor of the L2 penalty, >= 0.
+    """
+    return torch.optim.SGD(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay)

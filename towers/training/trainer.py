@@ -1,0 +1,101 @@
+"""Lightning's Trainer, as TowerZoo sets it up."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import Any, Final
+
+import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import Checkpoint
+
+from towerzoo.registry.errors import ConfigError, Problem, TrainingError
+from towerzoo.registry.experiment import Experiment
+from towerzoo.towers.device import settled_precision
+
+DEVICES: Final = "devices"
+"""The key of `trainer` that is TowerZoo's own: how many processes train, each on a device."""
+
+
+def n_devices(experiment: Experiment) -> int:
+    """Returns how many devices train."""
+    return int(experiment.trainer.get(DEVICES, 1))
+
+
+def make_trainer(experiment: Experiment, device: str, *, rank: int | None = None, **arguments: Any) -> Trainer:
+    """Returns a Trainer of an experiment's epochs and its `trainer` arguments, on one device.
+
+    Lightning is not told of other ranks: `GradientSums` lets them go the same steps, and everything else that Lightning
+    does is right as it is on one device.
+
+    Args:
+        experiment: The experiment.
+        device: `cpu`, `cuda` or `auto`.
+        rank: Which of several GPUs; none takes the first.
+        arguments: Further arguments of the Trainer, `callbacks` among them.
+
+    Raises:
+        ConfigError: The Trainer does not accept the experiment's arguments.
+        TrainingError: There is no such device.
+    """
+    _quieten_lightning()
+    experiment = settled_precision(experiment, torch_device(device))
+    callbacks = arguments["callbacks"]
+    on_gpu = torch_device(device).type == "cuda"
+    settings = {
+        "accelerator": "gpu" if on_gpu else "cpu",
+        "devices": [rank] if on_gpu and rank is not None else 1,
+        "max_epochs": experiment.training.max_epochs,
+        "enable_checkpointing": any(isinstance(callback, Checkpoint) for callback in callbacks),
+        "enable_model_summary": False,
+        "enable_progress_bar": False,
+        "num_sanity_val_steps": 0,
+        **arguments,
+    }
+    try:
+        return Trainer(**(settings | {key: value for key, value in experiment.trainer.items() if key != DEVICES}))
+    except (MisconfigurationException, RuntimeError, TypeError, ValueError) as error:
+        expected = "arguments that pytorch_lightning.Trainer accepts"
+        raise ConfigError([Problem("trainer", expected, experiment.trainer, str(error))]) from error
+
+
+def _quieten_lightning() -> None:
+    """Leaves out Lightning's remarks on hardware and data loaders, which the summary replaces."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*It is recommended to use `self.log.*sync_dist.*")
+    warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+    warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint.*")
+
+
+def torch_device(device: str) -> torch.device:
+    """Returns the device that a name stands for.
+
+    Raises:
+        TrainingError: It is `cuda`, and this machine has no GPU that torch can use.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise TrainingError(
+            "--device must be a device of this machine, got 'cuda'. Torch finds no GPU; use --device cpu."
+        )
+    return torch.device(device)
+
+
+def require_devices(experiment: Experiment, device: str) -> None:
+    """Makes sure that every rank of an experiment has a device.
+
+    Raises:
+        TrainingError: There are fewer GPUs.
+    """
+    wanted = n_devices(experiment)
+    if torch_device(device).type == "cuda" and wanted > torch.cuda.device_count():
+        raise TrainingError(
+            f"trainer.devices must be at most the {torch.cuda.device_count()} GPUs that torch finds, got {wanted}. "
+            "Lower it, or use --device cpu."
+        )
