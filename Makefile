@@ -25,7 +25,7 @@ test-lowest: $(LOWEST_VENV)/.ready links  ## run the tests with the lowest versi
 check: $(READY) links     ## lint, types, import layers, doctests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy -p towerzoo.registry -p towerzoo.datasets -p towerzoo.towers -p towerzoo.tools -p towerzoo.benchmarks
+	$(BIN)/mypy -p towerzoo
 	PYTHONPATH=.links $(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/test_doctests.py
 
@@ -41,6 +41,7 @@ bench-peers: $(READY) $(PEERS_VENV)/.ready  ## measure TowerZoo and its peers si
 links:                    ## the namespace as links, for type checkers
 	@mkdir -p .links/towerzoo
 	@for folder in registry datasets towers tools benchmarks configs; do ln -sfn ../../$$folder .links/towerzoo/$$folder; done
+	@for file in towerzoo/*; do ln -sfn ../../$$file .links/towerzoo/$$(basename $$file); done
 
 clean:
 	rm -rf $(VENV) $(LOWEST_VENV) .links build dist *.egg-info

@@ -12,10 +12,8 @@ import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
-from towerzoo.datasets.batches.counts import EventCounts
-from towerzoo.datasets.batches.event_digest import digest_of_columns
-from towerzoo.datasets.batches.loaders import Batch, BatchLoader, EpochLoader
-from towerzoo.datasets.batches.shares import ShareLoader
+from towerzoo.datasets.batches.counts import EventCounts, digest_of_columns
+from towerzoo.datasets.batches.loaders import Batch, BatchLoader, EpochLoader, ShareLoader
 from towerzoo.datasets.checks import draw_split, load_schema
 from towerzoo.datasets.history import History
 from towerzoo.datasets.labels import binary_labels, require_classes, require_two_classes

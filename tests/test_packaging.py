@@ -32,8 +32,8 @@ def wheel_files(tmp_path_factory):
 @pytest.mark.install
 def test_the_wheel_is_the_folders(wheel_files):
     expected = {
-        f"towerzoo/{file.relative_to(TOP)}"
-        for folder in FOLDERS
+        f"towerzoo/{file.relative_to(TOP)}" if folder != "towerzoo" else str(file.relative_to(TOP))
+        for folder in (*FOLDERS, "towerzoo")
         for pattern in ("*.py", "*.pyi", "*.yaml", "*.j2", "*.html", "py.typed")
         for file in (TOP / folder).rglob(pattern)
         if "results" not in file.relative_to(TOP).parts[:-1]

@@ -111,8 +111,7 @@ def compare(
     """
     from towerzoo.benchmarks.measure.result_file import read_result
     from towerzoo.benchmarks.report.commits import require_commits
-    from towerzoo.benchmarks.report.comparison import compare_results, threshold_problems
-    from towerzoo.benchmarks.report.comparison_table import comparison_table, remarks
+    from towerzoo.benchmarks.report.comparison import compare_results, comparison_table, remarks, threshold_problems
     from towerzoo.benchmarks.suites.options import SuiteOptions
     from towerzoo.benchmarks.suites.run import require_suites
 

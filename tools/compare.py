@@ -26,10 +26,10 @@ def main(runs: tuple[str, ...], out: Path) -> None:
     python tools/compare.py runs/tanh_bn/* runs/relu/* --out curves.png
     """
     from towerzoo.towers.metrics.protocol import require_same_protocol
-    from towerzoo.towers.runs.curves import draw_curves
     from towerzoo.towers.runs.epochs import read_history
     from towerzoo.towers.runs.files import write_whole
     from towerzoo.towers.runs.folder import RunFolder
+    from towerzoo.towers.runs.report import draw_curves
     from towerzoo.towers.runs.summary import runs_table
 
     # By the folder that is found: a path may name the newest of several runs, which another names itself.

@@ -23,7 +23,7 @@ def main(run: Path, to: Path, force: bool) -> None:
     python tools/export.py runs/tanh_bn/2026-11-24T03-45-10 --to bundles/tanh_bn
     """
     from towerzoo.towers.export.bundle import export_run
-    from towerzoo.towers.export.export_summary import export_lines
+    from towerzoo.towers.export.readme import export_lines
 
     console = terminal()
     with console.status("reading the run") as status:

@@ -63,7 +63,7 @@ def main(
         raise click.UsageError(
             "--users names everyone; it cannot be given with --user, --features, --liked, --disliked."
         )
-    from towerzoo.towers.recommend.item_filters import allowed_items
+    from towerzoo.towers.recommend.items import allowed_items
     from towerzoo.towers.recommend.lists import read_users, write_lists
     from towerzoo.towers.recommend.saved_index import open_recommender
     from towerzoo.towers.runs.files import require_place

@@ -59,8 +59,8 @@ def main(
 
     require_extra("serve", "serve")
     from towerzoo.towers.serving.app import create_app
-    from towerzoo.towers.serving.limits import Limits
     from towerzoo.towers.serving.runs import open_runs
+    from towerzoo.towers.serving.schema import Limits
     from towerzoo.towers.serving.security import read_token, require_safe_host
     from towerzoo.towers.serving.server import Server, address_of, bind, settle_threads
 

@@ -25,7 +25,7 @@ def main(run: str, item: str, k: int, where: tuple[str, ...], as_json: bool, wit
     """
     import torch
 
-    from towerzoo.towers.recommend.item_filters import allowed_items
+    from towerzoo.towers.recommend.items import allowed_items
     from towerzoo.towers.recommend.saved_index import open_recommender
     from towerzoo.towers.runs.folder import RunFolder
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from towerzoo.benchmarks.measure.stopwatch import synchronize
+from towerzoo.benchmarks.measure.roofline import synchronize
 from towerzoo.datasets import StarSchema
 
 DIM, WIDTHS, DROPOUT, SCALE = 64, (256, 256, 256), 0.3, 10.0

@@ -10,12 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from towerzoo.benchmarks.measure.flops import training_flops
 from towerzoo.benchmarks.measure.memory import PeakMemory
-from towerzoo.benchmarks.measure.pairs import alternate
-from towerzoo.benchmarks.measure.record import Record, paired_ratio
-from towerzoo.benchmarks.measure.roofline import DTYPES, Roofline
-from towerzoo.benchmarks.measure.stopwatch import stopwatch
+from towerzoo.benchmarks.measure.record import Record, alternate, paired_ratio
+from towerzoo.benchmarks.measure.roofline import DTYPES, Roofline, stopwatch, training_flops
 
 
 @dataclass(frozen=True)

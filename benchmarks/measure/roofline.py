@@ -6,10 +6,13 @@ left to gain, and can be compared between machines.
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Callable
+
 import torch
 from pydantic import BaseModel, ConfigDict
-
-from towerzoo.benchmarks.measure.stopwatch import stopwatch
+from torch import nn
 
 WIDTH = 256
 """Width of the published towers' layers."""
@@ -75,3 +78,65 @@ def _copy_rate(device: str, seconds: float) -> float:
     source = torch.ones(COPIED // 4, device=device)
     target = torch.empty_like(source)
     return stopwatch(lambda: target.copy_(source), samples=2 * COPIED, device=device, seconds=seconds)()
+
+
+BACKWARD = 2
+"""A linear layer's backward pass has two products of the size of its forward pass: gradients of input and weight."""
+
+
+def forward_flops(module: nn.Module) -> float:
+    """Returns the operations of all linear layers for one row; a multiplication and an addition are two.
+
+    Example:
+        >>> forward_flops(nn.Sequential(nn.Linear(4, 2), nn.Tanh(), nn.Linear(2, 1)))
+        20.0
+    """
+    layers = (layer for layer in module.modules() if isinstance(layer, nn.Linear))
+    return float(sum(2 * layer.in_features * layer.out_features for layer in layers))
+
+
+def training_flops(module: nn.Module) -> float:
+    """Returns the operations of forward and backward pass for one row."""
+    return (1 + BACKWARD) * forward_flops(module)
+
+
+GPU_WARM_UPS = 5
+"""Steps before a GPU's clock starts: the first compile a CUDA graph and record it, the next replay it."""
+
+
+def synchronize(device: str) -> None:
+    """Waits until the device has done what it was given; a CPU always has."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def stopwatch(run: Callable[[], object], *, samples: float, device: str, seconds: float) -> Callable[[], float]:
+    """Warms `run` up and returns a function that times it.
+
+    Args:
+        run: One step.
+        samples: What a step works off.
+        device: `cpu` or `cuda`.
+        seconds: For about how long each timing runs steps; at least one.
+
+    Returns:
+        A function that returns samples a second.
+
+    Example:
+        >>> stopwatch(lambda: None, samples=2, device="cpu", seconds=0.0)() > 0
+        True
+    """
+    for _ in range(1 if device == "cpu" else GPU_WARM_UPS):
+        run()  # allocates, picks kernels, compiles
+    once = _time(run, 1, device)
+    steps = max(1, math.ceil(seconds / once))
+    return lambda: steps * samples / _time(run, steps, device)
+
+
+def _time(run: Callable[[], object], steps: int, device: str) -> float:
+    synchronize(device)
+    started = time.perf_counter()
+    for _ in range(steps):
+        run()
+    synchronize(device)
+    return max(time.perf_counter() - started, 1e-9)

@@ -10,8 +10,8 @@ import torch
 from towerzoo.benchmarks.measure.memory import PeakMemory
 from towerzoo.benchmarks.measure.rate_process import RateProcess, answer_rates
 from towerzoo.benchmarks.measure.training_epoch import epoch_rate
+from towerzoo.towers.device import settle_process
 from towerzoo.towers.model.build import load_data, read_experiment
-from towerzoo.towers.process_settings import settle_process
 
 CONFIG = "tanh_bn_dropout_first"
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
-from towerzoo.benchmarks.measure.record import Record
+from towerzoo.benchmarks.measure.record import Record, params_text
 
 PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
@@ -55,3 +56,101 @@ def summary_lines(records: Sequence[Record]) -> Iterator[str]:
             f"{text} against {quantity(pair.baseline, record.unit)}, ratio {pair.ratio:.2f} "
             f"({pair.lowest:.2f} to {pair.highest:.2f}), target {pair.target:g} {verdict}{share}{memory}"
         )
+
+
+AXES = ("rows", "catalogue", "batch_size")
+"""Parameters that growth is shown over."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A measurement over one of its parameters.
+
+    Attributes:
+        axis: The parameter.
+        name: What was measured.
+        unit: Unit of the values.
+        label: The other parameters.
+        records: Two or more records, by ascending axis.
+    """
+
+    axis: str
+    name: str
+    unit: str
+    label: str
+    records: list[Record]
+
+    def at(self, record: Record) -> float:
+        """Returns where on the axis a record is."""
+        return float(record.params[self.axis])
+
+
+def curves(records: Sequence[Record]) -> list[Curve]:
+    """Returns all curves that records make up, in the order of their first records.
+
+    Example:
+        >>> records = [
+        ...     Record(suite="s", name="step", params={"batch_size": size, "precision": "bf16"}, unit="samples/s",
+        ...            value=1.0, lowest=1.0, highest=1.0, rounds=3)
+        ...     for size in (8192, 1024)
+        ... ]
+        >>> [(curve.axis, curve.label, [curve.at(record) for record in curve.records]) for curve in curves(records)]
+        [('batch_size', 'bf16', [1024.0, 8192.0])]
+    """
+    grouped: dict[tuple[str, str, str, str], list[Record]] = {}
+    for axis in AXES:
+        for record in records:
+            if isinstance(record.params.get(axis), int | float):
+                others = {name: value for name, value in record.params.items() if name != axis}
+                grouped.setdefault((axis, record.name, record.unit, params_text(others)), []).append(record)
+    found = []
+    for (axis, name, unit, label), members in grouped.items():
+        by_place = {float(record.params[axis]): record for record in members}
+        if len(by_place) > 1:
+            found.append(Curve(axis, name, unit, label or name, [by_place[place] for place in sorted(by_place)]))
+    return found
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """One measure of several systems.
+
+    Attributes:
+        name: What was measured.
+        unit: Unit of the rates.
+        ours: Median rate of each of TowerZoo's systems.
+        others: Median rate of each other system.
+    """
+
+    name: str
+    unit: str
+    ours: dict[str, float] = field(default_factory=dict)
+    others: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """The median rate of each system, TowerZoo's first."""
+        return self.ours | self.others
+
+
+def is_side_by_side(record: Record) -> bool:
+    """Returns whether a record is of one of TowerZoo's systems against another system."""
+    return record.pair is not None and {"system", "baseline"} <= record.params.keys()
+
+
+def side_by_side(records: Sequence[Record]) -> list[SideBySide]:
+    """Returns each measure that records have of systems side by side, in the order of their first records.
+
+    Example:
+        >>> from towerzoo.benchmarks.peers.comparison import compare
+        >>> values = {"fast": [30.0], "tanh": [20.0], "recbole": [10.0]}
+        >>> side_by_side(list(compare("train", values, ["fast", "tanh"], unit="samples/s")))[0].rates
+        {'fast': 30.0, 'tanh': 20.0, 'recbole': 10.0}
+    """
+    measures: dict[tuple[str, str], SideBySide] = {}
+    for record in filter(is_side_by_side, records):
+        assert record.pair is not None
+        measure = measures.setdefault((record.name, record.unit), SideBySide(record.name, record.unit))
+        measure.ours[str(record.params["system"])] = record.value
+        measure.others[str(record.params["baseline"]).removeprefix("against ")] = record.pair.baseline
+    return list(measures.values())

@@ -9,7 +9,7 @@ from typing import Any
 
 from pytorch_lightning import Callback
 
-from towerzoo.benchmarks.measure.stopwatch import synchronize
+from towerzoo.benchmarks.measure.roofline import synchronize
 from towerzoo.datasets import TwoTowerData
 from towerzoo.registry.experiment import Experiment
 from towerzoo.towers.model.build import build_model

@@ -5,8 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 
-from towerzoo.benchmarks.measure.pairs import Pair
-from towerzoo.benchmarks.measure.record import Record, paired_ratio
+from towerzoo.benchmarks.measure.record import Pair, Record, paired_ratio
 
 SUITE = "peers"
 FASTEST_RECIPE = "fast"

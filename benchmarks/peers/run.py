@@ -26,7 +26,7 @@ from towerzoo.benchmarks.peers.rates import measure_rates
 from towerzoo.benchmarks.peers.settings import Settings
 from towerzoo.benchmarks.peers.systems import BASELINES, baseline_systems, towerzoo_system
 from towerzoo.benchmarks.peers.time_to_auc import time_to_auc
-from towerzoo.benchmarks.suites.interruption import raised_signals
+from towerzoo.benchmarks.suites.run import raised_signals
 from towerzoo.registry.errors import Interrupted, PeerError, TowerZooError
 
 

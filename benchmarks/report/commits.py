@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from towerzoo.benchmarks.measure.result_file import Result
-from towerzoo.benchmarks.suites.interruption import raised_signals
+from towerzoo.benchmarks.suites.run import raised_signals
 from towerzoo.registry.errors import RunError
 
 CHECKOUT = Path(__file__).parents[2]

@@ -11,9 +11,7 @@ import jinja2
 
 from towerzoo.benchmarks.measure.record import Record
 from towerzoo.benchmarks.measure.result_file import Result
-from towerzoo.benchmarks.measure.scaling import curves
-from towerzoo.benchmarks.measure.side_by_side import is_side_by_side, side_by_side
-from towerzoo.benchmarks.measure.summary import quantity, scaled
+from towerzoo.benchmarks.measure.summary import curves, is_side_by_side, quantity, scaled, side_by_side
 from towerzoo.benchmarks.report.plots import breakdown_bars, ratio_bars, scaling_curves, system_bars, throughput_bars
 
 

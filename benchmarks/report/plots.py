@@ -12,9 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 
 from towerzoo.benchmarks.measure.record import Record, params_text
 from towerzoo.benchmarks.measure.roofline import Roofline
-from towerzoo.benchmarks.measure.scaling import Curve
-from towerzoo.benchmarks.measure.side_by_side import SideBySide
-from towerzoo.benchmarks.measure.summary import digits
+from towerzoo.benchmarks.measure.summary import Curve, SideBySide, digits
 
 BAR = 0.28
 """Height of a bar in inches."""

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from towerzoo.benchmarks.measure.record import Record, params_text
 from towerzoo.benchmarks.measure.result_file import Result
-from towerzoo.benchmarks.measure.side_by_side import is_side_by_side, side_by_side
-from towerzoo.benchmarks.measure.summary import digits, quantity, scaled
+from towerzoo.benchmarks.measure.summary import digits, is_side_by_side, quantity, scaled, side_by_side
 
 
 def markdown_table(results: Sequence[Result]) -> str:

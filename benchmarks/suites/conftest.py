@@ -15,24 +15,21 @@ import pytest
 import torch
 
 from towerzoo.benchmarks.baselines.bare_process import bare_process
-from towerzoo.benchmarks.measure.flops import training_flops
 from towerzoo.benchmarks.measure.measuring import QUICK, THOROUGH, Effort, Measure
 from towerzoo.benchmarks.measure.origin import here
 from towerzoo.benchmarks.measure.rate_process import RateProcess
 from towerzoo.benchmarks.measure.record import Record
-from towerzoo.benchmarks.measure.roofline import Roofline, measure_roofline
+from towerzoo.benchmarks.measure.roofline import Roofline, measure_roofline, training_flops
 from towerzoo.benchmarks.measure.summary import summary_lines
 from towerzoo.benchmarks.measure.training_epoch import TRAINER_PRECISIONS, epoch_rate
-from towerzoo.benchmarks.suites.execution import why_not
-from towerzoo.benchmarks.suites.interruption import SIGNALS
-from towerzoo.benchmarks.suites.options import DEVICES, SuiteOptions, why_absent
+from towerzoo.benchmarks.suites.options import DEVICES, SuiteOptions, why_absent, why_not
+from towerzoo.benchmarks.suites.run import SIGNALS
 from towerzoo.datasets import TwoTowerData
 from towerzoo.registry.errors import Interrupted, TowerZooError
 from towerzoo.registry.experiment import Experiment
-from towerzoo.towers.device import why_slow
+from towerzoo.towers.device import settle_process, why_slow
 from towerzoo.towers.model.build import build_model, load_data, read_experiment
-from towerzoo.towers.process_settings import settle_process
-from towerzoo.towers.training.execution import MODES
+from towerzoo.towers.training.rules import MODES
 
 OPTIONS = pytest.StashKey[SuiteOptions]()
 RECORDS = pytest.StashKey[list[Record]]()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import pytest
 import torch
 
 from towerzoo.benchmarks.measure.roofline import DTYPES
@@ -79,3 +81,23 @@ def why_absent(device: str) -> str | None:
     if device == "cuda" and not torch.cuda.is_available():
         return "torch finds no GPU"
     return None
+
+
+def why_not(execution: str, device: str, *, asked: bool) -> str | None:
+    """Returns why an execution is not measured on a device; None where it is.
+
+    Args:
+        execution: As of `training.execution`.
+        device: `cpu` or `cuda`.
+        asked: Whether compiling on a CPU was asked for.
+    """
+    if execution == "cuda-graphs" and device != "cuda":
+        return "CUDA graphs need a GPU"
+    if execution == "compile" and device != "cuda" and not asked:
+        return "compiling on a CPU takes minutes; ask for it with --compile"
+    return None
+
+
+def thorough(*values: Any) -> Any:
+    """Returns a parameter, or one of several arguments, that is left out with --quick."""
+    return pytest.param(*values, marks=pytest.mark.thorough)

@@ -4,20 +4,45 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from towerzoo.benchmarks.measure.result_file import Result, make_folder, write_result
-from towerzoo.benchmarks.suites.interruption import SIGNALS, interruption, raised_signals
 from towerzoo.benchmarks.suites.options import SuiteOptions
 from towerzoo.registry.errors import Interrupted, RunError, name_hint
 from towerzoo.registry.extras import require_extra
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 FOLDER = Path(__file__).parent
 PREFIX = "test_"
+
+
+def interruption(number: int) -> Interrupted:
+    """Returns what a command tells of a signal."""
+    return Interrupted(
+        f"{signal.Signals(number).name} ended the measurement. What was not done yet was not written.", number
+    )
+
+
+@contextmanager
+def raised_signals() -> Iterator[None]:
+    """Turns SIGINT and SIGTERM into an Interrupted while the block runs, so that all it opened is closed."""
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        raise interruption(number)
+
+    before = {number: signal.signal(number, receive) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def suite_names(folder: Path = FOLDER) -> list[str]:

@@ -8,7 +8,7 @@ from itertools import islice
 import pytest
 
 from towerzoo.benchmarks.measure.measuring import Measure
-from towerzoo.benchmarks.suites.thorough import thorough
+from towerzoo.benchmarks.suites.options import thorough
 from towerzoo.datasets import TwoTowerData
 from towerzoo.registry.experiment import Experiment
 from towerzoo.towers.model.build import read_experiment

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from towerzoo.benchmarks.measure.measuring import Measure
-from towerzoo.benchmarks.measure.stopwatch import synchronize
+from towerzoo.benchmarks.measure.roofline import synchronize
 from towerzoo.datasets import TwoTowerData
 from towerzoo.registry.experiment import Experiment
 from towerzoo.towers.model.build import build_model, read_experiment

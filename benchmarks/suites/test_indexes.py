@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from towerzoo.benchmarks.measure.measuring import Measure
-from towerzoo.benchmarks.suites.thorough import thorough
+from towerzoo.benchmarks.suites.options import thorough
 from towerzoo.towers.retrieval.best_items import best_items
 from towerzoo.towers.retrieval.faiss_index import FaissIndex
 from towerzoo.towers.retrieval.recall import recall

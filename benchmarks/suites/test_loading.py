@@ -9,7 +9,7 @@ import pytest
 
 from towerzoo.benchmarks.baselines.pandas_loading import load_with_pandas
 from towerzoo.benchmarks.measure.measuring import Measure
-from towerzoo.benchmarks.suites.thorough import thorough
+from towerzoo.benchmarks.suites.options import thorough
 from towerzoo.datasets import MovieLens1M
 
 TARGETS = {"raw": 10.0, "cached": 50.0}

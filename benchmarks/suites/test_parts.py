@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from towerzoo.benchmarks.measure.measuring import Measure, measure_module
 from towerzoo.benchmarks.measure.roofline import WIDTH
-from towerzoo.benchmarks.suites.thorough import thorough
+from towerzoo.benchmarks.suites.options import thorough
 from towerzoo.datasets import Column, Split, Vocabulary
 from towerzoo.datasets.history import History
 from towerzoo.registry import BLOCKS, ENCODERS, POOLINGS

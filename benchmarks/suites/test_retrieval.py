@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from towerzoo.benchmarks.measure.measuring import Measure
-from towerzoo.benchmarks.suites.thorough import thorough
+from towerzoo.benchmarks.suites.options import thorough
 from towerzoo.datasets import TwoTowerData
 from towerzoo.registry.experiment import Experiment
 from towerzoo.towers.model.build import build_model, read_experiment

@@ -8,7 +8,7 @@ import pytest
 
 from towerzoo.benchmarks.measure.measuring import Measure
 from towerzoo.benchmarks.measure.scaled_process import scaled_process
-from towerzoo.benchmarks.suites.thorough import thorough
+from towerzoo.benchmarks.suites.options import thorough
 
 USERS, ITEMS = 20_000, 10_000
 STEPS = 100

@@ -9,7 +9,7 @@ import pytest
 
 from towerzoo.benchmarks.measure import started_process
 from towerzoo.benchmarks.measure.measuring import Measure
-from towerzoo.benchmarks.suites.thorough import thorough
+from towerzoo.benchmarks.suites.options import thorough
 
 TRAIN = ["-m", "towerzoo.tools.train"]
 COMMANDS = {

@@ -7,10 +7,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from towerzoo.benchmarks.measure.flops import training_flops
 from towerzoo.benchmarks.measure.measuring import Measure
-from towerzoo.benchmarks.measure.roofline import DTYPES
-from towerzoo.benchmarks.suites.thorough import thorough
+from towerzoo.benchmarks.measure.roofline import DTYPES, training_flops
+from towerzoo.benchmarks.suites.options import thorough
 from towerzoo.datasets import TwoTowerData
 from towerzoo.registry.experiment import Experiment
 from towerzoo.towers.model.build import build_model, read_experiment

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from towerzoo.benchmarks.baselines.bare_process import CONFIG
-from towerzoo.benchmarks.measure.flops import training_flops
 from towerzoo.benchmarks.measure.measuring import Measure
 from towerzoo.benchmarks.measure.rate_process import RateProcess
+from towerzoo.benchmarks.measure.roofline import training_flops
 from towerzoo.benchmarks.measure.training_epoch import TRAINER_PRECISIONS, epoch_rate
-from towerzoo.benchmarks.suites.thorough import thorough
+from towerzoo.benchmarks.suites.options import thorough
 from towerzoo.datasets import TwoTowerData
 from towerzoo.registry.experiment import Experiment
 from towerzoo.towers.model.build import build_model, read_experiment

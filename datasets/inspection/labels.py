@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from towerzoo.datasets.inspection.roles import Guess, matches
-from towerzoo.datasets.tabular.tabular_measures import read_measure
+from towerzoo.datasets.tabular.events import read_measure
 from towerzoo.datasets.vocabulary import Vocabulary
 
 MEASURES: Final = (

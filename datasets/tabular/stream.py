@@ -11,17 +11,15 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from towerzoo.datasets.batches.id_lists import IdLists
 from towerzoo.datasets.batches.loaders import Batch
-from towerzoo.datasets.batches.streams import StreamedEvents, StreamLoader
+from towerzoo.datasets.batches.streams import IdLists, StreamedEvents, StreamLoader
 from towerzoo.datasets.labels import binary_labels
 from towerzoo.datasets.schema.star_schema import Interactions
 from towerzoo.datasets.tabular.arrow_columns import kind_of
 from towerzoo.datasets.tabular.arrow_encoding import distinct, rows_of
-from towerzoo.datasets.tabular.events import Ids, encode_events, encode_shown, ids_of_events
+from towerzoo.datasets.tabular.events import Ids, encode_events, encode_shown, ids_of_events, read_measure
 from towerzoo.datasets.tabular.raw_table import RawTable
 from towerzoo.datasets.tabular.row_groups import RowGroups
-from towerzoo.datasets.tabular.tabular_measures import read_measure
 from towerzoo.registry.errors import DataError
 
 

@@ -11,7 +11,7 @@ from towerzoo.benchmarks.measure.origin import here
 from towerzoo.benchmarks.measure.record import Record
 from towerzoo.benchmarks.measure.result_file import Result, read_result, write_result
 from towerzoo.benchmarks.suites import run as runs
-from towerzoo.benchmarks.suites.interruption import interruption
+from towerzoo.benchmarks.suites.run import interruption
 from towerzoo.registry.errors import RunError
 from towerzoo.tools.benchmark import main
 

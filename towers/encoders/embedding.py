@@ -12,7 +12,6 @@ from towerzoo.datasets import UNKNOWN, Column
 from towerzoo.registry import ENCODERS, INITIALIZERS, POOLINGS, Spec
 from towerzoo.registry.errors import ConfigError, Problem
 from towerzoo.registry.ranges import Count, NonNegative, Rate
-from towerzoo.towers.encoders.id_dropout import drop_ids
 from towerzoo.towers.layers.poolings import WeightedSum
 from towerzoo.towers.layers.trials import built_pooling, initialize
 
@@ -142,3 +141,17 @@ def wrong_column(column: Column, expected: str, next_step: str) -> ConfigError:
     """Returns what to raise for a feature whose values are not of the kind that an encoder takes."""
     found = "numbers" if column.vocabulary is None else "id lists" if column.is_list else "single ids"
     return ConfigError([Problem(f"feature {column.name!r}", expected, found, next_step)])
+
+
+def drop_ids(ids: Tensor, rate: float) -> Tensor:
+    """Returns ids of any shape, each replaced by the unknown one with a chance; torch's generator draws.
+
+    Args:
+        ids: Ids.
+        rate: The chance, in [0, 1).
+
+    Example:
+        >>> drop_ids(torch.tensor([3, 1, 2]), 0.999999)
+        tensor([0, 0, 0])
+    """
+    return ids.masked_fill(torch.rand(ids.shape, device=ids.device) < rate, UNKNOWN)

@@ -16,8 +16,7 @@ from towerzoo.datasets import UNKNOWN, Column
 from towerzoo.registry import ENCODERS, INITIALIZERS, POOLINGS, Spec
 from towerzoo.registry.errors import ConfigError, Problem
 from towerzoo.registry.ranges import Count, Rate, Seed
-from towerzoo.towers.encoders.embedding import fill, wrong_column
-from towerzoo.towers.encoders.id_dropout import drop_ids
+from towerzoo.towers.encoders.embedding import drop_ids, fill, wrong_column
 from towerzoo.towers.layers.trials import built_pooling
 
 MOST_HASHES: Final = 8

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -16,10 +17,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from towerzoo.datasets import Table, Vocabulary
 from towerzoo.registry.errors import ExportError, TowerZooError
-from towerzoo.towers.export.export_raw import raw_rows
+from towerzoo.towers.encoders.history import NO_EVENT, HistoryEncoder
 from towerzoo.towers.export.reader import Bundle
 from towerzoo.towers.export.tower import SIDES, Input, Side
+from towerzoo.towers.model.tower import Tower
 from towerzoo.towers.recommend.recommender import Recommender
 
 TOLERANCE: Final = 1e-5
@@ -125,3 +128,28 @@ if __name__ == "__main__":
         print(json.dumps(check(Path(sys.argv[1]), Path(sys.argv[2]))._asdict()))  # noqa: T201
     except TowerZooError as error:
         sys.exit(f"error: {' '.join(str(error).split())}")
+
+
+def raw_rows(
+    inputs: Sequence[Input], tower: Tower, table: Table, item_ids: Vocabulary, rows: Tensor
+) -> list[dict[str, Any]]:
+    """Returns the raw features of table rows (B,), by the names of inputs.
+
+    Args:
+        inputs: The inputs of the exported tower.
+        tower: The tower.
+        table: Its table.
+        item_ids: The raw ids of items, of which histories are made.
+        rows: The rows.
+    """
+    values = {some.name: _raw_values(some, tower, table, item_ids, rows) for some in inputs}
+    return [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
+
+
+def _raw_values(some: Input, tower: Tower, table: Table, item_ids: Vocabulary, rows: Tensor) -> list[Any]:
+    if some.kind == "events":
+        encoder = tower.encoder(some.name)
+        assert isinstance(encoder, HistoryEncoder)
+        lists = [[id for id in ids if id != NO_EVENT] for ids in encoder.lists(rows).tolist()]
+        return [[(item_ids.decode([id % some.items])[0], id // some.items) for id in ids] for ids in lists]
+    return table.column(some.vocabulary or some.name).raw(rows)

@@ -9,13 +9,11 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import BinaryAccuracy
 
-from towerzoo.towers.metrics.auc import exact_auc
-from towerzoo.towers.metrics.calibration import calibration_error
-from towerzoo.towers.metrics.user_auc import user_auc
+from towerzoo.towers.metrics.auc import exact_auc, user_auc
 from towerzoo.towers.training.ranks import Ranks
 
 EVENTS_AT_ONCE = 1 << 20
-"""Events whose accuracy is counted at once; bounds what that takes beside the logits."""
+"""Events whose accuracy is counted, or that are put into bins, at once; bounds what that takes beside the logits."""
 EVENTS_A_BLOCK = 1 << 24
 """Events that a tensor has room for at most; its memory is not touched before it is filled."""
 LEAST_EVENTS_A_BLOCK = 1 << 20
@@ -132,3 +130,84 @@ class _Column:
         self._full, self._block, self._filled = [], torch.empty(0), 0
         while blocks:
             yield blocks.pop(0)
+
+
+def calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -> float:
+    """Returns the expected calibration error: how far predicted probabilities are from the share of positives.
+
+    Events are put into bins by `sigmoid(logit)`. The error is the mean over bins, weighted by their events, of the
+    absolute difference between the mean probability and the share of positives. Bins are of equal width, `[a, b)` and
+    the last one `[a, 1]`: with bins of equal mass equal predictions could fall into different ones, by the order of
+    their events. It tells nothing about the order of items: the training share, predicted for all, has an error near 0.
+
+    Source: Naeini et al., Obtaining well calibrated probabilities using Bayesian binning (2015); 15 bins as in Guo et
+    al., On calibration of modern neural networks (2017).
+
+    Args:
+        logits: (N,).
+        labels: In {0, 1} (N,).
+        bins: Number of bins, >= 1.
+
+    Returns:
+        A number in [0, 1]; NaN without events or where a logit is NaN.
+
+    Example:
+        >>> logits = torch.logit(torch.tensor([0.75, 0.75, 0.75, 0.75]))
+        >>> round(calibration_error(logits, torch.tensor([1.0, 1.0, 1.0, 0.0])), 6)
+        0.0
+        >>> round(calibration_error(logits, torch.tensor([1.0, 0.0, 0.0, 0.0])), 6)
+        0.5
+    """
+    if len(logits) == 0 or bool(logits.isnan().any()):
+        return float("nan")
+    # The sum over a bin of probability - label is its number of events times the difference that counts.
+    excess = torch.zeros(bins, dtype=torch.float64, device=logits.device)
+    for some, truth in zip(torch.split(logits, EVENTS_AT_ONCE), torch.split(labels, EVENTS_AT_ONCE), strict=True):
+        chances = torch.sigmoid(some.double())
+        places = (chances * bins).long().clamp_max(bins - 1)
+        excess.index_add_(0, places, chances - truth.double())
+    return float(excess.abs().sum() / len(logits))
+
+
+class RunningMetrics(nn.Module):
+    """Adds up what the model says about events that are too many to be kept, batch by batch.
+
+    Its interface is that of `SplitMetrics`, which has an AUC besides and keeps all logits for it.
+
+    Example:
+        >>> metrics = RunningMetrics()
+        >>> metrics.update(torch.tensor(0.5), torch.tensor([2.0, -1.0, 1.0]), torch.tensor([1.0, 0.0, 0.0]))
+        >>> {name: round(value.item(), 4) for name, value in metrics.compute().items()}
+        {'loss': 0.5, 'accuracy': 0.6667}
+    """
+
+    _loss: Tensor
+    _right: Tensor
+    _events: int
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reset()
+
+    def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
+        """Adds a batch: its mean loss (), logits (B,) and labels (B,); nothing waits for a device."""
+        self._loss = self._loss + loss.detach().double() * len(labels)
+        self._right = self._right + ((logits.detach() > 0) == (labels > 0.5)).sum()
+        self._events += len(labels)
+
+    def gather(self, ranks: Ranks, device: torch.device) -> None:
+        """Adds what was added on other ranks; `device` is where batches are."""
+        if ranks.size > 1:
+            own = (self._loss.double(), self._right.double(), torch.tensor(self._events).double())
+            self._loss, self._right, events = ranks.sum(torch.stack([value.to(device) for value in own]))
+            self._events = int(events)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Returns both figures over all that was added since the last reset."""
+        return {"loss": self._loss / self._events, "accuracy": self._right / self._events}
+
+    def reset(self) -> None:
+        """Forgets all that was added."""
+        self._loss = torch.zeros((), dtype=torch.float64)
+        self._right = torch.zeros((), dtype=torch.int64)
+        self._events = 0

@@ -9,7 +9,7 @@ from typing import Any, Final
 from torch import Tensor
 
 from towerzoo.datasets import TwoTowerData
-from towerzoo.datasets.batches.event_digest import digest_of_columns
+from towerzoo.datasets.batches.counts import digest_of_columns
 from towerzoo.datasets.splits import PARTS
 from towerzoo.registry.errors import RunError
 from towerzoo.registry.experiment import Experiment

@@ -22,16 +22,24 @@ from towerzoo.towers.encoders.pretrained import PretrainedEncoder
 from towerzoo.towers.layers.trials import built_module, built_optimizer, try_loss, try_score
 from towerzoo.towers.metrics.plan import Measures, has_candidates
 from towerzoo.towers.metrics.ranking import checked_lengths
-from towerzoo.towers.model.division_checks import division_problems
 from towerzoo.towers.model.dssm import DSSM
-from towerzoo.towers.model.measure_checks import measure_problems
-from towerzoo.towers.model.rules import column_problems, compares_with_shown, history_problems, shown_problems
+from towerzoo.towers.model.rules import (
+    column_problems,
+    compares_with_shown,
+    division_problems,
+    history_problems,
+    measure_problems,
+    shown_problems,
+)
 from towerzoo.towers.model.tower import Tower
-from towerzoo.towers.training.device_checks import device_problems
-from towerzoo.towers.training.execution import execution_problems, set_execution
-from towerzoo.towers.training.optimizer_checks import optimizer_problems
-from towerzoo.towers.training.rules import trainer_problems
-from towerzoo.towers.training.schedules import SCHEDULES
+from towerzoo.towers.training.optimizers import SCHEDULES
+from towerzoo.towers.training.rules import (
+    device_problems,
+    execution_problems,
+    optimizer_problems,
+    set_execution,
+    trainer_problems,
+)
 
 
 def read_experiment(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Experiment, Document]:

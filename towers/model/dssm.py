@@ -15,19 +15,17 @@ from towerzoo.registry.errors import ConfigError, Problem
 from towerzoo.towers.layers.trials import built_sampler
 from towerzoo.towers.losses.candidates import Sampler, draw_candidates, excluded_pairs
 from towerzoo.towers.losses.sampled import CandidateLoss
-from towerzoo.towers.metrics.pairs import SplitMetrics
+from towerzoo.towers.metrics.pairs import RunningMetrics, SplitMetrics
 from towerzoo.towers.metrics.plan import Measures
-from towerzoo.towers.metrics.ranking import Ranking, RankingTask, rank
-from towerzoo.towers.metrics.ranking_tasks import ranking_task
-from towerzoo.towers.metrics.running_metrics import RunningMetrics
+from towerzoo.towers.metrics.ranking import Ranking, RankingTask, rank, ranking_task
 from towerzoo.towers.model.pair_scores import dot_pairs
 from towerzoo.towers.model.scores import pair_logits
 from towerzoo.towers.model.tower import Tower
 from towerzoo.towers.retrieval.seen_items import SeenItems
 from towerzoo.towers.retrieval.vector_table import VectorTable
+from towerzoo.towers.training.optimizers import Schedule
 from towerzoo.towers.training.ranks import Ranks
 from towerzoo.towers.training.resumed_optimizer import let_go_on
-from towerzoo.towers.training.schedules import Schedule
 
 
 class DSSM(LightningModule):

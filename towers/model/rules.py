@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from towerzoo.datasets import ColumnNames
-from towerzoo.registry import DATASETS, ENCODERS, LOSSES
+from towerzoo.datasets import ColumnNames, Dataset
+from towerzoo.registry import DATASETS, ENCODERS, LOSSES, SPLITS
 from towerzoo.registry.errors import Problem, name_hint
 from towerzoo.registry.experiment import Data, Experiment
 from towerzoo.registry.yaml_file import Document
 from towerzoo.towers.encoders.history import takes_history
 from towerzoo.towers.losses.sampled import CandidateLoss
 from towerzoo.towers.losses.samplers import takes_shown
+from towerzoo.towers.metrics.plan import PAIR_METRICS, USER_METRICS, Measures, has_candidates
 
 
 def column_problems(document: Document) -> list[Problem]:
@@ -85,3 +86,62 @@ def _column_names(data: Mapping[str, Any]) -> ColumnNames | None:
     except Exception:  # the spec's own problems are found and told by check_experiment, the part's when it is loaded
         return None
     return columns if isinstance(columns, ColumnNames) else None
+
+
+def division_problems(document: Document, experiment: Experiment) -> list[Problem]:
+    """Returns what a checked experiment asks of its data and cannot have, found before anything is read."""
+    dataset: Dataset = DATASETS.build(experiment.data.dataset)
+    divided, streamed = (getattr(dataset, name, False) for name in ("divided", "streamed"))
+    problems = []
+    split, _ = SPLITS.split(experiment.data.split)
+    where = document.where(("data", "split"))
+    if divided and split != "files":
+        hint = "Write `split: files`, or remove valid and test from interactions."
+        problems.append(Problem(where, "'files' for data that is divided by its files", split, hint))
+    if split == "files" and not divided:
+        hint = "Name valid and test files in the interactions of the tabular dataset, or take another split."
+        problems.append(Problem(where, "a split of events, for data that is not divided by its files", split, hint))
+    return [*problems, *(_stream_problems(document, experiment) if streamed else ())]
+
+
+def _stream_problems(document: Document, experiment: Experiment) -> list[Problem]:
+    """Returns what needs all training events in memory."""
+    problems = [
+        Problem(
+            document.where(("user_tower", "features", name)),
+            "another encoder than 'history' where interactions are streamed",
+            "history",
+            "Histories hold all training events in memory. Remove the feature, or stream: true.",
+        )
+        for name, encoder in experiment.user_tower.features.items()
+        if takes_history(encoder)
+    ]
+    loss = LOSSES.build(experiment.loss)
+    if isinstance(loss, CandidateLoss) and loss.mask_known:
+        hint = "What users are known to like is not in memory. Add mask_known: false to the loss."
+        where = document.where(("loss", "mask_known"))
+        problems.append(Problem(where, "false where interactions are streamed", True, hint))
+    return problems
+
+
+def measure_problems(document: Document, experiment: Experiment) -> list[Problem]:
+    """Returns what a checked experiment asks to measure and cannot, or to watch and does not measure."""
+    measures = Measures.of(experiment)
+    if measures.pairs and has_candidates(experiment):
+        where = document.where(("evaluation", "pairs"))
+        expected = "false where the loss compares positive events with candidates"
+        return [Problem(where, expected, True, "Its logits are no probabilities; rankings are measured instead.")]
+    if not measures.names:
+        where = document.where(("evaluation", "pairs"))
+        return [Problem(where, "true where no ranking is measured", False, "Add evaluation.ranking: {at: [10]}.")]
+    stopping = experiment.training.early_stopping
+    watched = stopping.monitor if stopping else None
+    names = [f"valid/{name}" for name in measures.names]
+    if watched is not None and watched not in names:
+        where = document.where(("training", "early_stopping", "monitor"))
+        hint = name_hint(watched, names, "Measured")
+        if not measures.pairs and watched.partition("/")[2] in PAIR_METRICS + USER_METRICS:
+            lines = f"training:\n          early_stopping: {{monitor: {measures.monitor}}}"
+            hint = f"Lists are ranked here, and pairs are not scored. Write\n        {lines}"
+        return [Problem(where, "a figure of validation", watched, hint)]
+    return []

@@ -9,14 +9,13 @@ from typing import Any
 
 from towerzoo.datasets import TwoTowerData
 from towerzoo.registry.experiment import Experiment
-from towerzoo.towers.metrics.baselines import baselines, training_biases
+from towerzoo.towers.device import settle_process
+from towerzoo.towers.metrics.baselines import baselines, ranking_baselines, training_biases
 from towerzoo.towers.metrics.plan import Measures
 from towerzoo.towers.metrics.protocol import fingerprint, protocol
-from towerzoo.towers.metrics.ranking_baselines import ranking_baselines
-from towerzoo.towers.metrics.ranking_tasks import ranking_task
+from towerzoo.towers.metrics.ranking import ranking_task
 from towerzoo.towers.model.build import build_model, load_data, read_experiment
 from towerzoo.towers.model.dssm import DSSM
-from towerzoo.towers.process_settings import settle_process
 from towerzoo.towers.recipes.few_shots import few_shots, require_history
 from towerzoo.towers.recipes.slices import mask_biases, mask_columns, require_columns, sliced
 from towerzoo.towers.runs.checkpoints import load_state, read_checkpoint

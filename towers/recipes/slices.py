@@ -10,10 +10,17 @@ import torch
 from towerzoo.datasets import Column, TwoTowerData
 from towerzoo.registry.errors import RunError, name_hint
 from towerzoo.towers.metrics.plan import Measures
-from towerzoo.towers.metrics.ranking import rank
-from towerzoo.towers.metrics.ranking_tasks import ranking_task
-from towerzoo.towers.metrics.slice_figures import Figures, item_slices, pair_slices, user_slices
-from towerzoo.towers.metrics.slices import Slices, column_slices, popularity_slices, warmth_slices
+from towerzoo.towers.metrics.ranking import rank, ranking_task
+from towerzoo.towers.metrics.slices import (
+    Figures,
+    Slices,
+    column_slices,
+    item_slices,
+    pair_slices,
+    popularity_slices,
+    user_slices,
+    warmth_slices,
+)
 from towerzoo.towers.model.dssm import DSSM
 from towerzoo.towers.model.pair_scores import dot_pairs
 from towerzoo.towers.model.scores import Biases

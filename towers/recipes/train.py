@@ -10,10 +10,9 @@ from rich.console import Console
 from towerzoo.datasets import TwoTowerData
 from towerzoo.registry.errors import ConfigError, Problem, RunError
 from towerzoo.registry.experiment import Experiment
-from towerzoo.towers.device import AUTO, precision_advice, settled_precision
+from towerzoo.towers.device import AUTO, precision_advice, settle_process, settled_precision
 from towerzoo.towers.model.build import build_model, load_data
 from towerzoo.towers.model.dssm import DSSM
-from towerzoo.towers.process_settings import settle_process
 from towerzoo.towers.recipes.evaluate import measure
 from towerzoo.towers.recipes.profile import profile_step
 from towerzoo.towers.runs.checkpoints import load_state, read_checkpoint
@@ -26,10 +25,9 @@ from towerzoo.towers.runs.report import write_report
 from towerzoo.towers.runs.summary import data_table, model_text, result_table, step_table
 from towerzoo.towers.runs.tables import require_same_data, save_tables
 from towerzoo.towers.training.callbacks import FiniteLoss
-from towerzoo.towers.training.device_checks import require_divisible
-from towerzoo.towers.training.execution import require_gpu
 from towerzoo.towers.training.fit import epochs_left, fit, last_checkpoint, stopped_early
 from towerzoo.towers.training.rank_processes import several_ranks
+from towerzoo.towers.training.rules import require_divisible, require_gpu
 from towerzoo.towers.training.trainer import make_trainer, n_devices, require_devices, torch_device
 
 

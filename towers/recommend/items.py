@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import re
+from collections.abc import Sequence
 from functools import cached_property
 
-from towerzoo.datasets import UNKNOWN, Table
-from towerzoo.registry.errors import RequestError, nearest
+import torch
+from torch import Tensor
+
+from towerzoo.datasets import UNKNOWN, Column, Table
+from towerzoo.registry.errors import RequestError, name_hint, nearest
 
 LISTED = 10
 """Titles that an error names at most."""
@@ -70,3 +76,94 @@ class ItemNames:
             if title:
                 rows.setdefault(title.casefold().strip(), []).append(row)
         return rows
+
+
+CONDITION = re.compile(r"\s*(?P<column>[^=!<>]+?)\s*(?P<sign>!=|>=|<=|=)\s*(?P<value>.*?)\s*")
+
+
+def allowed_items(items: Table, conditions: Sequence[str]) -> tuple[Tensor | None, tuple[str, ...]]:
+    """Returns which items meet all conditions (I,), None where there are none, and notes on what is not known.
+
+    A condition is `COLUMN=VALUE`, `COLUMN!=VALUE`, `COLUMN>=NUMBER` or `COLUMN<=NUMBER`; several values, of which one
+    must be met, are parted by `|`. A list meets a value that it holds. What is unknown of an item meets no condition
+    but `!=`.
+
+    Args:
+        items: The items.
+        conditions: As texts.
+
+    Raises:
+        RequestError: A condition cannot be read, there is no such column, or it is compared with what is no number.
+
+    Example:
+        >>> from towerzoo.datasets import encode_table
+        >>> films = encode_table("film", {"film": [7, 9, 8], "genres": [["War"], ["Comedy", "War"], []]})
+        >>> allowed_items(films, ["genres=War", "film>=8"])
+        (tensor([False, False,  True, False]), ())
+        >>> allowed_items(films, ["genres=Drama"])
+        (tensor([False, False, False, False]), ("no item has genres 'Drama'",))
+    """
+    allowed = torch.ones(len(items), dtype=torch.bool)
+    problems: list[str] = []
+    notes: list[str] = []
+    for condition in conditions:
+        read = CONDITION.fullmatch(condition)
+        if read is None:
+            problems.append(
+                f"a filter must be COLUMN=VALUE, COLUMN!=VALUE, COLUMN>=NUMBER or COLUMN<=NUMBER, got {condition!r}."
+            )
+        elif read["column"] not in items.columns:
+            hint = name_hint(read["column"], items.columns, "Columns")
+            problems.append(f"a filter must name a column of the items, got {read['column']!r}. {hint}")
+        else:
+            column = items.columns[read["column"]]
+            try:
+                met = (
+                    _equal(column, read["value"].split("|"), notes)
+                    if read["sign"] in ("=", "!=")
+                    else _compared(column, read["sign"], read["value"])
+                )
+            except ValueError:
+                hint = "Use = or != for words" if _of_words(column) else f"{column.name} holds numbers"
+                problems.append(f"the filter {condition!r} must compare numbers with a number. {hint}.")
+            else:
+                allowed &= ~met if read["sign"] == "!=" else met
+    if problems:
+        raise RequestError(*problems)
+    allowed[UNKNOWN] = False
+    return (allowed if conditions else None), tuple(notes)
+
+
+def _equal(column: Column, values: Sequence[str], notes: list[str]) -> Tensor:
+    if column.vocabulary is None:
+        return torch.isin(column.values, torch.tensor([_number(value) for value in values]))
+    rows = [column.vocabulary.row(value.strip()) for value in values]
+    notes += [
+        f"no item has {column.name} {value.strip()!r}"
+        for value, row in zip(values, rows, strict=True)
+        if row == UNKNOWN
+    ]
+    met = torch.isin(column.values, torch.tensor([row for row in rows if row != UNKNOWN], dtype=torch.int32))
+    return met.any(dim=1) if column.is_list else met
+
+
+def _compared(column: Column, sign: str, value: str) -> Tensor:
+    bound = _number(value)
+    numbers = column.values
+    if column.vocabulary is not None:
+        if _of_words(column):
+            raise ValueError
+        numbers = torch.tensor([math.nan, *column.vocabulary.values], dtype=torch.float64)[column.values.long()]
+    met = numbers >= bound if sign == ">=" else numbers <= bound
+    return met.any(dim=1) if column.is_list else met
+
+
+def _of_words(column: Column) -> bool:
+    return column.vocabulary is not None and any(isinstance(raw, str) for raw in column.vocabulary.values)
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if math.isnan(number):  # as the unknown one, which no condition finds
+        raise ValueError
+    return number

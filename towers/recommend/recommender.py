@@ -21,8 +21,7 @@ from towerzoo.towers.model.dssm import DSSM
 from towerzoo.towers.recommend.item_vectors import ItemVectors
 from towerzoo.towers.recommend.items import ItemNames
 from towerzoo.towers.recommend.new_items import NewItems
-from towerzoo.towers.recommend.people import Person, read_person
-from towerzoo.towers.recommend.person_vectors import PersonVectors
+from towerzoo.towers.recommend.people import Person, PersonVectors, read_person
 from towerzoo.towers.retrieval.best_items import TopItems, best_items
 from towerzoo.towers.retrieval.exact_index import Index
 from towerzoo.towers.retrieval.seen_items import SeenItems

@@ -7,17 +7,20 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
-
 import safetensors.torch
 from safetensors import SafetensorError
 from torch import nn
-
 from towerzoo.registry.errors import RunError
 from towerzoo.registry.experiment import Experiment
 from towerzoo.registry.yaml_file import write_yaml
 from towerzoo.towers.runs.checkpoints import load_state
-from towerzoo.towers.runs.run_facts import wrong_facts
 from towerzoo.towers.runs.files import told_as_run_error, write_whole, write_whole_with
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, Final
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from towerzoo.registry.errors import NOTHING, shortened
+from towerzoo.registry.expectations import expectation, locate, model_hints
+
 
 FORMAT: Final = "towerzoo-run"
 ABOUT: Final = "environment.json"
@@ -188,3 +191,72 @@ def _started(path: Path) -> tuple[str, int, str]:
     """Returns what sorts run folders by time: the second, and the number of the run within it."""
     second, number = path.name[: len("2026-11-24T03-45-10")], path.name[len("2026-11-24T03-45-10") :]
     return second, len(number), number
+
+
+Figures = Annotated[dict[str, float], Field(min_length=1)]
+
+
+class Metrics(BaseModel):
+    """What of metrics.json is read again."""
+
+    model_config = ConfigDict(strict=True)
+
+    protocol: dict[str, Any]
+    fingerprint: str
+    test: Figures
+    best_epoch: int
+    epochs: int
+    train_seconds: float
+
+
+class Packages(BaseModel):
+    """The versions of what a run was trained with."""
+
+    model_config = ConfigDict(strict=True)
+
+    torch: str
+
+
+class Environment(BaseModel):
+    """What of environment.json is read again."""
+
+    model_config = ConfigDict(strict=True)
+
+    config: str
+    seed: int
+    device: str
+    threads: int
+    commit: str | None
+    packages: Packages
+    started: str
+
+
+FACTS: Final[Mapping[str, type[BaseModel]]] = {"metrics.json": Metrics, "environment.json": Environment}
+"""What is held by file."""
+
+
+def wrong_facts(name: str, value: Mapping[str, Any], keys: Collection[str]) -> list[str]:
+    """Returns what is wrong with the types of some keys of a JSON file, each to be read behind its path.
+
+    Args:
+        name: The file; of one that is none of `FACTS`, nothing is.
+        value: What it holds.
+        keys: The keys that it has and that matter.
+
+    Example:
+        >>> wrong_facts("metrics.json", {"test": {"auc": "high", "loss": 0.5}, "epochs": 2}, ["test", "epochs"])
+        ["test.auc must be a number, got 'high'"]
+    """
+    if name not in FACTS:
+        return []
+    try:
+        FACTS[name].model_validate(value)
+    except ValidationError as error:
+        hints = model_hints(FACTS[name])
+        return [
+            f"{'.'.join(map(str, details['loc']))} must be {expectation(locate(hints, details['loc'])[0])}, "
+            f"got {shortened(repr(NOTHING if details['type'] == 'missing' else details['input']))}"
+            for details in error.errors()
+            if details["loc"][0] in keys
+        ]
+    return []

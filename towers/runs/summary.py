@@ -16,7 +16,7 @@ from towerzoo.towers.runs.epochs import Row
 from towerzoo.towers.losses.lab import ROUNDING, LossCheck
 from towerzoo.towers.metrics.plan import OF_ALL_LISTS, main_metrics, mode, told_metrics
 from towerzoo.towers.runs.records import Comparison
-from towerzoo.towers.metrics.slice_figures import Figures
+from towerzoo.towers.metrics.slices import Figures
 
 
 def data_table(data: TwoTowerData) -> Table:

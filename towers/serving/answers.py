@@ -13,12 +13,12 @@ from torch import Tensor
 from towerzoo.datasets import UNKNOWN, Column, Table
 from towerzoo.registry.errors import RequestError
 from towerzoo.towers.recommend.explanation import explain
-from towerzoo.towers.recommend.item_filters import allowed_items
+from towerzoo.towers.recommend.items import allowed_items
 from towerzoo.towers.recommend.people import Person
 from towerzoo.towers.recommend.recommender import Answer, Recommender
 from towerzoo.towers.retrieval.seen_items import SeenItems
 from towerzoo.towers.runs.folder import RunFolder
-from towerzoo.towers.serving.questions import Recommend
+from towerzoo.towers.serving.schema import Recommend
 
 MOST_LISTED: Final = 100
 """Values of a feature that are listed; those of one with more are not for choosing from a list."""

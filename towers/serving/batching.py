@@ -6,9 +6,15 @@ import asyncio
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
-Question = TypeVar("Question")
+from towerzoo.registry.errors import RequestError, name_hint
+from towerzoo.towers.serving.answers import JsonObject, RunAnswers
+from towerzoo.towers.serving.metrics import ServiceMetrics
+from towerzoo.towers.serving.runs import ServedRun
+from towerzoo.towers.serving.schema import Limits, Recommend
+
+Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
 
 MOST_AT_ONCE: Final = 64
@@ -21,7 +27,7 @@ class Overloaded(Exception):  # noqa: N818  (told to the client, who may ask aga
     """So many questions wait that another one would be answered late."""
 
 
-class MicroBatches(Generic[Question, Answer]):
+class MicroBatches(Generic[Asked, Answer]):
     """Hands questions to one worker thread, which answers all that wait at once.
 
     A batch is never waited for: a question that comes alone is answered alone, and those that come while the worker is
@@ -46,7 +52,7 @@ class MicroBatches(Generic[Question, Answer]):
 
     def __init__(
         self,
-        answer: Callable[[Sequence[Question]], Sequence[Answer | Exception]],
+        answer: Callable[[Sequence[Asked]], Sequence[Answer | Exception]],
         *,
         most_at_once: int = MOST_AT_ONCE,
         most_waiting: int = MOST_WAITING,
@@ -57,7 +63,7 @@ class MicroBatches(Generic[Question, Answer]):
         self._most_waiting = most_waiting
         self._watch = watch
         self._closed = False
-        self._waiting: queue.SimpleQueue[tuple[Question, asyncio.Future[Answer]] | None] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[tuple[Asked, asyncio.Future[Answer]] | None] = queue.SimpleQueue()
         self._worker = threading.Thread(target=self._work, name="model", daemon=True)
         self._worker.start()
 
@@ -66,7 +72,7 @@ class MicroBatches(Generic[Question, Answer]):
         """Questions that no batch has taken yet."""
         return self._waiting.qsize()
 
-    async def ask(self, question: Question) -> Answer:
+    async def ask(self, question: Asked) -> Answer:
         """Returns the answer to a question.
 
         Raises:
@@ -95,8 +101,8 @@ class MicroBatches(Generic[Question, Answer]):
             if ended:
                 return
 
-    def _next_batch(self) -> tuple[list[tuple[Question, asyncio.Future[Answer]]], bool]:
-        batch: list[tuple[Question, asyncio.Future[Answer]]] = []
+    def _next_batch(self) -> tuple[list[tuple[Asked, asyncio.Future[Answer]]], bool]:
+        batch: list[tuple[Asked, asyncio.Future[Answer]]] = []
         taken = self._waiting.get()
         while taken is not None:
             batch.append(taken)
@@ -108,7 +114,7 @@ class MicroBatches(Generic[Question, Answer]):
                 return batch, False
         return batch, True
 
-    def _answer_batch(self, batch: list[tuple[Question, asyncio.Future[Answer]]]) -> None:
+    def _answer_batch(self, batch: list[tuple[Asked, asyncio.Future[Answer]]]) -> None:
         self._watch(len(batch))
         answers: Sequence[Answer | Exception]
         try:
@@ -129,3 +135,77 @@ def _deliver(futures: Sequence[asyncio.Future[Answer]], answers: Sequence[Answer
             future.set_exception(answer)
         else:
             future.set_result(answer)
+
+
+class Question(NamedTuple):
+    """What is asked of which run: somebody to recommend for, or anything else that its answers are asked for."""
+
+    run: ServedRun
+    asked: Recommend | Callable[[RunAnswers], JsonObject]
+
+
+class Desk:
+    """Takes questions and gives their answers.
+
+    Args:
+        runs: The runs; the first one answers where none is named.
+        limits: How many questions are answered at once, and may wait.
+        metrics: Is told of batches.
+    """
+
+    def __init__(self, runs: Sequence[ServedRun], limits: Limits, metrics: ServiceMetrics) -> None:
+        self.runs = {run.name: run for run in runs}
+        self._batches: MicroBatches[Question, JsonObject] = MicroBatches(
+            _answer, most_at_once=limits.batch, most_waiting=limits.waiting, watch=metrics.batches.observe
+        )
+        metrics.watch_waiting(lambda: self._batches.waiting)
+
+    async def ask(self, name: str | None, asked: Recommend | Callable[[RunAnswers], JsonObject]) -> JsonObject:
+        """Returns the answer of the run of a name.
+
+        Raises:
+            RequestError: There is no such run, or it cannot answer that.
+            Overloaded: Too many questions wait.
+        """
+        return await self._batches.ask(Question(self.run(name), asked))
+
+    def run(self, name: str | None) -> ServedRun:
+        """Returns the run of a name, or the first one.
+
+        Raises:
+            RequestError: There is no such run.
+        """
+        if name is None:
+            return next(iter(self.runs.values()))
+        if name not in self.runs:
+            raise RequestError(f"run must be one that is served, got {name!r}. {name_hint(name, self.runs, 'Runs')}")
+        return self.runs[name]
+
+    def close(self) -> None:
+        """Answers what waits, and ends."""
+        self._batches.close()
+
+
+def _answer(questions: Sequence[Question]) -> list[JsonObject | Exception]:
+    answers: list[JsonObject | Exception] = [RuntimeError("not answered")] * len(questions)
+    together: dict[ServedRun, list[int]] = {}
+    for place, question in enumerate(questions):
+        if isinstance(question.asked, Recommend):
+            together.setdefault(question.run, []).append(place)
+            continue
+        try:
+            answers[place] = question.asked(question.run.current)
+        except Exception as error:
+            answers[place] = error
+    for run, places in together.items():
+        asks = [asked for place in places if isinstance(asked := questions[place].asked, Recommend)]
+        for place, answer in zip(places, _recommend(run.current, asks), strict=True):
+            answers[place] = answer
+    return answers
+
+
+def _recommend(answers: RunAnswers, asks: Sequence[Recommend]) -> Sequence[JsonObject | Exception]:
+    try:
+        return answers.recommend(asks)
+    except Exception as error:
+        return [error] * len(asks)

@@ -16,7 +16,7 @@ import torch
 import uvicorn
 
 from towerzoo.registry.errors import ServingError
-from towerzoo.towers.process_settings import settle_process
+from towerzoo.towers.device import settle_process
 from towerzoo.towers.serving.http import PatientHttp
 from towerzoo.towers.training.trainer import torch_device
 

@@ -18,8 +18,14 @@ from towerzoo.towers.runs.epochs import History, read_history
 from towerzoo.towers.runs.files import told_as_run_error
 from towerzoo.towers.runs.folder import RunFolder
 from towerzoo.towers.runs.summary import epoch_text
-from towerzoo.towers.training.callbacks import EpochCheckpoints, EpochSeeds, FiniteLoss, StopEarly, StopOnSignal
-from towerzoo.towers.training.progress import EpochProgress
+from towerzoo.towers.training.callbacks import (
+    EpochCheckpoints,
+    EpochProgress,
+    EpochSeeds,
+    FiniteLoss,
+    StopEarly,
+    StopOnSignal,
+)
 from towerzoo.towers.training.ranks import GradientSums, Ranks
 from towerzoo.towers.training.resumed_optimizer import earlier_kind, kind
 from towerzoo.towers.training.trainer import make_trainer

@@ -14,8 +14,8 @@ from torch import distributed
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from towerzoo.registry.errors import TowerZooError
+from towerzoo.towers.device import settle_process
 from towerzoo.towers.model.build import build_model, load_data, read_experiment
-from towerzoo.towers.process_settings import settle_process
 from towerzoo.towers.runs.folder import RunFolder
 from towerzoo.towers.runs.tables import require_same_data
 from towerzoo.towers.training.fit import fit

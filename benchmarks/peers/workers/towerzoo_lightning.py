@@ -14,8 +14,8 @@ import torch
 from pytorch_lightning import Callback
 
 from towerzoo.benchmarks.measure.training_epoch import Clock
+from towerzoo.towers.device import settle_process
 from towerzoo.towers.model.build import build_model, load_data, read_experiment
-from towerzoo.towers.process_settings import settle_process
 from towerzoo.towers.runs.folder import RunFolder
 from towerzoo.towers.training.callbacks import EpochCheckpoints, EpochSeeds, FiniteLoss, StopOnSignal
 from towerzoo.towers.training.trainer import make_trainer

@@ -7,15 +7,18 @@ import torch
 from torch import nn
 
 from towerzoo.benchmarks.measure import memory as peak_memory
-from towerzoo.benchmarks.measure.flops import forward_flops, training_flops
 from towerzoo.benchmarks.measure.memory import PeakMemory
-from towerzoo.benchmarks.measure.pairs import alternate
-from towerzoo.benchmarks.measure.roofline import measure_roofline
-from towerzoo.benchmarks.measure.stopwatch import GPU_WARM_UPS, stopwatch
-from towerzoo.benchmarks.suites.execution import why_not
-from towerzoo.benchmarks.suites.options import SuiteOptions, why_absent
+from towerzoo.benchmarks.measure.record import alternate
+from towerzoo.benchmarks.measure.roofline import (
+    GPU_WARM_UPS,
+    forward_flops,
+    measure_roofline,
+    stopwatch,
+    training_flops,
+)
+from towerzoo.benchmarks.suites.options import SuiteOptions, why_absent, why_not
 from towerzoo.registry.errors import RunError, TrainingError
-from towerzoo.towers.training.execution import MODES
+from towerzoo.towers.training.rules import MODES
 
 
 def test_pairs_alternate_after_a_warm_up_each():
@@ -34,7 +37,7 @@ def test_pairs_alternate_after_a_warm_up_each():
 
 def test_a_stopwatch_repeats_a_step_until_a_round_is_filled(monkeypatch):
     calls = []
-    monkeypatch.setattr("towerzoo.benchmarks.measure.stopwatch.time.perf_counter", lambda: len(calls) / 4)
+    monkeypatch.setattr("towerzoo.benchmarks.measure.roofline.time.perf_counter", lambda: len(calls) / 4)
     rate = stopwatch(lambda: calls.append(1), samples=3, device="cpu", seconds=1.25)
     before = len(calls)
     assert rate() == pytest.approx(12.0), "three samples each quarter of a second"

@@ -6,8 +6,13 @@ import pytest
 from rich.console import Console
 
 from towerzoo.benchmarks.measure.record import PairedRatio
-from towerzoo.benchmarks.report.comparison import compare_results, compare_runs, threshold_problems
-from towerzoo.benchmarks.report.comparison_table import comparison_table, remarks
+from towerzoo.benchmarks.report.comparison import (
+    compare_results,
+    compare_runs,
+    comparison_table,
+    remarks,
+    threshold_problems,
+)
 from towerzoo.registry.errors import RunError
 
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from towerzoo.registry.errors import DataError
-from towerzoo.towers.encoders.vector_file import read_vectors
+from towerzoo.towers.encoders.pretrained import read_vectors
 
 VECTORS = [[1.0, 2.0], [3.0, -4.5], [0.0, 0.25]]
 

@@ -3,8 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from towerzoo.towers.metrics.pairs import SplitMetrics
-from towerzoo.towers.metrics.running_metrics import RunningMetrics
+from towerzoo.towers.metrics.pairs import RunningMetrics, SplitMetrics
 
 
 def test_figures_are_those_of_metrics_that_keep_everything():

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from towerzoo.datasets import Batch, TwoTowerData
 from towerzoo.registry import LOSSES
 from towerzoo.registry.errors import ConfigError
-from towerzoo.towers import DSSM, Tower
 from towerzoo.towers.metrics.plan import PAIR_METRICS, Measures
 from towerzoo.towers.model.build import build_model, load_data
+from towerzoo.towers.model.dssm import DSSM
+from towerzoo.towers.model.tower import Tower
 
 EMBEDDING = {"encoder": "embedding", "dim": 4}
 

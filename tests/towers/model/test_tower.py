@@ -7,7 +7,7 @@ from torch import nn
 from towerzoo.datasets import Column, Table, Vocabulary
 from towerzoo.registry import BLOCKS, ENCODERS
 from towerzoo.registry.errors import DataError, PartError
-from towerzoo.towers import Tower
+from towerzoo.towers.model.tower import Tower
 
 EMBEDDING = {"encoder": "embedding", "dim": 4}
 BAG = {"encoder": "embedding-bag", "dim": 3, "pooling": "sum"}

@@ -9,7 +9,7 @@ import torch
 from towerzoo.registry.errors import RequestError, RunError
 from towerzoo.towers.encoders.history import NO_EVENT
 from towerzoo.towers.model.build import build_model, load_data
-from towerzoo.towers.recommend.item_filters import allowed_items
+from towerzoo.towers.recommend.items import allowed_items
 from towerzoo.towers.recommend.new_items import NewItems
 from towerzoo.towers.recommend.people import Person
 from towerzoo.towers.recommend.recommender import LIKES_UNUSED, NEAR_LIKES, Recommender

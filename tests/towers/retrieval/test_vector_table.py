@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from towerzoo.towers import Tower
+from towerzoo.towers.model.tower import Tower
 from towerzoo.towers.retrieval.vector_table import ROWS_AT_ONCE, VectorTable
 
 N = 30_000

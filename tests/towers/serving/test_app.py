@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from towerzoo.towers.recommend.explanation import explain
-from towerzoo.towers.recommend.item_filters import allowed_items
-from towerzoo.towers.serving.limits import Limits
+from towerzoo.towers.recommend.items import allowed_items
+from towerzoo.towers.serving.schema import Limits
 
 HUGE = 10**30
 

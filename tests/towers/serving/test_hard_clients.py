@@ -9,7 +9,7 @@ import time
 import pytest
 
 from towerzoo.towers.serving import http as patient_http
-from towerzoo.towers.serving.limits import Limits
+from towerzoo.towers.serving.schema import Limits
 
 HEAD = b"POST /recommend HTTP/1.1\r\nhost: 127.0.0.1\r\n"
 BODY = b'{"user": 1, "k": 1}'

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import os
 import signal
 from types import SimpleNamespace
@@ -7,13 +8,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 from pytorch_lightning import Callback
+from rich.console import Console
 from torch import Tensor, nn
 
 from towerzoo.registry.errors import Interrupted, RunError, TrainingError
 from towerzoo.towers.model.build import build_model, load_data
 from towerzoo.towers.runs.checkpoints import read_checkpoint
 from towerzoo.towers.runs.folder import RunFolder
-from towerzoo.towers.training.callbacks import EpochCheckpoints, EpochSeeds, FiniteLoss, StopOnSignal
+from towerzoo.towers.training.callbacks import EpochCheckpoints, EpochProgress, EpochSeeds, FiniteLoss, StopOnSignal
 
 
 @pytest.fixture
@@ -240,3 +242,22 @@ def test_handlers_are_restored_after_training(fit, run):
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     fit(StopOnSignal(run))
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_the_bar_counts_and_leaves_only_the_printed_lines():
+    terminal = io.StringIO()
+    console = Console(file=terminal, force_terminal=True, width=80)
+    bar = EpochProgress(console)
+    trainer = SimpleNamespace(current_epoch=3, num_training_batches=40)
+    bar.on_train_epoch_start(trainer, None)
+    for index in range(40):
+        bar.on_train_batch_end(trainer, None, None, None, index)
+    bar._progress.refresh()
+    assert "epoch   3" in terminal.getvalue()
+    assert "40/40" in terminal.getvalue()
+    console.print("a line of the history")
+    bar.on_train_epoch_end(trainer, None)
+    shown = terminal.getvalue()
+    assert shown.rindex("40/40") < shown.rindex("\x1b[2K")  # the bar's line is erased last
+    assert "a line of the history\n" in shown
+    bar.on_exception(trainer, None, KeyboardInterrupt())  # stopping twice does no harm

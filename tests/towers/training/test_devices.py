@@ -23,8 +23,7 @@ from torch.utils._pytree import tree_leaves
 
 import towerzoo.configs
 from towerzoo.datasets import Batch
-from towerzoo.datasets.batches.loaders import BatchLoader
-from towerzoo.datasets.batches.shares import ShareLoader
+from towerzoo.datasets.batches.loaders import BatchLoader, ShareLoader
 from towerzoo.datasets.batches.streams import StreamedEvents
 from towerzoo.towers.model.build import build_model, load_data, read_experiment
 from towerzoo.towers.recommend.explanation import explain

@@ -12,7 +12,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from towerzoo.datasets.batches.shares import ShareLoader
+from towerzoo.datasets.batches.loaders import ShareLoader
 from towerzoo.registry.errors import TrainingError
 from towerzoo.registry.experiment import Data
 from towerzoo.towers.model.build import build_model, load_data

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from pytorch_lightning import Callback
 
 from towerzoo.datasets import Batch, BatchLoader
-from towerzoo.datasets.batches.loaders import epoch_seed
-from towerzoo.datasets.batches.shares import ShareLoader
+from towerzoo.datasets.batches.loaders import ShareLoader, epoch_seed
 from towerzoo.towers.model.build import build_model, load_data
 
 

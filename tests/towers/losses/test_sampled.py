@@ -1,5 +1,3 @@
-"""The sampler `from-column`: items that were shown with an event's own and not taken."""
-
 from __future__ import annotations
 
 import math
@@ -13,15 +11,174 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from towerzoo.datasets import Batch, Synthetic
-from towerzoo.registry import SAMPLERS
+from towerzoo.registry import LOSSES, SAMPLERS
 from towerzoo.registry.errors import ConfigError, DataError
-from towerzoo.towers.losses.candidates import draw_candidates, excluded_pairs
+from towerzoo.towers.losses.candidates import Candidates, draw_candidates, excluded_pairs
+from towerzoo.towers.losses.pairs import BCEWithLogits
 from towerzoo.towers.losses.sampled import CandidateLoss
 from towerzoo.towers.model.build import build_model, load_data, read_experiment
 from towerzoo.towers.model.dssm import DSSM
 from towerzoo.towers.retrieval.seen_items import SeenItems
+
+B, C = 4, 6
+GENERATOR = torch.Generator().manual_seed(0)
+POSITIVE = torch.randn(B, generator=GENERATOR, dtype=torch.float64)
+NEGATIVES = torch.randn(B, C, generator=GENERATOR, dtype=torch.float64)
+NEGATIVES[0, 2] = NEGATIVES[3, 5] = -math.inf  # these do not count
+LOG_COUNT = torch.tensor([1, 2, 1, 3, 1, 1], dtype=torch.float64).log()
+LOG_EXPECTED = torch.randn(C, generator=GENERATOR, dtype=torch.float64)
+DRAWN = Candidates(torch.arange(C), LOG_COUNT, LOG_EXPECTED)
+WEIGHTS = torch.tensor([1.0, 2.0, 0.5, 4.0], dtype=torch.float64)
+
+
+def make(name: str, **parameters: object) -> CandidateLoss:
+    given = {} if name == "full-softmax" else {"sampler": "catalogue"}
+    loss: CandidateLoss = LOSSES.build({"name": name, **given, **parameters})
+    return loss
+
+
+def once(n: int) -> Candidates:
+    """Candidates that were drawn once, as they are on average."""
+    return Candidates(torch.arange(n), torch.zeros(n), torch.zeros(n))
+
+
+def counted(row: int) -> list[tuple[float, float, float]]:
+    """The logit, the count and the expected count of each candidate that counts."""
+    rows = zip(NEGATIVES[row].tolist(), LOG_COUNT.exp().tolist(), LOG_EXPECTED.exp().tolist(), strict=True)
+    return [(logit, count, expected) for logit, count, expected in rows if logit > -math.inf]
+
+
+def softmax(row: int, temperature: float, logq: bool) -> float:
+    own = math.exp(POSITIVE[row].item() / temperature)
+    others = sum(
+        math.exp(logit / temperature) * count / (expected if logq else 1.0) for logit, count, expected in counted(row)
+    )
+    return -math.log(own / (own + others))
+
+
+def bpr(row: int) -> float:
+    losses = [math.log1p(math.exp(logit - POSITIVE[row].item())) for logit, *_ in counted(row)]
+    return sum(losses) / len(losses)
+
+
+def hinge(row: int, margin: float) -> float:
+    losses = [max(0.0, margin - POSITIVE[row].item() + logit) for logit, *_ in counted(row)]
+    return sum(losses) / len(losses)
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS], ids=["unweighted", "weighted"])
+@pytest.mark.parametrize(
+    ("name", "parameters", "formula"),
+    [
+        ("sampled-softmax", {"temperature": 0.5}, lambda row: softmax(row, 0.5, True)),
+        ("sampled-softmax", {"logq": False}, lambda row: softmax(row, 1.0, False)),
+        ("bpr", {}, bpr),
+        ("hinge", {"margin": 0.7}, lambda row: hinge(row, 0.7)),
+    ],
+    ids=["sampled-softmax", "sampled-softmax without logQ", "bpr", "hinge"],
+)
+def test_losses_are_those_of_the_formula(name, parameters, formula, weights):
+    found = make(name, **parameters)(POSITIVE, NEGATIVES, DRAWN, weights)
+    factors = [1.0] * B if weights is None else weights.tolist()
+    expected = sum(factor * formula(row) for row, factor in enumerate(factors)) / sum(factors)
+    assert found.item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_full_softmax_is_torchs_cross_entropy():
+    logits = torch.randn(B, C, dtype=torch.float64)
+    own = torch.tensor([3, 0, 5, 1])
+    positive = logits.gather(1, own.unsqueeze(1)).squeeze(1)
+    others = logits.scatter(1, own.unsqueeze(1), -math.inf)
+    found = make("full-softmax")(positive, others, once(C))
+    torch.testing.assert_close(found, functional.cross_entropy(logits, own))
+
+
+@pytest.mark.parametrize("name", ["sampled-softmax", "bpr", "hinge"])
+def test_the_hardest_candidates_are_those_of_the_highest_logits(name):
+    best = NEGATIVES.topk(2, dim=1).values
+    found = make(name, hardest=2)(POSITIVE, NEGATIVES, once(C))
+    torch.testing.assert_close(found, make(name)(POSITIVE, best, once(2)))
+    assert make(name, hardest=99)(POSITIVE, NEGATIVES, once(C)) == make(name)(POSITIVE, NEGATIVES, once(C))
+
+
+@pytest.mark.parametrize("name", ["bpr", "hinge"])
+def test_semi_hard_candidates_score_lower_than_the_own_item(name):
+    lower = NEGATIVES.masked_fill(POSITIVE.unsqueeze(1) <= NEGATIVES, -math.inf)
+    assert bool(lower.isfinite().any())
+    assert bool((lower != NEGATIVES).any())
+    found = make(name, mining="semi-hard")(POSITIVE, NEGATIVES, DRAWN)
+    torch.testing.assert_close(found, make(name)(POSITIVE, lower, DRAWN))
+
+
+@pytest.mark.parametrize("name", [name for name in LOSSES if name != "bce-with-logits"])
+def test_a_pair_without_any_candidate_has_a_finite_loss_and_gradient(name):
+    positive = torch.zeros(1, requires_grad=True)
+    loss = make(name)(positive, torch.full((1, 3), -math.inf), once(3))
+    assert loss.item() == 0
+    loss.backward()
+    assert positive.grad.isfinite().all()
+
+
+def scored(**settings: object) -> tuple[BCEWithLogits, Tensor, Tensor]:
+    return BCEWithLogits(**settings), torch.tensor([2.0, -1.0, 0.5]), torch.tensor([1.0, 0.0, 0.0])
+
+
+def test_class_weights_smoothing_and_weights_of_events_act_in_training_alone():
+    loss, logits, labels = scored(positive_weight=3.0, label_smoothing=0.1)
+    weights = torch.tensor([1.0, 2.0, 3.0])
+    plain = functional.binary_cross_entropy_with_logits(logits, labels)
+    torch.testing.assert_close(loss.eval()(logits, labels, weights), plain)
+    terms = [
+        weight * (3 * y * math.log1p(math.exp(-x)) + (1 - y) * math.log1p(math.exp(x)))
+        for x, y, weight in zip(logits.tolist(), [0.9, 0.1, 0.1], weights.tolist(), strict=True)
+    ]
+    assert loss.train()(logits, labels, weights).item() == pytest.approx(sum(terms) / 6, rel=1e-6)
+    unweighted = [term / weight for term, weight in zip(terms, weights.tolist(), strict=True)]
+    assert loss.train()(logits, labels).item() == pytest.approx(sum(unweighted) / 3, rel=1e-6)
+    assert scored()[0].train()(logits, labels) == plain
+
+
+RETRIEVAL = {
+    "data.label": "{positive_from: 1}",
+    "data.split": "leave-last-out",
+    "training": "{max_epochs: 4, early_stopping: {monitor: valid/ndcg@5, patience: 9}}",
+    "evaluation": "{ranking: {at: [5, 10]}}",
+}
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "full-softmax",
+        "sampled-softmax",
+        "{name: sampled-softmax, sampler: {name: mixed, parts: [in-batch, {name: uniform, n: 50}]}}",
+        "{name: bpr, sampler: {name: popularity, n: 50}}",
+        "{name: hinge, sampler: {name: uniform, n: 50}, hardest: 5}",
+    ],
+)
+def test_training_against_candidates_finds_more(loss, make_trainer):
+    overrides = [f"{key}={value}" for key, value in RETRIEVAL.items()]
+    features = "{recent: {encoder: history, dim: 16, last: 5}, user_id: {encoder: embedding, dim: 16}}"
+    towers = [
+        f"user_tower={{features: {features}, combine: sum, init: {{name: normal, std: 0.1}}}}",
+        "item_tower={features: {movie_id: {encoder: embedding, dim: 16}}, init: {name: normal, std: 0.1}}",
+        "score={name: dot, item_bias: true}",
+        "optimizer={name: adam, lr: 0.02}",
+    ]
+    world = ["data.users=300", "data.items=100", "data.interactions=9000", "data.batch_size=512"]
+    experiment, _ = read_experiment("quickstart", [*world, *overrides, *towers, f"loss={loss}"])
+    data = load_data(experiment)
+    model, trainer = build_model(experiment, data.schema), make_trainer(max_epochs=4)
+    trainer.validate(model, data, verbose=False)
+    before = trainer.callback_metrics["valid/recall@10"].item()
+    trainer.fit(model, data)
+    assert trainer.callback_metrics["valid/recall@10"].item() > before
+    assert trainer.callback_metrics["train/loss"].isfinite()
+    assert not {"train/auc", "valid/auc"} & set(trainer.callback_metrics)
+
 
 COUNTS = torch.tensor([0, 5, 4, 3, 2, 1, 1])
 USER = torch.tensor([1, 2, 3], dtype=torch.int32)

@@ -12,7 +12,7 @@ from torch._dynamo.utils import counters
 from towerzoo.registry.errors import ConfigError
 from towerzoo.towers.model.build import build_model, load_data, read_experiment
 from towerzoo.towers.model.dssm import DSSM
-from towerzoo.towers.training.execution import require_gpu
+from towerzoo.towers.training.rules import require_gpu
 
 EMBEDDING = {"encoder": "embedding", "dim": 4}
 PLAIN = {"block": {"name": "linear-act-dropout", "act": "tanh", "dropout": 0.0}, "widths": [8]}

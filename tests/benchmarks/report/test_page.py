@@ -8,8 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from towerzoo.benchmarks.measure.record import PairedRatio, Record
-from towerzoo.benchmarks.measure.scaling import curves
-from towerzoo.benchmarks.measure.summary import quantity, scaled
+from towerzoo.benchmarks.measure.summary import curves, quantity, scaled
 from towerzoo.benchmarks.report.page import render_report
 from towerzoo.benchmarks.report.plots import ratio_bars
 from towerzoo.benchmarks.report.table import markdown_table

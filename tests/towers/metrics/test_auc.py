@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchmetrics.functional.classification import binary_auroc
 
-from towerzoo.towers.metrics.auc import exact_auc
-from towerzoo.towers.metrics.user_auc import group_auc, user_auc
+from towerzoo.towers.metrics.auc import exact_auc, group_auc, user_auc
 
 
 def loop(user: np.ndarray, logits: np.ndarray, positive: np.ndarray) -> float:
@@ -61,7 +60,7 @@ def test_it_does_not_depend_on_how_many_events_are_ranked_at_once(monkeypatch):
     positive = torch.rand(2_000, generator=generator) < logits.sigmoid()
     whole = user_auc(user, logits, positive)
     for at_once in (1, 7, 999):
-        monkeypatch.setattr("towerzoo.towers.metrics.user_auc.EVENTS_AT_ONCE", at_once)
+        monkeypatch.setattr("towerzoo.towers.metrics.auc.EVENTS_AT_ONCE", at_once)
         assert user_auc(user, logits, positive) == pytest.approx(whole, abs=1e-12)
 
 

@@ -1,2 +1,0 @@
-from .model.dssm import DSSM as DSSM
-from .model.tower import Tower as Tower

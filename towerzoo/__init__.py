@@ -1,0 +1,1 @@
+"""TowerZoo: two-tower (DSSM) recommenders assembled from registered parts."""
