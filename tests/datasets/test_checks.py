@@ -15,7 +15,7 @@ from towerzoo.datasets.checks import draw_split, load_schema
 from towerzoo.registry import DATASETS, SPLITS
 from towerzoo.registry.errors import DataError, PartError
 
-HERE = r"(?s)test_part_checks\.py:\d+: "
+HERE = r"(?s)test_checks\.py:\d+: "
 NAMES = ColumnNames(users=("u",), items=("i", "tags"), measures=("liked",))
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc, binary_calibration_error
 
 from towerzoo.towers.metrics import auc as auc_module
-from towerzoo.towers.metrics import calibration as calibration_module
+from towerzoo.towers.metrics import pairs as calibration_module
 from towerzoo.towers.metrics import pairs as metrics_module
 from towerzoo.towers.metrics.pairs import SplitMetrics, calibration_error
 from towerzoo.towers.metrics.plan import LOWER_IS_BETTER, PAIR_METRICS, USER_METRICS, mode

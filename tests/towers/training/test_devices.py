@@ -228,9 +228,9 @@ def test_mistakes_of_devices_show():
 
 UNIQUE = {"_unique2 in dssm.py", "bincount in pair_scores.py"}
 HISTORY = {
-    "_unique2 in history_encoder.py",
-    "_local_scalar_dense in history_encoder.py",
-    "index in history_encoder.py",
+    "_unique2 in history.py",
+    "_local_scalar_dense in history.py",
+    "index in history.py",
     "bincount in bag_sums.py",
 }
 CANDIDATES = {"_unique2 in candidates.py", "_unique2 in dssm.py", "index in candidates.py"}
