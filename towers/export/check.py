@@ -122,14 +122,6 @@ def _require_near(where: str, found: NDArray[Any], expected: NDArray[Any]) -> fl
     return difference
 
 
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    try:
-        print(json.dumps(check(Path(sys.argv[1]), Path(sys.argv[2]))._asdict()))  # noqa: T201
-    except TowerZooError as error:
-        sys.exit(f"error: {' '.join(str(error).split())}")
-
-
 def raw_rows(
     inputs: Sequence[Input], tower: Tower, table: Table, item_ids: Vocabulary, rows: Tensor
 ) -> list[dict[str, Any]]:
@@ -153,3 +145,11 @@ def _raw_values(some: Input, tower: Tower, table: Table, item_ids: Vocabulary, r
         lists = [[id for id in ids if id != NO_EVENT] for ids in encoder.lists(rows).tolist()]
         return [[(item_ids.decode([id % some.items])[0], id // some.items) for id in ids] for ids in lists]
     return table.column(some.vocabulary or some.name).raw(rows)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    try:
+        print(json.dumps(check(Path(sys.argv[1]), Path(sys.argv[2]))._asdict()))  # noqa: T201
+    except TowerZooError as error:
+        sys.exit(f"error: {' '.join(str(error).split())}")

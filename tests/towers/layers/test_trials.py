@@ -22,7 +22,7 @@ from towerzoo.registry.errors import PartError
 from towerzoo.towers.layers import trials
 from towerzoo.towers.losses.sampled import CandidateLoss
 
-HERE = r"test_part_trials\S*: "
+HERE = r"test_trials\S*: "
 NOTHING = "got nothing: a return is missing"
 
 
@@ -141,7 +141,7 @@ def test_the_line_of_an_error_is_told(monkeypatch):
 
     monkeypatch.setitem(BLOCKS._parts, "mine", mine)
     line = mine.__code__.co_firstlineno + 1
-    with pytest.raises(PartError, match=rf"test_part_trials\.py:{line}: block 'mine' .*got ZeroDivisionError"):
+    with pytest.raises(PartError, match=rf"test_trials\.py:{line}: block 'mine' .*got ZeroDivisionError"):
         trials.built_block("mine", 1, 1)
 
 
