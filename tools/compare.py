@@ -26,7 +26,7 @@ def main(runs: tuple[str, ...], out: Path) -> None:
     python tools/compare.py runs/tanh_bn/* runs/relu/* --out curves.png
     """
     from towerzoo.towers.metrics.protocol import require_same_protocol
-    from towerzoo.towers.runs.epochs import read_history
+    from towerzoo.towers.runs.epochs import read_epochs
     from towerzoo.towers.runs.files import write_whole
     from towerzoo.towers.runs.folder import RunFolder
     from towerzoo.towers.runs.report import draw_curves
@@ -44,7 +44,7 @@ def main(runs: tuple[str, ...], out: Path) -> None:
     keys = ("protocol", "test", "best_epoch")
     metrics = {label: run.read_json("metrics.json", *keys) for label, run in by_label.items()}
     require_same_protocol({label: values["protocol"] for label, values in metrics.items()})
-    picture = draw_curves({label: read_history(run) for label, run in by_label.items()})
+    picture = draw_curves({label: read_epochs(run) for label, run in by_label.items()})
     console = terminal()
     console.print(runs_table(metrics))
     write_whole(out, picture)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from towerzoo.registry import LOSSES
 from towerzoo.registry.experiment import Experiment, RankingMeasures
 from towerzoo.towers.losses.sampled import CandidateLoss
+
+Figures: TypeAlias = dict[str, float]
+"""Figures by their metric: loss in nats, all others in [0, 1]."""
 
 PAIR_METRICS: Final = ("loss", "auc", "accuracy")
 """What is measured of labelled pairs in every split."""
@@ -80,7 +83,7 @@ def has_candidates(experiment: Experiment) -> bool:
 
 
 @dataclass(frozen=True)
-class Measures:
+class EvaluationPlan:
     """What is measured in validation and test.
 
     Attributes:
@@ -92,7 +95,7 @@ class Measures:
     at: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, experiment: Experiment) -> Measures:
+    def of(cls, experiment: Experiment) -> EvaluationPlan:
         """Returns those of an experiment."""
         candidates = has_candidates(experiment)
         section = experiment.evaluation
@@ -115,4 +118,4 @@ class Measures:
 def monitor(experiment: Experiment) -> str:
     """Returns the figure that chooses an experiment's best epoch."""
     stopping = experiment.training.early_stopping
-    return (stopping.monitor if stopping else None) or Measures.of(experiment).monitor
+    return (stopping.monitor if stopping else None) or EvaluationPlan.of(experiment).monitor

@@ -13,7 +13,7 @@ from towerzoo.datasets.batches.counts import digest_of_columns
 from towerzoo.datasets.splits import PARTS
 from towerzoo.registry.errors import RunError
 from towerzoo.registry.experiment import Experiment
-from towerzoo.towers.metrics.plan import Measures
+from towerzoo.towers.metrics.plan import EvaluationPlan
 
 RANKED: Final = {
     "recall": "share of the relevant items in the list",
@@ -28,11 +28,11 @@ def protocol(experiment: Experiment, data: TwoTowerData) -> dict[str, Any]:
     Events are told apart by their content, not by file: two copies of a dataset with equal events in an equal split are
     the same protocol.
     """
-    measures = Measures.of(experiment)
+    plan = EvaluationPlan.of(experiment)
     ranked = {
         "candidates": "all items of the catalogue",
         "seen_items": "removed: training events, in test validation events as well",
-        "metrics": {f"{name}@{k}": f"{RANKED[name]}, over users" for k in measures.at for name in RANKED},
+        "metrics": {f"{name}@{k}": f"{RANKED[name]}, over users" for k in plan.at for name in RANKED},
     }
     paired = {
         "candidates": "the labelled pairs of the split",
@@ -48,8 +48,8 @@ def protocol(experiment: Experiment, data: TwoTowerData) -> dict[str, Any]:
         "label": experiment.data.label.text,
         "split": experiment.data.split,
         "events": event_digests(data),
-        **(paired if measures.pairs else ranked),
-        **({"ranking": ranked} if measures.pairs and measures.at else {}),
+        **(paired if plan.pairs else ranked),
+        **({"ranking": ranked} if plan.pairs and plan.at else {}),
     }
 
 

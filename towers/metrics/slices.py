@@ -103,11 +103,11 @@ def column_slices(column: Column) -> Slices:
     return Slices(column.name, (UNKNOWN_LABEL, *map(str, column.vocabulary.values)), ids)
 
 
-Figures: TypeAlias = dict[str, int | float | None]
+SliceFigures: TypeAlias = dict[str, int | float | None]
 """What is known of one slice, by name: counts, figures, and None for a figure that is not defined."""
 
 
-def pair_slices(slices: Slices, rows: Tensor, logits: Tensor, labels: Tensor) -> dict[str, Figures]:
+def pair_slices(slices: Slices, rows: Tensor, logits: Tensor, labels: Tensor) -> dict[str, SliceFigures]:
     """Returns the figures of scored pairs, slice by slice.
 
     `events` counts them; `loss` is their mean binary cross-entropy in nats, `auc` that within the slice, ties half, and
@@ -142,7 +142,7 @@ def pair_slices(slices: Slices, rows: Tensor, logits: Tensor, labels: Tensor) ->
     return _rows(slices, {"events": events}, columns)
 
 
-def user_slices(slices: Slices, ranking: Ranking) -> dict[str, Figures]:
+def user_slices(slices: Slices, ranking: Ranking) -> dict[str, SliceFigures]:
     """Returns the mean of every metric over the users of each slice that has one, and their number, `users`.
 
     Example:
@@ -162,7 +162,7 @@ def user_slices(slices: Slices, ranking: Ranking) -> dict[str, Figures]:
     return _rows(slices, {"users": users}, means)
 
 
-def item_slices(slices: Slices, ranking: Ranking) -> dict[str, Figures]:
+def item_slices(slices: Slices, ranking: Ranking) -> dict[str, SliceFigures]:
     """Returns how many of the relevant items of each slice were found.
 
     `pairs` and `users` count relevant pairs of a user and an item of the slice, and the users among them; `recall@k` is
@@ -195,7 +195,7 @@ def item_slices(slices: Slices, ranking: Ranking) -> dict[str, Figures]:
     return _rows(slices, {"pairs": pairs, "users": users}, columns)
 
 
-def _rows(slices: Slices, counts: dict[str, Tensor], figures: dict[str, Tensor]) -> dict[str, Figures]:
+def _rows(slices: Slices, counts: dict[str, Tensor], figures: dict[str, Tensor]) -> dict[str, SliceFigures]:
     """Returns a row a slice of columns (S,), without the slices of which the first count is 0."""
     columns = {name: values.tolist() for name, values in {**counts, **figures}.items()}
     present = next(iter(counts.values())).nonzero().flatten().tolist()

@@ -20,7 +20,7 @@ from towerzoo.registry.yaml_file import Document
 from towerzoo.towers.encoders.history import takes_history
 from towerzoo.towers.encoders.pretrained import PretrainedEncoder
 from towerzoo.towers.layers.trials import built_module, built_optimizer, try_loss, try_score
-from towerzoo.towers.metrics.plan import Measures, has_candidates
+from towerzoo.towers.metrics.plan import EvaluationPlan, has_candidates
 from towerzoo.towers.metrics.ranking import checked_lengths
 from towerzoo.towers.model.dssm import DSSM
 from towerzoo.towers.model.rules import (
@@ -90,7 +90,7 @@ def load_data(experiment: Experiment) -> TwoTowerData:
         positives_only=has_candidates(experiment),
         shown=compares_with_shown(experiment),
     )
-    if lengths := Measures.of(experiment).at:
+    if lengths := EvaluationPlan.of(experiment).at:
         checked_lengths(lengths, len(loaded.schema.items) - 1, "evaluation.ranking.at")
     return loaded
 
@@ -121,7 +121,7 @@ def build_model(experiment: Experiment, schema: StarSchema, *, trained: bool = F
         optimizer=functools.partial(_build_optimizer, experiment.optimizer),
         unique=experiment.training.unique,
         schedule=SCHEDULES[experiment.training.schedule],
-        measures=Measures.of(experiment),
+        plan=EvaluationPlan.of(experiment),
     )
     try_score(experiment.score, model.score, user_tower.out_features)
     try_loss(experiment.loss, model.loss, weighted=schema.interactions.weight is not None)

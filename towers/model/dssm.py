@@ -16,7 +16,7 @@ from towerzoo.towers.layers.trials import built_sampler
 from towerzoo.towers.losses.candidates import Sampler, draw_candidates, excluded_pairs
 from towerzoo.towers.losses.sampled import CandidateLoss
 from towerzoo.towers.metrics.pairs import RunningMetrics, SplitMetrics
-from towerzoo.towers.metrics.plan import Measures
+from towerzoo.towers.metrics.plan import EvaluationPlan
 from towerzoo.towers.metrics.ranking import Ranking, RankingTask, rank, ranking_task
 from towerzoo.towers.model.pair_scores import dot_pairs
 from towerzoo.towers.model.scores import pair_logits
@@ -35,7 +35,7 @@ class DSSM(LightningModule):
     blocks and the dot score it is matrix factorisation.
 
     Figures are logged as `train/...`, `valid/...` and `test/...` at the end of each epoch, each over the whole split:
-    loss, AUC and accuracy of pairs, and those of rankings where `measures` asks for them. Training figures are those of
+    loss, AUC and accuracy of pairs, and those of rankings where `plan` asks for them. Training figures are those of
     the weights as they change and with dropout, without AUC where events are streamed; validation and test encode every
     distinct user and item once.
 
@@ -49,7 +49,7 @@ class DSSM(LightningModule):
         unique: Whether training, too, encodes each distinct user and item of a batch once. The events of a user in a
             batch then share her dropout masks, and batch normalisation weighs each distinct row once.
         schedule: How the optimizer's step size goes over all training steps; none leaves it as it is.
-        measures: What is measured in validation and test.
+        plan: What is measured in validation and test.
 
     Attributes:
         ranks: The processes that train it together; the first of them alone validates and tests.
@@ -68,7 +68,7 @@ class DSSM(LightningModule):
         *,
         unique: bool = False,
         schedule: Schedule | None = None,
-        measures: Measures | None = None,
+        plan: EvaluationPlan | None = None,
     ) -> None:
         super().__init__()
         if user_tower.out_features != item_tower.out_features:
@@ -88,7 +88,7 @@ class DSSM(LightningModule):
         self._known: SeenItems | None = None
         self._optimizer = optimizer
         self._schedule = schedule
-        self._measures = measures or Measures()
+        self._plan = plan or EvaluationPlan()
         self._tasks: dict[str, RankingTask] = {}
         self._user_table: VectorTable | None = None
         self._item_table: VectorTable | None = None
@@ -254,7 +254,7 @@ class DSSM(LightningModule):
         self._item_table = VectorTable(self.item_factors, self.item_tower.n_rows)
 
     def _evaluation_step(self, batch: Batch) -> None:
-        if not self._measures.pairs or not self.ranks.first:
+        if not self._plan.pairs or not self.ranks.first:
             return
         assert self._user_table is not None
         assert self._item_table is not None
@@ -266,9 +266,9 @@ class DSSM(LightningModule):
 
     def _figures(self, part: str) -> dict[str, Tensor | float]:
         figures: dict[str, Tensor | float] = {}
-        if self._measures.pairs:
+        if self._plan.pairs:
             figures |= {name: value.cpu() for name, value in self.evaluation_metrics.compute().items()}
-        if self._measures.at:
+        if self._plan.at:
             figures |= self.ranking(part).figures()
         return figures
 
@@ -276,7 +276,7 @@ class DSSM(LightningModule):
         """Ranks the catalogue for all users with a positive event in a part of the split, `valid` or `test`."""
         if part not in self._tasks:
             data: TwoTowerData = self.trainer.datamodule  # type: ignore[attr-defined]
-            self._tasks[part] = ranking_task(data, part, self._measures.at)
+            self._tasks[part] = ranking_task(data, part, self._plan.at)
         task = self._tasks[part]
         assert self._user_table is not None
         assert self._item_table is not None

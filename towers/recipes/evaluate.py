@@ -11,7 +11,7 @@ from towerzoo.datasets import TwoTowerData
 from towerzoo.registry.experiment import Experiment
 from towerzoo.towers.device import settle_process
 from towerzoo.towers.metrics.baselines import baselines, ranking_baselines, training_biases
-from towerzoo.towers.metrics.plan import Measures
+from towerzoo.towers.metrics.plan import EvaluationPlan
 from towerzoo.towers.metrics.protocol import fingerprint, protocol
 from towerzoo.towers.metrics.ranking import ranking_task
 from towerzoo.towers.model.build import build_model, load_data, read_experiment
@@ -64,9 +64,9 @@ def evaluate_run(
     model = build_model(experiment, data.schema, trained=True)
     run.load_weights(model)
     mask_biases(model, data, mask)
-    metrics |= measure(model, data, experiment, device)
+    metrics |= evaluate(model, data, experiment, device)
     if by:
-        metrics["slices"] = sliced(model, data, Measures.of(experiment), by)
+        metrics["slices"] = sliced(model, data, EvaluationPlan.of(experiment), by)
     if shots:
         metrics["shots"] = few_shots(run, experiment, data, shots, device)
     if not mask:
@@ -98,12 +98,12 @@ def evaluate_checkpoint(config: str, checkpoint: Path, overrides: Sequence[str] 
         require_same_data(run, data, experiment)
     model = build_model(experiment, data.schema, trained=True)
     load_state(model, state, checkpoint)
-    metrics = measure(model, data, experiment, device)
+    metrics = evaluate(model, data, experiment, device)
     RunFolder(checkpoint.parent).write_json(f"{checkpoint.stem}.metrics.json", metrics)
     return metrics
 
 
-def measure(model: DSSM, data: TwoTowerData, experiment: Experiment, device: str) -> dict[str, Any]:
+def evaluate(model: DSSM, data: TwoTowerData, experiment: Experiment, device: str) -> dict[str, Any]:
     """Returns the protocol, and on it the figures of a model (`valid`, `test`) and of the baselines.
 
     `test_seconds` is the time from encoding the first user to the last metric of the test split.
@@ -114,19 +114,19 @@ def measure(model: DSSM, data: TwoTowerData, experiment: Experiment, device: str
     test = trainer.test(model, data, verbose=False)[0]
     seconds = time.perf_counter() - started
     described = protocol(experiment, data)
-    measures = Measures.of(experiment)
+    plan = EvaluationPlan.of(experiment)
     return {
         "protocol": described,
         "fingerprint": fingerprint(described),
-        "valid": {name: valid[f"valid/{name}"] for name in measures.names},
-        "test": {name: test[f"test/{name}"] for name in measures.names},
+        "valid": {name: valid[f"valid/{name}"] for name in plan.names},
+        "test": {name: test[f"test/{name}"] for name in plan.names},
         "test_seconds": round(seconds, 4),
-        "baselines": _baselines(data, measures),
+        "baselines": _baselines(data, plan),
     }
 
 
-def _baselines(data: TwoTowerData, measures: Measures) -> dict[str, dict[str, float]]:
+def _baselines(data: TwoTowerData, plan: EvaluationPlan) -> dict[str, dict[str, float]]:
     biases = training_biases(data)
-    of_pairs = baselines(data, biases) if measures.pairs and biases is not None else {}
-    of_lists = ranking_baselines(data, ranking_task(data, "test", measures.at), biases) if measures.at else {}
+    of_pairs = baselines(data, biases) if plan.pairs and biases is not None else {}
+    of_lists = ranking_baselines(data, ranking_task(data, "test", plan.at), biases) if plan.at else {}
     return {name: of_pairs.get(name, {}) | of_lists.get(name, {}) for name in (*of_pairs, *of_lists)}

@@ -12,7 +12,7 @@ from towerzoo.datasets import TwoTowerData
 from towerzoo.registry.errors import RunError
 from towerzoo.registry.experiment import Experiment
 from towerzoo.towers.encoders.history import takes_history
-from towerzoo.towers.metrics.plan import Measures
+from towerzoo.towers.metrics.plan import EvaluationPlan
 from towerzoo.towers.model.build import build_model
 from towerzoo.towers.model.dssm import DSSM
 from towerzoo.towers.recipes.slices import mask_biases, mask_columns
@@ -57,7 +57,7 @@ def few_shots(run: RunFolder, experiment: Experiment, data: TwoTowerData, shots:
     run.load_weights(model)
     mask_biases(model, data, [key])
     trainer = make_trainer(experiment, device, logger=False, callbacks=[])
-    names = Measures.of(experiment).names
+    names = EvaluationPlan.of(experiment).names
     figures = {}
     for k in (*shots, None):
         with histories_of(model, k):

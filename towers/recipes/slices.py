@@ -9,10 +9,10 @@ import torch
 
 from towerzoo.datasets import Column, TwoTowerData
 from towerzoo.registry.errors import RunError, name_hint
-from towerzoo.towers.metrics.plan import Measures
+from towerzoo.towers.metrics.plan import EvaluationPlan
 from towerzoo.towers.metrics.ranking import rank, ranking_task
 from towerzoo.towers.metrics.slices import (
-    Figures,
+    SliceFigures,
     Slices,
     column_slices,
     item_slices,
@@ -82,13 +82,15 @@ def mask_biases(model: DSSM, data: TwoTowerData, names: Sequence[str]) -> None:
 
 
 @torch.no_grad()
-def sliced(model: DSSM, data: TwoTowerData, measures: Measures, names: Sequence[str]) -> dict[str, dict[str, Figures]]:
+def sliced(
+    model: DSSM, data: TwoTowerData, plan: EvaluationPlan, names: Sequence[str]
+) -> dict[str, dict[str, SliceFigures]]:
     """Returns the test figures of each slice, by what is sliced by.
 
     Args:
         model: The model, with the weights to test.
         data: The events.
-        measures: Whether pairs are scored, or lists ranked.
+        plan: Whether pairs are scored, or lists ranked.
         names: What to slice by, see `require_columns`.
     """
     chosen = [(name, *_slices(data, name)) for name in names]
@@ -99,14 +101,14 @@ def sliced(model: DSSM, data: TwoTowerData, measures: Measures, names: Sequence[
     )
     figures = {}
     with model.finished():
-        if measures.pairs:
+        if plan.pairs:
             rows = data.split.test
             user, item = (column.index_select(0, rows) for column in data.schema.interactions.pairs)
             logits, labels = dot_pairs(*users(user), *items(item)), data.labels.index_select(0, rows)
             for name, side, slices in chosen:
                 figures[name] = pair_slices(slices, user if side == "users" else item, logits, labels)
         else:
-            task = ranking_task(data, "test", measures.at)
+            task = ranking_task(data, "test", plan.at)
             everything = torch.arange(model.item_tower.n_rows)
             ranking = rank(users(task.user)[0], items(everything)[0], task)
             for name, side, slices in chosen:

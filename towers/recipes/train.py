@@ -13,11 +13,11 @@ from towerzoo.registry.experiment import Experiment
 from towerzoo.towers.device import AUTO, precision_advice, settle_process, settled_precision
 from towerzoo.towers.model.build import build_model, load_data
 from towerzoo.towers.model.dssm import DSSM
-from towerzoo.towers.recipes.evaluate import measure
+from towerzoo.towers.recipes.evaluate import evaluate
 from towerzoo.towers.recipes.profile import profile_step
 from towerzoo.towers.runs.checkpoints import load_state, read_checkpoint
 from towerzoo.towers.runs.environment import environment
-from towerzoo.towers.runs.epochs import read_history
+from towerzoo.towers.runs.epochs import read_epochs
 from towerzoo.towers.runs.events import save_events
 from towerzoo.towers.runs.files import told_as_run_error
 from towerzoo.towers.runs.folder import FORMAT, REPORT, VERSION, RunFolder
@@ -173,12 +173,12 @@ def _test_and_report(
     best = read_checkpoint(run.best)
     load_state(model, best["state_dict"], run.best)
     run.save_weights(model)
-    rows = read_history(run)
+    rows = read_epochs(run)
     metrics = {
         "best_epoch": best["epoch"],
         "epochs": len(rows),
         "train_seconds": round(sum(row["seconds"] for row in rows), 1),
-        **measure(model, data, experiment, device),
+        **evaluate(model, data, experiment, device),
     }
     run.write_json("metrics.json", metrics)
     write_report(run, metrics, model)

@@ -1,4 +1,4 @@
-"""history.csv: one row an epoch."""
+"""epochs.csv: one row an epoch."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from towerzoo.towers.runs.folder import RunFolder
 Row = dict[str, float | int]
 
 FIRST, LAST = ("epoch",), ("seconds", "samples_per_second")
-"""The columns of history.csv before and behind those of the figures, `train/...` and `valid/...`."""
+"""The columns of epochs.csv before and behind those of the figures, `train/...` and `valid/...`."""
 
 
-class History(Checkpoint):
-    """Writes one row of history.csv an epoch, and tells it to `report`.
+class EpochLog(Checkpoint):
+    """Writes one row of epochs.csv an epoch, and tells it to `report`.
 
     It is a Checkpoint to Lightning, which runs those after the model has logged the epoch's figures.
 
     Args:
-        run: Where history.csv lies.
+        run: Where epochs.csv lies.
         rows: The rows of earlier epochs, when training resumes.
         report: Called with each new row.
     """
@@ -68,17 +68,17 @@ class History(Checkpoint):
         writer = csv.DictWriter(text, list(row), lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
-        self.run.write("history.csv", text.getvalue())
+        self.run.write("epochs.csv", text.getvalue())
         self.report(row)
 
 
-def read_history(run: RunFolder) -> list[Row]:
-    """Returns the rows of history.csv.
+def read_epochs(run: RunFolder) -> list[Row]:
+    """Returns the rows of epochs.csv.
 
     Raises:
         RunError: The file is missing or damaged.
     """
-    path = run.path / "history.csv"
+    path = run.path / "epochs.csv"
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file, strict=True)
@@ -91,7 +91,7 @@ def read_history(run: RunFolder) -> list[Row]:
             ]
     except OSError:
         raise RunError(
-            f"{run.path} must be a run folder with history.csv, got one without it. Train it first."
+            f"{run.path} must be a run folder with epochs.csv, got one without it. Train it first."
         ) from None
     except (TypeError, ValueError, csv.Error) as error:
         raise RunError(f"{path} must be a whole CSV file, got {error}. Copy the run folder again.") from None

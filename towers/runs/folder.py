@@ -13,6 +13,7 @@ from torch import nn
 from towerzoo.registry.errors import RunError
 from towerzoo.registry.experiment import Experiment
 from towerzoo.registry.yaml_file import write_yaml
+from towerzoo.towers.metrics.plan import Figures
 from towerzoo.towers.runs.checkpoints import load_state
 from towerzoo.towers.runs.files import told_as_run_error, write_whole, write_whole_with
 from collections.abc import Collection, Mapping
@@ -27,7 +28,7 @@ ABOUT: Final = "environment.json"
 """The file by which a folder is known as a run."""
 REPORT: Final = "report.html"
 """What a run writes last: without it, there is still something to finish."""
-VERSION: Final = 1
+VERSION: Final = 2
 """Raised whenever a file of a run folder changes its meaning."""
 
 
@@ -83,10 +84,12 @@ class RunFolder:
         if not (run.path / ABOUT).exists():
             runs = [file.parent for file in run.path.glob(f"*/{ABOUT if unfinished else REPORT}")]
             run = cls(max(runs, key=_started, default=run.path))
-        about = run.read_json(ABOUT)
-        if about.get("format") != FORMAT or about.get("version") != VERSION:
-            found = f"{about.get('format')} {about.get('version')}"
-            raise RunError(f"{path} must be a run of format {FORMAT} {VERSION}, got {found!r}. Train it anew.")
+        about = run.read_json(ABOUT, "format", "version")
+        if (about["format"], about["version"]) != (FORMAT, VERSION):
+            raise RunError(
+                f"{run.path} was written in format {about['format']} {about['version']}, and this version of TowerZoo "
+                f"reads {FORMAT} {VERSION}. Train it again, or use the version that wrote it."
+            )
         return run
 
     @property
@@ -193,9 +196,6 @@ def _started(path: Path) -> tuple[str, int, str]:
     return second, len(number), number
 
 
-Figures = Annotated[dict[str, float], Field(min_length=1)]
-
-
 class Metrics(BaseModel):
     """What of metrics.json is read again."""
 
@@ -203,7 +203,7 @@ class Metrics(BaseModel):
 
     protocol: dict[str, Any]
     fingerprint: str
-    test: Figures
+    test: Annotated[Figures, Field(min_length=1)]
     best_epoch: int
     epochs: int
     train_seconds: float

@@ -16,13 +16,10 @@ from towerzoo.registry.config import shipped_configs
 from towerzoo.registry.errors import RunError
 from towerzoo.registry.yaml_file import write_yaml
 from towerzoo.towers.model.build import read_experiment
-from towerzoo.towers.metrics.plan import PAIR_METRICS, in_order, main_metrics, mode
+from towerzoo.towers.metrics.plan import PAIR_METRICS, Figures, in_order, main_metrics, mode
 from towerzoo.towers.device import AUTO
 from towerzoo.towers.runs.folder import RunFolder
 from towerzoo.towers.runs.files import write_whole
-
-Figures = dict[str, float]
-"""Figures by their metric: loss in nats, all others in [0, 1]."""
 
 HEADINGS: Final = {"auc": "AUC", "recall@10": "Recall@10", "ndcg@10": "NDCG@10"}
 """How tables call metrics, where that differs from their name."""

@@ -7,7 +7,7 @@ import json
 from typing import Any
 import jinja2
 from towerzoo.towers.model.dssm import DSSM
-from towerzoo.towers.runs.epochs import read_history
+from towerzoo.towers.runs.epochs import read_epochs
 from towerzoo.towers.runs.folder import REPORT, RunFolder
 import io
 import math
@@ -21,7 +21,7 @@ from towerzoo.towers.metrics.plan import main_metrics
 
 def write_report(run: RunFolder, metrics: dict[str, Any], model: DSSM) -> None:
     """Writes the curves and the report of a trained and tested run."""
-    rows = read_history(run)
+    rows = read_epochs(run)
     curves = draw_curves({run.name: rows})
     run.write("curves.png", curves)
     page = render_report(
@@ -87,7 +87,7 @@ def draw_curves(histories: Mapping[str, Sequence[Row]]) -> bytes:
     They are the loss and the main figure: AUC of pairs or NDCG of rankings.
 
     Args:
-        histories: The rows of each run's history.csv, by the run's name.
+        histories: The rows of each run's epochs.csv, by the run's name.
     """
     figure = Figure(figsize=(11, 4.2), layout="constrained", dpi=120)
     FigureCanvasAgg(figure)

@@ -16,7 +16,7 @@ from towerzoo.towers.runs.epochs import Row
 from towerzoo.towers.losses.lab import ROUNDING, LossCheck
 from towerzoo.towers.metrics.plan import OF_ALL_LISTS, main_metrics, mode, told_metrics
 from towerzoo.towers.runs.records import Comparison
-from towerzoo.towers.metrics.slices import Figures
+from towerzoo.towers.metrics.slices import SliceFigures
 
 
 def data_table(data: TwoTowerData) -> Table:
@@ -109,7 +109,7 @@ def loss_table(checks: Mapping[tuple[str, bool], LossCheck]) -> Table:
     return table
 
 
-def slice_table(name: str, figures: Mapping[str, Figures]) -> Table:
+def slice_table(name: str, figures: Mapping[str, SliceFigures]) -> Table:
     """Returns the figures of slices, one slice a row.
 
     Args:

@@ -65,12 +65,11 @@ def require_same_data(run: RunFolder, data: TwoTowerData, experiment: Experiment
     about = run.read_json("schema.json", *SIDES, "events")
     read = {"users": experiment.user_tower.features, "items": experiment.item_tower.features}
     for side in SIDES:
-        found, trained = json.loads(json.dumps(_describe(getattr(data.schema, side)))), about[side]
-        # Of a run before texts had digests, or no description at all, which reading tells of.
-        if not isinstance(trained, dict) or isinstance(trained.get("texts"), list):
+        actual, trained = json.loads(json.dumps(_describe(getattr(data.schema, side)))), about[side]
+        if not isinstance(trained, dict):
             trained = _describe(_read(run, side, about))
-        texts, known = found.pop("texts"), {name: value for name, value in trained.items() if name != "texts"}
-        if found != json.loads(json.dumps(known)) or set(texts) != set(trained.get("texts", ())):
+        texts, known = actual.pop("texts"), {name: value for name, value in trained.items() if name != "texts"}
+        if actual != known or set(texts) != set(trained.get("texts", ())):
             raise RunError(
                 f"the dataset's {side} must be those that {run.path} was trained with, got other ones. "
                 "Point data.root or TOWERZOO_DATA to the same data."
@@ -122,13 +121,9 @@ def _read(run: RunFolder, side: str, about: dict[str, Any]) -> Table:
         described = about[side]
         columns = {name: _column(name, arrow[name], facts) for name, facts in described["columns"].items()}
         kept = {name: _beside(name, columns) for name in described["texts"]}
-        # A run of before texts had names of their own holds one column for both.
-        texts = {n: tuple(arrow[k if k in arrow.column_names else n].to_pylist()) for n, k in kept.items()}
+        texts = {name: tuple(arrow[column].to_pylist()) for name, column in kept.items()}
         table = Table(described["key"], columns, texts)
-        found = _describe(table)
-        if isinstance(described["texts"], list):  # of a run before texts had digests
-            found["texts"] = list(found["texts"])
-        if found != described:
+        if _describe(table) != described:
             raise ValueError("that of another run")
         return table
     except FileNotFoundError:

@@ -14,7 +14,7 @@ from towerzoo.registry.experiment import Experiment
 from towerzoo.towers.metrics.plan import mode, monitor
 from towerzoo.towers.model.dssm import DSSM
 from towerzoo.towers.runs.checkpoints import read_checkpoint
-from towerzoo.towers.runs.epochs import History, read_history
+from towerzoo.towers.runs.epochs import EpochLog, read_epochs
 from towerzoo.towers.runs.files import told_as_run_error
 from towerzoo.towers.runs.folder import RunFolder
 from towerzoo.towers.runs.summary import epoch_text
@@ -63,17 +63,17 @@ def fit(
     if stopping:
         better = mode(watched.partition("/")[2])
         callbacks.append(StopEarly(watched, mode=better, patience=stopping.patience, check_on_train_epoch_end=True))
-    history = None
+    log = None
     if console is not None:
         optimizer = model.configure_optimizers()
         if earlier := earlier_kind(checkpoint, optimizer):
             console.print(f"optimizer: {kind(optimizer)} starts afresh; the epochs before were trained with {earlier}")
-        rows = [row for row in read_history(run) if row["epoch"] <= checkpoint["epoch"]] if run.last.exists() else []
-        history = History(run, rows, lambda row: console.print(epoch_text(row), soft_wrap=True))
+        rows = [row for row in read_epochs(run) if row["epoch"] <= checkpoint["epoch"]] if run.last.exists() else []
+        log = EpochLog(run, rows, lambda row: console.print(epoch_text(row), soft_wrap=True))
         callbacks.append(StopOnSignal(run))
         if console.is_terminal:
             callbacks.append(EpochProgress(console))
-        callbacks += [history, EpochCheckpoints(run, watched)]
+        callbacks += [log, EpochCheckpoints(run, watched)]
     trainer = make_trainer(
         experiment,
         device,
@@ -89,7 +89,7 @@ def fit(
             trainer.fit(model, data, ckpt_path=str(run.last) if run.last.exists() else None, weights_only=True)
     finally:
         model.ranks, data.share = Ranks(), (0, 1)
-    if history is not None and not history.rows:
+    if log is not None and not log.rows:
         raise TrainingError(
             "training must finish an epoch, got none. Look at limit_train_batches and similar keys of trainer."
         )

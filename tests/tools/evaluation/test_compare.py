@@ -67,7 +67,7 @@ def test_other_protocols_are_refused_naming_the_fields(invoke, finished_run, oth
     assert not (tmp_path / "c.png").exists()
 
 
-@pytest.mark.parametrize("name", ["metrics.json", "history.csv", "environment.json"])
+@pytest.mark.parametrize("name", ["metrics.json", "epochs.csv", "environment.json"])
 def test_an_unfinished_run_is_refused(invoke, finished_run, other_run, tmp_path, name):
     (other_run / name).unlink()
     result = invoke(main, finished_run, other_run, "--out", tmp_path / "c.png")
@@ -107,10 +107,10 @@ def test_a_run_without_one_of_the_figures_has_none_in_the_table(invoke, finished
     ids=["empty", "foreign", "binary", "old"],
 )
 def test_a_foreign_history_is_refused(invoke, finished_run, tmp_path, content):
-    (finished_run / "history.csv").write_bytes(content)
+    (finished_run / "epochs.csv").write_bytes(content)
     result = invoke(main, finished_run, "--out", tmp_path / "c.png")
     assert result.exit_code == 1
-    assert f"{finished_run / 'history.csv'} must be a whole CSV file, got " in result.output
+    assert f"{finished_run / 'epochs.csv'} must be a whole CSV file, got " in result.output
 
 
 @pytest.mark.parametrize("out", ["/proc/towerzoo/curves.png", "missing/curves.png", "."])

@@ -28,7 +28,7 @@ def run_of(out: Path) -> Path:
 
 
 def history(run: Path) -> list[dict[str, float]]:
-    rows = csv.DictReader((run / "history.csv").open())
+    rows = csv.DictReader((run / "epochs.csv").open())
     return [{name: float(value) for name, value in row.items() if name not in CLOCK} for row in rows]
 
 

@@ -22,7 +22,7 @@ def run_of(out: Path) -> Path:
 
 
 def history(run: Path) -> list[dict[str, str]]:
-    rows = csv.DictReader((run / "history.csv").open())
+    rows = csv.DictReader((run / "epochs.csv").open())
     return [{key: value for key, value in row.items() if key not in CLOCK} for row in rows]
 
 
@@ -223,7 +223,7 @@ def test_nothing_left_to_train_is_told(finished_run, invoke):
         ),
         (lambda run: (run / "config.yaml").unlink(), "must be a run folder with config.yaml, got one without it"),
         (lambda run: os.truncate(run / "checkpoints" / "last.ckpt", 1000), "last.ckpt must be a whole checkpoint, got"),
-        (lambda run: (run / "history.csv").unlink(), "must be a run folder with history.csv, got one without it"),
+        (lambda run: (run / "epochs.csv").unlink(), "must be a run folder with epochs.csv, got one without it"),
         (lambda run: (run / "schema.json").write_text("{"), "schema.json must be a whole json file, got"),
     ],
 )

@@ -99,7 +99,7 @@ def test_a_streamed_run_is_of_the_same_data_and_protocol_as_one_in_memory(folder
     assert list(one["baselines"]) == ["constant", "item mean", "user + item bias"]
     for name, figures in one["baselines"].items():
         assert figures == pytest.approx(other["baselines"][name]), name
-    header = (streamed / "history.csv").read_text().partition("\n")[0]
+    header = (streamed / "epochs.csv").read_text().partition("\n")[0]
     assert "train/loss" in header
     assert "train/auc" not in header, "it would take the logits of all events"
 

@@ -10,7 +10,7 @@ import torch
 
 from towerzoo.tools.train import main
 from towerzoo.towers import device as precision
-from towerzoo.towers.metrics.plan import PAIR_METRICS, Measures
+from towerzoo.towers.metrics.plan import PAIR_METRICS, EvaluationPlan
 
 FILES = {
     "checkpoints/best.ckpt",
@@ -19,7 +19,7 @@ FILES = {
     "curves.png",
     "environment.json",
     "events.parquet",
-    "history.csv",
+    "epochs.csv",
     "items.parquet",
     "metrics.json",
     "model.safetensors",
@@ -43,7 +43,7 @@ def test_a_run_holds_what_the_plan_says(finished_run):
     assert list(finished_run.glob("tensorboard/events.out.tfevents.*"))
     metrics = json.loads((finished_run / "metrics.json").read_text())
     assert {"protocol", "fingerprint", "valid", "test", "baselines", "best_epoch", "epochs"} <= metrics.keys()
-    assert metrics["test"].keys() == metrics["valid"].keys() == {*Measures().names}
+    assert metrics["test"].keys() == metrics["valid"].keys() == {*EvaluationPlan().names}
     assert metrics["baselines"].keys() == {"constant", "item mean", "user + item bias", "best reachable"}
 
 
@@ -59,9 +59,9 @@ def test_a_run_keeps_the_precision_that_its_device_chose(tiny_config, tmp_path, 
 
 
 def test_history_has_a_row_an_epoch_with_all_figures(finished_run):
-    rows = list(csv.DictReader((finished_run / "history.csv").open()))
+    rows = list(csv.DictReader((finished_run / "epochs.csv").open()))
     assert [row["epoch"] for row in rows] == ["0", "1"]
-    names = [f"train/{metric}" for metric in PAIR_METRICS] + [f"valid/{metric}" for metric in Measures().names]
+    names = [f"train/{metric}" for metric in PAIR_METRICS] + [f"valid/{metric}" for metric in EvaluationPlan().names]
     assert list(rows[0]) == ["epoch", *names, "seconds", "samples_per_second"]
     assert all(0 < float(row[name]) < 3 for row in rows for name in names)
 
@@ -72,7 +72,7 @@ def test_the_tested_weights_are_those_of_the_best_epoch(tiny_config, tmp_path, i
     result = invoke(main, tiny_config, "--out", tmp_path / "runs", *(part for s in sets for part in ("--set", s)))
     assert result.exit_code == 0, result.output
     run = run_of(tmp_path / "runs")
-    losses = [float(row["valid/loss"]) for row in csv.DictReader((run / "history.csv").open())]
+    losses = [float(row["valid/loss"]) for row in csv.DictReader((run / "epochs.csv").open())]
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["best_epoch"] == losses.index(min(losses))
     assert metrics["valid"]["loss"] == pytest.approx(min(losses), abs=1e-6)
@@ -114,7 +114,7 @@ def test_early_stopping_stops(tiny_config, tmp_path, invoke):
     # Without batch normalisation's moving statistics nothing changes from epoch to epoch, and so nothing gets better.
     plain = [f"--set={tower}.block={{name: linear-act-dropout}}" for tower in ("user_tower", "item_tower")]
     invoke(main, tiny_config, "--out", tmp_path / "runs", *frozen, *patience, *plain)
-    assert len((run_of(tmp_path / "runs") / "history.csv").read_text().splitlines()) == 1 + 3
+    assert len((run_of(tmp_path / "runs") / "epochs.csv").read_text().splitlines()) == 1 + 3
 
 
 def test_a_last_batch_of_one_row_trains_with_batch_normalisation(tiny_config, tmp_path, invoke):

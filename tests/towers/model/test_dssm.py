@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from towerzoo.datasets import Batch, TwoTowerData
 from towerzoo.registry import LOSSES
 from towerzoo.registry.errors import ConfigError
-from towerzoo.towers.metrics.plan import PAIR_METRICS, Measures
+from towerzoo.towers.metrics.plan import PAIR_METRICS, EvaluationPlan
 from towerzoo.towers.model.build import build_model, load_data
 from towerzoo.towers.model.dssm import DSSM
 from towerzoo.towers.model.tower import Tower
@@ -109,7 +109,7 @@ def test_every_split_logs_its_loss_auc_and_accuracy(make_experiment, make_traine
     names = {f"{split}/{metric}" for split in ("train", "valid") for metric in ("loss", "auc", "accuracy")}
     assert set(trainer.callback_metrics) == names | {"valid/user_auc", "valid/calibration_error"}
     trainer.test(model, data, verbose=False)
-    assert set(trainer.callback_metrics) == {f"test/{metric}" for metric in Measures().names}
+    assert set(trainer.callback_metrics) == {f"test/{metric}" for metric in EvaluationPlan().names}
 
 
 class Losses(Callback):

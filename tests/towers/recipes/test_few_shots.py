@@ -11,7 +11,7 @@ from towerzoo.registry.errors import RunError
 from towerzoo.registry.experiment import Experiment
 from towerzoo.towers.encoders.history import NO_EVENT
 from towerzoo.towers.model.build import build_model, load_data
-from towerzoo.towers.recipes.evaluate import measure
+from towerzoo.towers.recipes.evaluate import evaluate
 from towerzoo.towers.recipes.few_shots import few_shots, histories_of, require_history
 from towerzoo.towers.recipes.slices import mask_biases, mask_columns
 from towerzoo.towers.runs.folder import RunFolder
@@ -54,7 +54,7 @@ def test_figures_are_those_of_users_without_an_id_and_with_short_histories(exper
     torch.nn.init.normal_(model.score.biases.user.weight)  # type: ignore[union-attr, operator]
     run = RunFolder(tmp_path)
     run.save_weights(model)
-    known = measure(model, data, experiment, "cpu")["test"]
+    known = evaluate(model, data, experiment, "cpu")["test"]
     genders = data.schema.users.columns["gender"].values
     found = few_shots(run, experiment, data, [0, 2, 1_000], "cpu")
     assert list(found) == ["0", "2", "1000", "all"]
@@ -67,7 +67,7 @@ def test_figures_are_those_of_users_without_an_id_and_with_short_histories(exper
     masked = build_model(experiment, again.schema)
     run.load_weights(masked)
     mask_biases(masked, again, ["user_id"])
-    assert measure(masked, again, experiment, "cpu")["test"] == pytest.approx(found["all"], nan_ok=True)
+    assert evaluate(masked, again, experiment, "cpu")["test"] == pytest.approx(found["all"], nan_ok=True)
     assert found["all"]["auc"] != known["auc"]
 
 

@@ -7,7 +7,7 @@ import torch
 
 from towerzoo.datasets import Column, Table
 from towerzoo.registry.errors import RunError
-from towerzoo.towers.metrics.plan import Measures
+from towerzoo.towers.metrics.plan import EvaluationPlan
 from towerzoo.towers.model.build import build_model, load_data, read_experiment
 from towerzoo.towers.recipes.slices import mask_biases, mask_columns, require_columns, sliced
 
@@ -68,7 +68,7 @@ def test_a_text_can_be_masked(data):
 
 def test_slices_of_pairs_are_those_of_scoring_them_apart(make_experiment, data):
     model = build_model(make_experiment(), data.schema)
-    found = sliced(model, data, Measures(), ["gender", "popularity", "item-warmth", "user-warmth"])
+    found = sliced(model, data, EvaluationPlan(), ["gender", "popularity", "item-warmth", "user-warmth"])
     rows = data.split.test.long()
     user, item = data.schema.interactions.user[rows], data.schema.interactions.item[rows]
     right = (model.eval()(user, item) > 0) == (data.labels[rows] > 0.5)
@@ -93,7 +93,7 @@ def test_slices_of_rankings_are_means_over_their_users_and_items(make_experiment
     )
     data = load_data(experiment)
     model = build_model(experiment, data.schema)
-    found = sliced(model, data, Measures.of(experiment), ["gender", "popularity"])
+    found = sliced(model, data, EvaluationPlan.of(experiment), ["gender", "popularity"])
     users = torch.unique(data.schema.interactions.user[data.split.test.long()])
     assert sum(slice_["users"] for slice_ in found["gender"].values()) == len(users)
     assert sum(slice_["pairs"] for slice_ in found["popularity"].values()) == len(data.split.test)

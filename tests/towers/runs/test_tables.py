@@ -80,10 +80,6 @@ def test_a_title_may_be_a_feature_as_well(run, title):
     data.schema = replace(data.schema, items=items)
     save_tables(run, data)
     assert_equal_tables(load_tables(run)[1], items)
-    if title.vocabulary is not None and isinstance(title.vocabulary.values[0], str):  # of before both were kept
-        table = pq.read_table(run.path / "items.parquet")
-        pq.write_table(table.drop(["title"]).rename_columns({"title (text)": "title"}), run.path / "items.parquet")
-        assert_equal_tables(load_tables(run)[1], items)
 
 
 @pytest.mark.parametrize("source", ["hand made", "generated"])
@@ -162,20 +158,8 @@ def test_other_data_is_refused(run, other, expected, make_experiment):
         require_same_data(run, other, make_experiment())
 
 
-def without_digests_of_texts(run: RunFolder) -> None:
-    """Makes the schema.json of an older run of a newer one's."""
-    about = json.loads((run.path / "schema.json").read_text())
-    for side in ("users", "items"):
-        about[side]["texts"] = list(about[side]["texts"])
-    run.write_json("schema.json", about)
-
-
-@pytest.mark.parametrize("older", [False, True])
-def test_texts_may_be_corrected_unless_the_model_reads_them(run, make_experiment, older):
+def test_texts_may_be_corrected_unless_the_model_reads_them(run, make_experiment):
     save_tables(run, DATA)
-    if older:
-        without_digests_of_texts(run)
-        assert_equal_tables(load_tables(run)[1], ITEMS)
     corrected = hand_made(title=("", "Amelie", ""))
     require_same_data(run, corrected, make_experiment())
     reads = make_experiment(item_tower={"features": {"title": {"encoder": "letter-trigrams", "dim": 4}}})

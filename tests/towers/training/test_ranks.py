@@ -16,7 +16,7 @@ from towerzoo.datasets.batches.loaders import ShareLoader
 from towerzoo.registry.errors import TrainingError
 from towerzoo.registry.experiment import Data
 from towerzoo.towers.model.build import build_model, load_data
-from towerzoo.towers.runs.epochs import read_history
+from towerzoo.towers.runs.epochs import read_epochs
 from towerzoo.towers.runs.folder import RunFolder
 from towerzoo.towers.training.fit import fit
 from towerzoo.towers.training.rank_processes import several_ranks
@@ -158,4 +158,4 @@ def test_two_ranks_train_to_the_weights_of_one(experiment_of, tmp_path):
 
 def figures(run: RunFolder) -> list[dict[str, float]]:
     clock = {"seconds", "samples_per_second"}
-    return [{name: value for name, value in row.items() if name not in clock} for row in read_history(run)]
+    return [{name: value for name, value in row.items() if name not in clock} for row in read_epochs(run)]
