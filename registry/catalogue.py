@@ -50,7 +50,7 @@ SCORES: Final = Registry(
 LOSSES: Final = Registry(
     "loss",
     "called without context, and returns an nn.Module. One of pairs maps logits (B,), labels (B,) and, where the data "
-    "has them, weights (B,) to a mean loss (); one of candidates is a towers.losses.sampled.CandidateLoss",
+    "has them, weights (B,) to a mean loss (); one of candidates is a towers.losses.candidates.CandidateLoss",
     homes=("towerzoo.towers.losses",),
 )
 OPTIMIZERS: Final = Registry(

@@ -88,7 +88,7 @@ class Block(nn.Linear):
 @pytest.mark.parametrize(
     ("override", "line", "deed"),
     [
-        ("user_tower.block={name: linear-act-dropout, act: my-activation}", 7, "block 'linear-act-dropout' must be"),
+        ("user_tower.block={name: linear-act-dropout, act: my-activation}", 7, "block 'linear-act-dropout' must map"),
         ("item_tower.features.genres.pooling=my-pooling", 11, "pooling 'my-pooling' must map"),
         ("user_tower.block=my-block", 16, "must run"),
     ],

@@ -28,8 +28,7 @@ from towerzoo.registry import (
     SPLITS,
 )
 from towerzoo.registry.registry import REQUIRED, Registry
-from towerzoo.towers.losses.candidates import Candidates
-from towerzoo.towers.losses.sampled import CandidateLoss
+from towerzoo.towers.losses.candidates import CandidateLoss, Candidates
 
 REQUIRED_VALUES = {
     "dim": 4,

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from towerzoo.registry import Registry
+from towerzoo.registry.errors import PartError
 from towerzoo.registry.experiment import Experiment
 from towerzoo.towers.recipes.train import train
 from towerzoo.towers.recommend.recommender import Recommender
@@ -17,6 +19,19 @@ from towerzoo.towers.recommend.recommender import Recommender
 EMBEDDING = {"encoder": "embedding", "dim": 4}
 HISTORY = {"encoder": "history", "dim": 4, "by": "measure", "pooling": "sqrtn"}
 TEMPORAL = {"name": "temporal", "fractions": [0.8, 0.1, 0.1]}
+
+
+@pytest.fixture
+def rejects(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Registers a part as `mine` and checks that its use fails, with its file, the problem and its contract."""
+
+    def check(registry: Registry, part: Any, use: Callable[[], object], problem: str) -> None:
+        monkeypatch.setitem(registry._parts, "mine", part)
+        contract = f"{registry.a_kind.capitalize()} is called with"
+        with pytest.raises(PartError, match=rf"(?s)\w+\S*: {registry.kind} 'mine' must .*{problem}.* {contract}"):
+            use()
+
+    return check
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from towerzoo.registry import ENCODERS, INITIALIZERS, POOLINGS, Spec
 from towerzoo.registry.errors import ConfigError, Problem
 from towerzoo.registry.ranges import Count, Rate, Seed
 from towerzoo.towers.encoders.embedding import drop_ids, fill, wrong_column
-from towerzoo.towers.layers.trials import built_pooling
+from towerzoo.towers.layers.poolings import built_pooling
 
 MOST_HASHES: Final = 8
 """Independent 64-bit numbers in the longest digest of BLAKE2b."""

@@ -14,7 +14,7 @@ from towerzoo.registry.errors import ConfigError, Problem, RegistryError
 from towerzoo.registry.ranges import Count, Rate
 from towerzoo.towers.encoders.embedding import fill
 from towerzoo.towers.layers.bag_sums import bag_sums
-from towerzoo.towers.layers.trials import built_pooling
+from towerzoo.towers.layers.poolings import built_pooling
 
 UNORDERED: Final = {"sum": 0.0, "sqrtn": 0.5, "mean": 1.0}
 """The poolings of a whole history, and the power of the number of vectors that each divides their sum by."""

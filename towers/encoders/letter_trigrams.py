@@ -19,7 +19,7 @@ from towerzoo.registry import ENCODERS, INITIALIZERS, Spec
 from towerzoo.registry.ranges import Count
 from towerzoo.towers.encoders.embedding import wrong_column
 from towerzoo.towers.layers.bag_sums import bag_sums
-from towerzoo.towers.layers.trials import initialize
+from towerzoo.towers.layers.initializers import initialize
 
 POWERS: Final = {"sum": 0.0, "sqrtn": 0.5, "mean": 1.0}
 """The power of the number of trigrams that each pooling divides their sum by."""

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from towerzoo.registry import ACTIVATIONS, BLOCKS, Spec
 from towerzoo.registry.ranges import Rate
 from towerzoo.towers.layers.activations import Tanh
 from towerzoo.towers.layers.dropout import Dropout
-from towerzoo.towers.layers.trials import built_module
+from towerzoo.towers.layers.trials import built_module, require_module, trial_numbers, try_part
 
 
 @BLOCKS.register("linear-act-dropout")
@@ -62,3 +63,31 @@ def dropout_linear_bn_tanh(in_features: int, out_features: int, *, dropout: Rate
         dropout: Share of inputs set to 0 in training, in [0, 1).
     """
     return [Dropout(dropout), nn.Linear(in_features, out_features), nn.BatchNorm1d(out_features), Tanh()]
+
+
+def built_block(spec: Spec, in_features: int, out_features: int) -> list[nn.Module]:
+    """Builds a block and tries it in both modes.
+
+    Raises:
+        PartError: It does not consist of modules, does not map (B, in_features) to (B, out_features), or fails
+            backwards.
+    """
+    built = BLOCKS.build(spec, in_features=in_features, out_features=out_features)
+    modules = [require_module(BLOCKS, spec, part) for part in (built if isinstance(built, list) else [built])]
+    contract = f"map (B, {in_features}) to (B, {out_features})"
+    block = nn.Sequential(*modules).eval()
+    for n_rows in (3, 1):  # some requests are about one user alone
+        try_part(BLOCKS, spec, contract, (n_rows, out_features), block, trial_numbers(n_rows, in_features))
+    vectors = trial_numbers(3, in_features)
+    try_part(BLOCKS, spec, f"{contract} in training", (3, out_features), _train_step, block.train(), vectors)
+    return modules
+
+
+def _train_step(block: nn.Module, vectors: Tensor) -> object:
+    """Runs a block forwards and backwards on copies of its weights and buffers, and returns its output."""
+    tensors = (*block.named_parameters(), *block.named_buffers())
+    copies = {name: value.detach().clone().requires_grad_(value.requires_grad) for name, value in tensors}
+    output = torch.func.functional_call(block, copies, (vectors.requires_grad_().clone(),))
+    if isinstance(output, Tensor) and output.requires_grad:
+        output.sum().backward()  # type: ignore[no-untyped-call]
+    return output

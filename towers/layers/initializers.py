@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
-from towerzoo.registry import INITIALIZERS
+from towerzoo.registry import INITIALIZERS, Spec
 from towerzoo.registry.ranges import Positive
 
 
@@ -47,3 +48,18 @@ def normal(weight: Tensor, *, std: Positive = 0.01) -> None:
         std: Standard deviation, > 0.
     """
     nn.init.normal_(weight, std=std)
+
+
+@torch.no_grad()
+def initialize(spec: Spec, weight: Tensor) -> None:
+    """Fills a weight in place with an initializer, which need not switch gradients off itself.
+
+    Raises:
+        PartError: It returns a new tensor and leaves the weight as it is, or fills it with numbers that are not finite.
+    """
+    returned = INITIALIZERS.build(spec, weight=weight)
+    if isinstance(returned, Tensor) and returned.data_ptr() != weight.data_ptr():
+        hint = "Write weight.copy_(...) in place of return."
+        raise INITIALIZERS.fault(spec, "fill the weight in place", "another tensor", hint)
+    if not weight.isfinite().all():
+        raise INITIALIZERS.fault(spec, "fill the weight with finite numbers", "others")

@@ -6,12 +6,15 @@ that counts becomes zeros.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from towerzoo.registry import POOLINGS
+from towerzoo.registry import POOLINGS, Spec
 from towerzoo.registry.errors import DataError
 from towerzoo.registry.ranges import Count
+from towerzoo.towers.layers.trials import described, require_module, trial_numbers, try_part
 
 
 class WeightedSum(nn.Module):
@@ -129,3 +132,20 @@ def _weighted(vectors: Tensor, logits: Tensor, mask: Tensor) -> Tensor:
 
 def _counts(mask: Tensor) -> Tensor:
     return mask.sum(dim=1, keepdim=True).clamp_min(1)
+
+
+def built_pooling(spec: Spec, dim: int) -> Any:
+    """Builds a pooling and tries it on full, padded and empty lists.
+
+    Raises:
+        PartError: It cannot be called, or does not map (B, L, dim) to finite (B, dim).
+    """
+    pooling = POOLINGS.build(spec, dim=dim)
+    contract = f"map vectors (B, L, {dim}) and mask (B, L) to (B, {dim})"
+    if not callable(pooling):
+        raise POOLINGS.fault(spec, contract, described(pooling))
+    if isinstance(pooling, nn.Module):
+        require_module(POOLINGS, spec, pooling)
+    mask = torch.tensor([[True, True], [True, False], [False, False]])
+    try_part(POOLINGS, spec, contract, (3, dim), pooling, trial_numbers(3, 2, dim), mask, finite=True)
+    return pooling

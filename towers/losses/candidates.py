@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Annotated, Literal, NamedTuple, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from towerzoo.datasets import UNKNOWN, Batch
+from towerzoo.registry import LOSSES, SAMPLERS, Spec
+from towerzoo.registry.ranges import Count
+from towerzoo.towers.layers.trials import trial_numbers, try_part
 from towerzoo.towers.retrieval.seen_items import SeenItems
 
 
@@ -49,6 +52,44 @@ class Candidates(NamedTuple):
     log_count: Tensor
     log_expected: Tensor
     shown: Tensor | None = None
+
+
+Mining = Literal["semi-hard"]
+"""Semi-hard negatives score lower than the positive: Schroff et al., CVPR 2015, section 3.2."""
+
+
+class CandidateLoss(nn.Module):
+    """What losses against candidates share, their parameters among it.
+
+    Args:
+        sampler: The registered sampler of candidates.
+        hardest: How many candidates of the highest logit count for each event; none takes all.
+        mining: `semi-hard` leaves out candidates that score higher than the event's own item, which are often items
+            that the user would like.
+        mask_known: Whether items that the user is known to like are no candidates for her.
+    """
+
+    def __init__(
+        self,
+        *,
+        sampler: Annotated[Spec, SAMPLERS],
+        hardest: Count | None = None,
+        mining: Mining | None = None,
+        mask_known: bool = True,
+    ) -> None:
+        super().__init__()
+        self.sampler = sampler
+        self.hardest = hardest
+        self.mining = mining
+        self.mask_known = mask_known
+
+    def mine(self, positive: Tensor, negatives: Tensor) -> Tensor:
+        """Returns the logits of the candidates that count (B, K)."""
+        if self.mining == "semi-hard":
+            negatives = negatives.masked_fill(negatives >= positive.unsqueeze(1), float("-inf"))
+        if self.hardest is None or self.hardest >= negatives.shape[1]:
+            return negatives
+        return negatives.topk(self.hardest, dim=1).values
 
 
 def draw_candidates(sampler: Sampler, batch: Batch, known: SeenItems | None = None) -> Candidates:
@@ -111,3 +152,35 @@ def excluded_pairs(batch: Batch, candidates: Candidates, known: SeenItems | None
         return events, columns
     owners, slots = (shown == batch.item.unsqueeze(1)).nonzero(as_tuple=True)
     return torch.cat([events, owners]), torch.cat([columns, len(rows) + slots])
+
+
+def try_loss(spec: Spec, loss: nn.Module, *, weighted: bool) -> None:
+    """Tries a built loss on a few logits.
+
+    Args:
+        spec: The loss.
+        loss: The module that was built from it.
+        weighted: Whether the data has weights of events.
+
+    Raises:
+        PartError: It does not return a finite mean () that has a gradient.
+    """
+    logits, weights = trial_numbers(4).requires_grad_(), torch.tensor([1.0, 2.0, 1.0, 1.0])
+    if isinstance(loss, CandidateLoss):
+        contract = "map logits (B,) and (B, C), the candidates and weights (B,) or None to a mean loss ()"
+        hint = "A logit of minus infinity is a candidate that does not count."
+        excluded = torch.eye(4, 5, dtype=torch.bool)
+        negatives = trial_numbers(4, 5, seed=1).masked_fill(excluded, float("-inf"))
+        candidates = Candidates(torch.arange(1, 6), torch.zeros(5), torch.zeros(5))
+        given = weights if weighted else None
+        value = try_part(LOSSES, spec, contract, (), loss, logits, negatives, candidates, given, finite=True, hint=hint)
+    else:
+        taken = "logits (B,), labels (B,) and weights (B,)" if weighted else "logits (B,) and labels (B,)"
+        contract = f"map {taken} to a mean loss ()"
+        pairs = (logits, torch.tensor([0.0, 1.0, 0.0, 1.0]))
+        try_part(LOSSES, spec, contract, (), loss.eval(), *pairs, finite=True)
+        inputs = (*pairs, weights) if weighted else pairs
+        value = try_part(LOSSES, spec, contract, (), loss.train(), *inputs, finite=True)
+    if not value.requires_grad:
+        hint = "Compute it from the logits with torch, without detach() or item()."
+        raise LOSSES.fault(spec, "return a loss that has a gradient", "one without", hint)

@@ -9,10 +9,9 @@ from torch import Tensor
 
 from towerzoo.datasets import Batch
 from towerzoo.registry import Spec
-from towerzoo.towers.layers.trials import built_sampler
 from towerzoo.towers.losses.candidates import Sampler, draw_candidates, excluded_pairs
 from towerzoo.towers.losses.sampled import SampledSoftmax
-from towerzoo.towers.losses.samplers import takes_shown
+from towerzoo.towers.losses.samplers import built_sampler, takes_shown
 
 AGREES = 2.0
 """Standard errors that the mean gradient of an exact correction stays within: its length varies by about a tenth."""

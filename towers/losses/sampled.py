@@ -7,53 +7,16 @@ events (B,) or None. It returns the weighted mean loss (). Its `sampler` is wher
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from towerzoo.registry import LOSSES, SAMPLERS, Spec
 from towerzoo.registry.ranges import Count, Positive
 from towerzoo.towers.layers.log_sum_exp import log_sum_exp
-from towerzoo.towers.losses.candidates import Candidates
-
-Mining = Literal["semi-hard"]
-"""Semi-hard negatives score lower than the positive: Schroff et al., CVPR 2015, section 3.2."""
-
-
-class CandidateLoss(nn.Module):
-    """What losses against candidates share, their parameters among it.
-
-    Args:
-        sampler: The registered sampler of candidates.
-        hardest: How many candidates of the highest logit count for each event; none takes all.
-        mining: `semi-hard` leaves out candidates that score higher than the event's own item, which are often items
-            that the user would like.
-        mask_known: Whether items that the user is known to like are no candidates for her.
-    """
-
-    def __init__(
-        self,
-        *,
-        sampler: Annotated[Spec, SAMPLERS],
-        hardest: Count | None = None,
-        mining: Mining | None = None,
-        mask_known: bool = True,
-    ) -> None:
-        super().__init__()
-        self.sampler = sampler
-        self.hardest = hardest
-        self.mining = mining
-        self.mask_known = mask_known
-
-    def mine(self, positive: Tensor, negatives: Tensor) -> Tensor:
-        """Returns the logits of the candidates that count (B, K)."""
-        if self.mining == "semi-hard":
-            negatives = negatives.masked_fill(negatives >= positive.unsqueeze(1), float("-inf"))
-        if self.hardest is None or self.hardest >= negatives.shape[1]:
-            return negatives
-        return negatives.topk(self.hardest, dim=1).values
+from towerzoo.towers.losses.candidates import CandidateLoss, Candidates, Mining
 
 
 @LOSSES.register("sampled-softmax")

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from towerzoo.registry import SAMPLERS, Spec
 from towerzoo.registry.ranges import Count, NonNegative
+from towerzoo.towers.layers.trials import described, try_part
 from towerzoo.towers.losses.candidates import Sampler
 
 
@@ -162,3 +163,38 @@ def takes_shown(sampler: Spec) -> bool:
     """
     name, parameters = SAMPLERS.split(sampler)
     return name == "from-column" or any(map(takes_shown, parameters.get("parts", ())))
+
+
+def built_sampler(spec: Spec, item_counts: Tensor) -> Sampler:
+    """Builds a sampler and lets it draw once, for the item of the most events.
+
+    Raises:
+        PartError: It lacks a method, does not draw rows (n,) of items, or its expected numbers are not > 0 (C,).
+    """
+    sampler: Sampler = SAMPLERS.build(spec, item_counts=item_counts)
+    for method in ("draw", "expected"):
+        if not callable(getattr(sampler, method, None)):
+            problem = f"{described(sampler)} without {method}"
+            raise SAMPLERS.fault(spec, "have the methods draw and expected", problem)
+    last, positives = len(item_counts) - 1, (item_counts[1:].argmax() + 1).expand(3)
+    contract = f"draw item rows (n,) from 1 to {last}"
+    with torch.random.fork_rng(devices=[]), SAMPLERS.telling(spec, contract):
+        drawn = sampler.draw(positives)
+    problem = ""
+    if not isinstance(drawn, Tensor):
+        problem = described(drawn)
+    elif drawn.dim() != 1 or drawn.is_floating_point():
+        problem = f"a tensor of {drawn.dtype} and shape {tuple(drawn.shape)}"
+    elif len(drawn) and not 1 <= int(drawn.min()) <= int(drawn.max()) <= last:
+        problem = f"rows from {int(drawn.min())} to {int(drawn.max())}"
+    elif not len(drawn) and not takes_shown(spec):
+        problem = "none"
+    if problem:
+        raise SAMPLERS.fault(spec, contract, problem)
+    rows = torch.unique(drawn)
+    contract = "expect each of item rows (C,) a number of times > 0 (C,)"
+    expected = try_part(SAMPLERS, spec, contract, (len(rows),), sampler.expected, rows, len(positives), finite=True)
+    if not (expected > 0).all():
+        problem = f"numbers from {expected.min().item()} to {expected.max().item()}"
+        raise SAMPLERS.fault(spec, contract, problem)
+    return sampler

@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 
 from towerzoo.registry import LOSSES
 from towerzoo.registry.experiment import Experiment, RankingMeasures
-from towerzoo.towers.losses.sampled import CandidateLoss
+from towerzoo.towers.losses.candidates import CandidateLoss
 
 Figures: TypeAlias = dict[str, float]
 """Figures by their metric: loss in nats, all others in [0, 1]."""

@@ -19,7 +19,8 @@ from towerzoo.registry.experiment import Experiment
 from towerzoo.registry.yaml_file import Document
 from towerzoo.towers.encoders.history import takes_history
 from towerzoo.towers.encoders.pretrained import PretrainedEncoder
-from towerzoo.towers.layers.trials import built_module, built_optimizer, try_loss, try_score
+from towerzoo.towers.layers.trials import built_module
+from towerzoo.towers.losses.candidates import try_loss
 from towerzoo.towers.metrics.plan import EvaluationPlan, has_candidates
 from towerzoo.towers.metrics.ranking import checked_lengths
 from towerzoo.towers.model.dssm import DSSM
@@ -31,8 +32,9 @@ from towerzoo.towers.model.rules import (
     measure_problems,
     shown_problems,
 )
+from towerzoo.towers.model.scores import try_score
 from towerzoo.towers.model.tower import Tower
-from towerzoo.towers.training.optimizers import SCHEDULES
+from towerzoo.towers.training.optimizers import SCHEDULES, built_optimizer
 from towerzoo.towers.training.rules import (
     device_problems,
     execution_problems,

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from towerzoo.datasets import Batch, TwoTowerData
 from towerzoo.registry.errors import ConfigError, Problem
-from towerzoo.towers.layers.trials import built_sampler
-from towerzoo.towers.losses.candidates import Sampler, draw_candidates, excluded_pairs
-from towerzoo.towers.losses.sampled import CandidateLoss
+from towerzoo.towers.losses.candidates import CandidateLoss, Sampler, draw_candidates, excluded_pairs
+from towerzoo.towers.losses.samplers import built_sampler
 from towerzoo.towers.metrics.pairs import RunningMetrics, SplitMetrics
 from towerzoo.towers.metrics.plan import EvaluationPlan
 from towerzoo.towers.metrics.ranking import Ranking, RankingTask, rank, ranking_task

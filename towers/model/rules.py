@@ -11,7 +11,7 @@ from towerzoo.registry.errors import Problem, name_hint
 from towerzoo.registry.experiment import Data, Experiment
 from towerzoo.registry.yaml_file import Document
 from towerzoo.towers.encoders.history import takes_history
-from towerzoo.towers.losses.sampled import CandidateLoss
+from towerzoo.towers.losses.candidates import CandidateLoss
 from towerzoo.towers.losses.samplers import takes_shown
 from towerzoo.towers.metrics.plan import PAIR_METRICS, USER_METRICS, EvaluationPlan, has_candidates
 

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from towerzoo.registry import SCORES
+from towerzoo.registry import SCORES, Spec
 from towerzoo.registry.ranges import Positive
+from towerzoo.towers.layers.trials import trial_numbers, try_part
 
 SHORTEST = 1e-12
 """Length up to which a vector counts as zero, so that products of two lengths are numbers of a float32."""
@@ -227,3 +228,29 @@ def _zeros(n: int) -> nn.Embedding:
     embedding = nn.Embedding(n, 1)
     nn.init.zeros_(embedding.weight)
     return embedding
+
+
+def try_score(spec: Spec, score: nn.Module, dim: int) -> None:
+    """Tries a score on two vectors of length `dim` a side.
+
+    Raises:
+        PartError: It lacks a method, its factors are not (B, F) of one F, or its pairs are not their dot products.
+    """
+    vectors, rows = (trial_numbers(2, dim), trial_numbers(2, dim, seed=1)), torch.zeros(2, dtype=torch.int64)
+    score.eval()
+    factors = []
+    for name, of_side in zip(("user_factors", "item_factors"), vectors, strict=True):
+        contract = f"have a method {name} that maps vectors (B, {dim}) and rows (B,) to factors (B, F)"
+        factors.append(try_part(SCORES, spec, contract, (2, None), getattr(score, name, None), of_side, rows))
+    users, items = factors
+    if users.shape != items.shape:
+        problem = f"{users.shape[1]} and {items.shape[1]}"
+        raise SCORES.fault(spec, "have as many user factors as item factors", problem)
+    if hasattr(score, "pairs"):
+        contract = "have a method pairs that maps vectors and rows of users and items to logits (B,)"
+        logits = try_part(SCORES, spec, contract, (2,), pair_logits, score, *vectors, rows, rows)
+        products = (users * items).sum(dim=1)
+        if not torch.allclose(logits, products, rtol=1e-3, atol=1e-3, equal_nan=True):
+            problem = f"{logits.tolist()} for the products {products.tolist()}"
+            raise SCORES.fault(spec, "have pairs that are the dot products of its factors", problem)
+    score.train()

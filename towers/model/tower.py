@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from towerzoo.datasets import Column, Table
 from towerzoo.registry import ENCODERS, Spec
 from towerzoo.registry.errors import ConfigError, Problem
+from towerzoo.towers.encoders.embedding import built_encoder
 from towerzoo.towers.encoders.history import HistoryEncoder, takes_history
-from towerzoo.towers.layers.trials import built_block, built_encoder, initialize
+from towerzoo.towers.layers.blocks import built_block
+from towerzoo.towers.layers.initializers import initialize
 
 
 class Tower(nn.Module):

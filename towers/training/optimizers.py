@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import torch
 from torch import nn
 
-from towerzoo.registry import OPTIMIZERS
+from towerzoo.registry import OPTIMIZERS, Spec
 from towerzoo.registry.ranges import NonNegative, Positive, Rate
+from towerzoo.towers.layers.trials import described
 from towerzoo.towers.training.rowwise_adam import Adam, AdamW
 
 Parameters = Iterable[nn.Parameter]
@@ -93,6 +94,18 @@ def sgd(
         weight_decay: Factor of the L2 penalty, >= 0.
     """
     return torch.optim.SGD(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay)
+
+
+def built_optimizer(spec: Spec, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+    """Builds an optimizer.
+
+    Raises:
+        PartError: The part returns something else.
+    """
+    optimizer = OPTIMIZERS.build(spec, parameters=parameters)
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise OPTIMIZERS.fault(spec, "return a torch.optim.Optimizer", described(optimizer))
+    return optimizer
 
 
 Schedule = Callable[[int, int], float]

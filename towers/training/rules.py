@@ -19,9 +19,9 @@ from towerzoo.registry.experiment import Experiment
 from towerzoo.registry.ranges import Count, NonNegative
 from towerzoo.registry.yaml_file import Document, dotted
 from towerzoo.towers.device import AUTO
-from towerzoo.towers.layers.trials import built_optimizer
 from towerzoo.towers.metrics.plan import has_candidates
 from towerzoo.towers.model.dssm import DSSM
+from towerzoo.towers.training.optimizers import built_optimizer
 from towerzoo.towers.training.trainer import DEVICES, n_devices
 
 TRAINER_KEYS_SET_ELSEWHERE = {

@@ -9,6 +9,7 @@ from torch import nn
 from towerzoo.datasets import UNKNOWN, Column, Vocabulary
 from towerzoo.registry import ENCODERS, POOLINGS
 from towerzoo.registry.errors import ConfigError
+from towerzoo.towers.encoders.embedding import built_encoder
 
 IDS = Column("city", torch.tensor([0, 1, 2, 3], dtype=torch.int32), Vocabulary(["a", "b", "c"]))
 LISTS = Column(
@@ -196,3 +197,32 @@ def test_sums_by_a_product_stay_in_float32_under_autocast():
     expected = encoder(column.values)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(encoder(column.values), expected)
+
+
+class SmallTable(nn.Module):
+    """Has no vector for the last id."""
+
+    def __init__(self, column: Column) -> None:
+        super().__init__()
+        self.out_features = 2
+        self.inner = nn.Embedding(column.cardinality - 1, 2)
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return self.inner(values)
+
+
+class SqueezingTable(SmallTable):
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return super().forward(values.clamp(max=2)).squeeze()
+
+
+@pytest.mark.parametrize(
+    ("part", "problem"),
+    [
+        (lambda column: nn.Embedding(4, 2), "have an attribute out_features, got a Embedding without it"),
+        (SmallTable, r"map values \(B,\) or \(B, L\) to \(B, 2\) without an error, got IndexError"),
+        (SqueezingTable, r"got shape \(2,\) for inputs of \(1,\)"),
+    ],
+)
+def test_a_wrong_encoder_is_rejected_when_it_is_built(rejects, part, problem):
+    rejects(ENCODERS, part, lambda: built_encoder("mine", IDS), problem)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from towerzoo.registry import INITIALIZERS
+from towerzoo.towers.layers.initializers import initialize
 
 OUT, IN = 400, 600
 XAVIER, KAIMING = math.sqrt(2 / (OUT + IN)), math.sqrt(2 / IN)
@@ -39,3 +40,22 @@ def test_torch_default_changes_nothing():
     weight = torch.nn.Parameter(torch.arange(6.0).reshape(2, 3))
     INITIALIZERS.build("torch-default", weight=weight)
     assert weight.tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+@pytest.mark.parametrize(
+    ("part", "problem"),
+    [
+        (lambda weight: weight * 0, r"got another tensor.\n    Write weight.copy_\(...\) in place of return"),
+        (lambda weight: weight.fill_(math.nan), "fill the weight with finite numbers"),
+    ],
+)
+def test_a_wrong_initializer_is_rejected_when_it_is_used(rejects, part, problem):
+    rejects(INITIALIZERS, part, lambda: initialize("mine", torch.nn.Parameter(torch.zeros(2, 2))), problem)
+
+
+def test_an_initializer_need_not_switch_gradients_off(monkeypatch):
+    monkeypatch.setitem(INITIALIZERS._parts, "mine", lambda weight: weight.fill_(3))
+    weight = torch.nn.Parameter(torch.zeros(2, 2))
+    initialize("mine", weight)
+    assert weight.eq(3).all()
+    assert weight.requires_grad

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from towerzoo.registry import POOLINGS
 from towerzoo.registry.errors import DataError
+from towerzoo.towers.layers.poolings import built_pooling
 
 B, L, D = 40, 5, 3
 
@@ -95,3 +96,20 @@ def test_recency_needs_a_number_for_every_slot():
     vectors, mask = inputs()
     with pytest.raises(DataError, match=r"slots of pooling 'recency' must be at least 5, the vectors of a row, got 4"):
         POOLINGS.build({"name": "recency", "slots": 4}, dim=D)(vectors, mask)
+
+
+@pytest.mark.parametrize(
+    ("part", "problem"),
+    [
+        (lambda dim: None, "got nothing: a return is missing"),
+        (lambda dim: lambda vectors: vectors.mean(1), "got TypeError"),
+        (lambda dim: lambda vectors, mask: vectors, r"got shape \(3, 2, 2\) for inputs of \(3, 2, 2\), \(3, 2\)"),
+        (
+            lambda dim: lambda vectors, mask: vectors.sum(1) / mask.sum(1, keepdim=True),
+            "got values that are not finite",
+        ),
+        (lambda dim: lambda vectors, mask: vectors.double().sum(1), "got a tensor of torch.float64"),
+    ],
+)
+def test_a_wrong_pooling_is_rejected_when_it_is_built(rejects, part, problem):
+    rejects(POOLINGS, part, lambda: built_pooling("mine", 2), problem)

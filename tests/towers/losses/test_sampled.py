@@ -16,9 +16,8 @@ from torch.nn import functional
 from towerzoo.datasets import Batch, Synthetic
 from towerzoo.registry import LOSSES, SAMPLERS
 from towerzoo.registry.errors import ConfigError, DataError
-from towerzoo.towers.losses.candidates import Candidates, draw_candidates, excluded_pairs
+from towerzoo.towers.losses.candidates import CandidateLoss, Candidates, draw_candidates, excluded_pairs
 from towerzoo.towers.losses.pairs import BCEWithLogits
-from towerzoo.towers.losses.sampled import CandidateLoss
 from towerzoo.towers.model.build import build_model, load_data, read_experiment
 from towerzoo.towers.model.dssm import DSSM
 from towerzoo.towers.retrieval.seen_items import SeenItems

@@ -8,7 +8,7 @@ import torch
 from towerzoo.datasets import Batch
 from towerzoo.registry import SAMPLERS
 from towerzoo.towers.losses.candidates import Candidates, draw_candidates, excluded_pairs
-from towerzoo.towers.losses.samplers import PopularitySampler
+from towerzoo.towers.losses.samplers import PopularitySampler, built_sampler
 from towerzoo.towers.retrieval.seen_items import SeenItems
 
 COUNTS = torch.tensor([0, 40, 30, 0, 20, 9, 1])  # nobody has met item 3
@@ -92,3 +92,39 @@ def test_the_own_item_and_known_ones_are_excluded():
     known = SeenItems(torch.tensor([1, 1, 2]), torch.tensor([6, 8, 2]), n_users=3)
     found = set(zip(*map(torch.Tensor.tolist, excluded_pairs(batch, rows, known)), strict=True))
     assert found == {(0, 1), (2, 3), (0, 2), (2, 2), (1, 0)}
+
+
+def sampler(draw, expected=lambda self, rows, n_positives: torch.ones(len(rows))):
+    return type(
+        "Mine", (), {"__init__": lambda self, item_counts: None, "draw": lambda self, p: draw(p), "expected": expected}
+    )
+
+
+def rows(*values):
+    return lambda positives: torch.tensor(values)
+
+
+@pytest.mark.parametrize(
+    ("part", "problem"),
+    [
+        (lambda item_counts: item_counts, "have the methods draw and expected, got a Tensor without draw"),
+        (sampler(rows(0, 3)), "draw item rows .* from 1 to 4, got rows from 0 to 3"),
+        (sampler(rows(1, 5)), "got rows from 1 to 5"),
+        (sampler(rows(1.0, 2.0)), "got a tensor of torch.float32"),
+        (sampler(rows([1, 2], [3, 4])), r"and shape \(2, 2\)"),
+        (sampler(lambda positives: positives[:0]), "from 1 to 4, got none"),
+        (sampler(lambda positives: None), "got nothing: a return is missing"),
+        (sampler(rows(1, 2), lambda self, rows, n_positives: torch.ones(5)), r"got shape \(5,\)"),
+        (sampler(rows(1, 2), lambda self, rows, n_positives: torch.zeros(2)), "times > 0 .* got numbers from 0.0 to 0"),
+        (sampler(lambda positives: positives.missing), "got AttributeError"),
+    ],
+)
+def test_a_wrong_sampler_is_rejected_when_it_is_built(rejects, part, problem):
+    rejects(SAMPLERS, part, lambda: built_sampler("mine", torch.tensor([0, 1, 2, 3, 0])), problem)
+
+
+def test_a_trial_draw_leaves_the_generator_unchanged(monkeypatch):
+    before = torch.manual_seed(3).get_state()
+    monkeypatch.setitem(SAMPLERS._parts, "mine", sampler(lambda positives: torch.randint(1, 5, (9,))))
+    built_sampler("mine", torch.tensor([0, 1, 2, 3, 0]))
+    assert torch.equal(torch.get_rng_state(), before)

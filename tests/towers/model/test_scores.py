@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from towerzoo.registry import SCORES
 from towerzoo.towers.model.build import build_model, load_data
-from towerzoo.towers.model.scores import pair_logits
+from towerzoo.towers.model.scores import pair_logits, try_score
 
 N_USERS, N_ITEMS, B, D = 7, 5, 6, 3
 BIASES = ("user_bias", "item_bias", "global_bias")
@@ -240,3 +240,29 @@ def test_very_short_and_long_vectors_have_finite_cosines_and_gradients(length, w
     assert logits.tolist() == pytest.approx(expected, abs=1e-4)
     logits.sum().backward()
     assert all(leaf.grad is not None and bool(leaf.grad.isfinite().all()) for leaf in leaves)
+
+
+def score(user, item, **methods):
+    return type("Mine", (nn.Module,), {"user_factors": user, "item_factors": item, **methods})
+
+
+def same(self, vectors, rows):
+    return vectors
+
+
+@pytest.mark.parametrize(
+    ("part", "problem"),
+    [
+        (nn.Module, "have a method user_factors .* got none"),
+        (score(lambda self, vectors: vectors, same), "got TypeError"),
+        (score(same, lambda self, vectors, rows: vectors.mean(1)), r"got shape \(2,\) for inputs of \(2, 5\), \(2,\)"),
+        (score(same, lambda self, vectors, rows: vectors[:, :3]), "as many user factors as item factors, got 5 and 3"),
+        (score(same, same, pairs=lambda self, users, items, user, item: users * items), r"logits \(B,\), got shape"),
+        (
+            score(same, same, pairs=lambda self, users, items, user, item: (users * items).sum(1) * 2),
+            "have pairs that are the dot products of its factors",
+        ),
+    ],
+)
+def test_a_wrong_score_is_rejected(rejects, part, problem):
+    rejects(SCORES, part, lambda: try_score("mine", part(), 5), problem)

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from towerzoo.datasets import Column, Table, Vocabulary
-from towerzoo.registry import BLOCKS, ENCODERS
-from towerzoo.registry.errors import DataError, PartError
+from towerzoo.registry import BLOCKS
+from towerzoo.registry.errors import DataError
 from towerzoo.towers.model.tower import Tower
 
 EMBEDDING = {"encoder": "embedding", "dim": 4}
@@ -144,48 +144,6 @@ def test_encoding_features_equals_encoding_their_rows(world, combine):
     new = {**columns, "movie_id": torch.zeros(4, dtype=torch.int64)}
     assert not torch.allclose(tower.encode(new)[0], tower(rows)[0])
     assert torch.equal(tower.encode(new)[1], tower(rows)[1])
-
-
-@pytest.mark.parametrize(
-    ("made", "found"),
-    [
-        (lambda i, o: [nn.Linear(i, 3)], r"one from \(3, 4\) to \(3, 3\)"),
-        (lambda i, o: None, "nothing: a return is missing"),
-        (lambda i, o: [nn.Linear(i, o), torch.relu], "a builtin_function_or_method"),
-    ],
-    ids=["of another width", "nothing", "a function"],
-)
-def test_a_block_that_is_none_is_told(world, monkeypatch, made, found):
-    monkeypatch.setitem(BLOCKS._parts, "mine", lambda in_features, out_features: made(in_features, out_features))
-    expected = r"block 'mine' must be a module, or a list of them, from \(B, 4\) to \(B, 8\), got "
-    with pytest.raises(PartError, match=expected + found):
-        Tower(world.items, {"movie_id": EMBEDDING}, block="mine", widths=[8])
-
-
-class Wide(nn.Module):
-    """An encoder whose vectors are longer than it says."""
-
-    def __init__(self, column: Column) -> None:
-        super().__init__()
-        self.out_features = 3
-
-    def forward(self, values: torch.Tensor) -> torch.Tensor:
-        return torch.zeros(len(values), 4)
-
-
-@pytest.mark.parametrize(
-    ("made", "found"),
-    [
-        (Wide, r"one from \(3,\) to \(3, 4\)"),
-        (lambda column: nn.Identity(), "a Identity without out_features"),
-        (lambda column: None, "nothing: a return is missing"),
-    ],
-    ids=["of another width", "without a width", "nothing"],
-)
-def test_an_encoder_that_is_none_is_told(world, monkeypatch, made, found):
-    monkeypatch.setitem(ENCODERS._parts, "mine", lambda column: made(column))
-    with pytest.raises(PartError, match=rf"encoder 'mine' must be a module with out_features, from .*, got {found}"):
-        Tower(world.items, {"movie_id": {"encoder": "mine"}})
 
 
 def test_a_pooling_of_too_few_slots_is_told_when_the_tower_is_built(world):

@@ -7,7 +7,7 @@ import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
 
 from towerzoo.registry import OPTIMIZERS
-from towerzoo.towers.training.optimizers import SCHEDULES
+from towerzoo.towers.training.optimizers import SCHEDULES, built_optimizer
 
 
 def step(spec: Any, gradients: list[float], start: float = 1.0) -> float:
@@ -97,3 +97,10 @@ def test_each_step_has_the_size_that_torch_gives_it(name, reference, steps):
         optimizer.step()
         if step + 1 < steps:
             scheduler.step()
+
+
+def test_a_part_that_returns_no_optimizer_is_rejected(rejects):
+    def use() -> object:
+        return built_optimizer("mine", [torch.nn.Parameter(torch.zeros(2))])
+
+    rejects(OPTIMIZERS, lambda parameters: [torch.optim.Adam(parameters)], use, "got a list")
