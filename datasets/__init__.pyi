@@ -1,8 +1,8 @@
 from .batches.loaders import Batch as Batch
 from .batches.loaders import BatchLoader as BatchLoader
 from .data import TwoTowerData as TwoTowerData
-from .movielens.dataset import MovieLens1M as MovieLens1M
-from .movielens.dataset import MovieLens100K as MovieLens100K
+from .movielens.dataset import movielens_1m as movielens_1m
+from .movielens.dataset import movielens_100k as movielens_100k
 from .schema.encoding import encode_column as encode_column
 from .schema.encoding import encode_table as encode_table
 from .schema.star_schema import Column as Column

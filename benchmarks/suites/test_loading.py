@@ -10,7 +10,7 @@ import pytest
 from towerzoo.benchmarks.baselines.pandas_loading import load_with_pandas
 from towerzoo.benchmarks.measure.measuring import Measure
 from towerzoo.benchmarks.suites.options import thorough
-from towerzoo.datasets import MovieLens1M
+from towerzoo.registry import DATASETS
 
 TARGETS = {"raw": 10.0, "cached": 50.0}
 
@@ -30,7 +30,7 @@ def test_load_movielens_1m(
             for file in tmp_path.rglob("*.safetensors"):
                 file.unlink()
         started = time.perf_counter()
-        MovieLens1M(root=str(folder), offline=True).load()
+        DATASETS.build({"name": "movielens-1m", "root": str(folder), "offline": True}).load()
         return 1 / (time.perf_counter() - started)
 
     def pandas() -> float:

@@ -4,209 +4,191 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from towerzoo.datasets.movielens.files import RowForm, read_file, read_ratings, read_rows
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import torch
+
 from towerzoo.datasets.movielens.release import ML_1M, ML_100K, Release, find
 from towerzoo.datasets.schema.cache import cached
 from towerzoo.datasets.schema.encoding import Raw, RawLists, encode_table
-from towerzoo.datasets.schema.star_schema import ColumnNames, StarSchema, Table
+from towerzoo.datasets.schema.star_schema import ColumnNames, Interactions, StarSchema, Table
 from towerzoo.registry import DATASETS
 from towerzoo.registry.errors import DataError
 
 GENRE_SLOTS: Final = 6
 """Length of the genre lists: the most genres that a movie of either release has."""
 ENCODING_VERSION: Final = 1
-"""Raised whenever equal files come to give another star schema, so that caches are built anew."""
-
-_USERS_1M: Final = RowForm(
-    "a user row",
-    ("UserID", "Gender", "Age", "Occupation", "Zip-code"),
-    "::",
-    re.compile(r"(?P<id>\d{1,18})::([FM])::(\d{1,3})::(\d{1,3})::([^:]+)"),
-)
-_MOVIES_1M: Final = RowForm(
-    "a movie row", ("MovieID", "Title", "Genres"), "::", re.compile(r"(?P<id>\d{1,18})::(.+)::([^:]*)")
-)
-_RATINGS_1M: Final = RowForm(
-    "a rating row",
-    ("UserID", "MovieID", "Rating", "Timestamp"),
-    "::",
-    re.compile(r"(\d{1,18})::(\d{1,18})::(\d{1,18})::(\d{1,18})"),
-)
-_USERS_100K: Final = RowForm(
-    "a user row",
-    ("user id", "age", "gender", "occupation", "zip code"),
-    "|",
-    re.compile(r"(?P<id>\d{1,18})\|(\d{1,3})\|([FM])\|([^|]+)\|([^|]+)"),
-)
-_GENRES_100K: Final = RowForm("a genre row", ("genre", "number"), "|", re.compile(r"([^|]+)\|(?P<id>\d{1,3})"))
-_RATINGS_100K: Final = RowForm(
-    "a rating row",
-    ("user id", "item id", "rating", "timestamp"),
-    "\t",
-    re.compile(r"(\d{1,18})\t(\d{1,18})\t(\d{1,18})\t(\d{1,18})"),
-)
+"""Raise it when equal files give another star schema, so that caches are rebuilt."""
+RATINGS: Final = (1, 5)
+"""The lowest and the highest rating, in stars."""
+_EVENTS: Final = {"user_id": pa.int64(), "movie_id": pa.int64(), "rating": pa.int64(), "timestamp": pa.int64()}
 
 
-def _movies_100k(genres: int) -> RowForm:
-    return RowForm(
-        "a movie row",
-        ("movie id", "title", "release date", "video release date", "IMDb URL", f"{genres} genre flags (0 or 1)"),
-        "|",
-        re.compile(rf"(?P<id>\d{{1,18}})\|([^|]+)\|([^|]*)\|([^|]*)\|([^|]*)\|((?:[01]\|){{{genres - 1}}}[01])"),
-    )
+class MovieLens:
+    """Ratings of movies, with what the release holds about users and movies.
+
+    All movies of the catalogue are items. `year` is the last one in parentheses in the title; `genres` has six slots.
+    The files are searched in `root` or, without one, in `$TOWERZOO_DATA/<folder>`, then among earlier downloads; then
+    they are downloaded and their digest is checked.
+
+    Args:
+        release: The release.
+        encode: Encodes the contents of its files.
+        users: The features of users.
+        root: A folder with the release's files. Nothing is ever downloaded into it.
+        offline: Whether to fail instead of downloading.
+    """
+
+    def __init__(
+        self,
+        release: Release,
+        encode: Callable[[dict[Path, bytes]], tuple[Table, Table, Interactions]],
+        users: tuple[str, ...],
+        *,
+        root: str | None,
+        offline: bool,
+    ) -> None:
+        self._release, self._encode, self._users, self._root, self._offline = release, encode, users, root, offline
+
+    def columns(self) -> ColumnNames:
+        """Returns the names of all features and measures without reading the data."""
+        return ColumnNames(self._users, ("movie_id", "genres", "year"), measures=("rating",), item_texts=("title",))
+
+    def load(self) -> StarSchema:
+        """Reads and encodes the files.
+
+        Raises:
+            DataError: The files are missing or malformed, or cannot be downloaded.
+        """
+        folder = find(self._release, self._root, offline=self._offline)
+        try:
+            files = {folder / name: (folder / name).read_bytes() for name in self._release.files}
+        except OSError as error:
+            raise DataError(f"{error.filename} cannot be read ({error.strerror}). Check its permissions.") from None
+        # A digest of what the files hold and of how it is encoded, but not of where they are.
+        digest = hashlib.sha256(f"{self._release.name} {ENCODING_VERSION}".encode())
+        for content in files.values():
+            digest.update(hashlib.sha256(content).digest())
+        name = digest.hexdigest()
+        return cached(self._release.name, name, lambda: StarSchema(*self._encode(files), digest=name))
 
 
 @DATASETS.register("movielens-1m")
-class MovieLens1M:
-    """MovieLens 1M: 1,000,209 ratings of 3,706 movies by 6,040 users, with age, gender, occupation and zip code.
+def movielens_1m(*, root: str | None = None, offline: bool = False) -> MovieLens:
+    """MovieLens 1M: 1,000,209 ratings of 3,706 movies by 6,040 users, with gender, age, occupation and zip code.
 
-    All 3,883 movies of the catalogue are items. `age` and `occupation` keep the codes of the release; `year` is read
-    from the title; `genres` has six slots. The files are looked for in `root` or, where that is not given, in
-    `$TOWERZOO_DATA/ml-1m`, then among earlier downloads; then they are downloaded and checked.
+    All 3,883 movies of the catalogue are items. `age` and `occupation` keep the codes of the release.
 
     Args:
         root: A folder with users.dat, movies.dat and ratings.dat. Nothing is ever downloaded into it.
-        offline: Whether to fail rather than to download.
+        offline: Whether to fail instead of downloading.
 
     Example:
-        >>> MovieLens1M(offline=True).columns().items
+        >>> movielens_1m(offline=True).columns().items
         ('movie_id', 'genres', 'year')
     """
-
-    def __init__(self, *, root: str | None = None, offline: bool = False) -> None:
-        self._root, self._offline = root, offline
-
-    def columns(self) -> ColumnNames:
-        """Returns the names of all features and measures without reading the data."""
-        return ColumnNames(
-            users=("user_id", "gender", "age", "occupation", "zip_code"),
-            items=("movie_id", "genres", "year"),
-            measures=("rating",),
-            item_texts=("title",),
-        )
-
-    def load(self) -> StarSchema:
-        """Reads, checks and encodes the data.
-
-        Raises:
-            DataError: The files are missing or malformed, or cannot be downloaded.
-        """
-        return _load(ML_1M, self._root, self._offline, _star_1m)
+    users = ("user_id", "gender", "age", "occupation", "zip_code")
+    return MovieLens(ML_1M, _encode_1m, users, root=root, offline=offline)
 
 
 @DATASETS.register("movielens-100k")
-class MovieLens100K:
+def movielens_100k(*, root: str | None = None, offline: bool = False) -> MovieLens:
     """MovieLens 100K: 100,000 ratings of 1,682 movies by 943 users, with age, gender, occupation and zip code.
 
-    `age` is in years and `occupation` a word here. `genres` comes from the flags of the movies; the flag `unknown` says
-    that nothing is known and gives an empty list. All else is as in `MovieLens1M`.
+    `age` is in years and `occupation` is a word. A movie of the genre `unknown` has no genres.
 
     Args:
         root: A folder with u.user, u.item, u.genre and u.data. Nothing is ever downloaded into it.
-        offline: Whether to fail rather than to download.
+        offline: Whether to fail instead of downloading.
 
     Example:
-        >>> MovieLens100K(offline=True).columns().users
+        >>> movielens_100k(offline=True).columns().users
         ('user_id', 'age', 'gender', 'occupation', 'zip_code')
     """
+    users = ("user_id", "age", "gender", "occupation", "zip_code")
+    return MovieLens(ML_100K, _encode_100k, users, root=root, offline=offline)
 
-    def __init__(self, *, root: str | None = None, offline: bool = False) -> None:
-        self._root, self._offline = root, offline
 
-    def columns(self) -> ColumnNames:
-        """Returns the names of all features and measures without reading the data."""
-        return ColumnNames(
-            users=("user_id", "age", "gender", "occupation", "zip_code"),
-            items=("movie_id", "genres", "year"),
-            measures=("rating",),
-            item_texts=("title",),
+def _encode_1m(files: dict[Path, bytes]) -> tuple[Table, Table, Interactions]:
+    users, movies, ratings = files.items()
+    whole, text = pa.int64(), pa.string()
+    people = {"user_id": whole, "gender": text, "age": whole, "occupation": whole, "zip_code": text}
+    catalogue = _read(*movies, "::", {"movie_id": whole, "title": text, "genres": text})
+    genres = [[genre for genre in names.split("|") if genre] for names in catalogue["genres"].to_pylist()]
+    return _encode(_read(*users, "::", people), catalogue, genres, ratings[0], _read(*ratings, "::", _EVENTS))
+
+
+def _encode_100k(files: dict[Path, bytes]) -> tuple[Table, Table, Interactions]:
+    users, movies, kinds, ratings = files.items()
+    whole, text = pa.int64(), pa.string()
+    people = {"user_id": whole, "age": whole, "gender": text, "occupation": text, "zip_code": text}
+    flags = _read(*kinds, "|", {"genre": text, "number": whole}).sort_by("number")["genre"].to_pylist()
+    others = {"movie_id": whole, "title": text, "released": text, "video_released": text, "url": text}
+    catalogue = _read(*movies, "|", others | {f"genre {name}": pa.bool_() for name in flags})
+    names = [name for name in flags if name != "unknown"]
+    rows = zip(*(catalogue[f"genre {name}"].to_pylist() for name in names), strict=True)
+    genres = [[name for name, flag in zip(names, row, strict=True) if flag] for row in rows]
+    return _encode(_read(*users, "|", people), catalogue, genres, ratings[0], _read(*ratings, "\t", _EVENTS))
+
+
+def _read(path: Path, content: bytes, separator: str, columns: dict[str, pa.DataType]) -> pa.Table:
+    """Returns the rows of a Latin-1 file; of users or movies, in ascending order of their ids."""
+    if content and not content.endswith(b"\n"):
+        raise DataError(f"{path} seems to be cut off: its last row has no line break. Download the file again.")
+    if separator == "::":  # pyarrow splits at a single byte
+        content, separator = content.replace(b"::", b"\x1f"), "\x1f"
+    encoding = "utf8" if columns is _EVENTS else "latin-1"  # events are digits, and UTF-8 reads twice as fast
+    try:
+        table = pa.csv.read_csv(
+            pa.BufferReader(content),
+            read_options=pa.csv.ReadOptions(column_names=list(columns), encoding=encoding),
+            parse_options=pa.csv.ParseOptions(delimiter=separator, quote_char=False),
+            convert_options=pa.csv.ConvertOptions(column_types=columns, null_values=[], strings_can_be_null=False),
         )
-
-    def load(self) -> StarSchema:
-        """Reads, checks and encodes the data.
-
-        Raises:
-            DataError: The files are missing or malformed, or cannot be downloaded.
-        """
-        return _load(ML_100K, self._root, self._offline, _star_100k)
-
-
-def _load(
-    release: Release, root: str | None, offline: bool, encode: Callable[[Mapping[Path, bytes], str], StarSchema]
-) -> StarSchema:
-    folder = find(release, root, offline=offline)
-    files = {folder / name: read_file(folder / name) for name in release.files}
-    digest = _digest(release, files.values())
-    return cached(release.name, digest, lambda: encode(files, digest))
+    except pa.ArrowException as error:
+        raise DataError(f"{path} cannot be read ({error}). Download the file again.") from None
+    if columns is _EVENTS:
+        return table
+    key = next(iter(columns))
+    if len(table[key].unique()) < len(table):
+        raise DataError(f"{path} has a {key} twice. Download the file again.")
+    return table.sort_by(key)
 
 
-def _star_1m(files: Mapping[Path, bytes], digest: str) -> StarSchema:
-    people, catalogue, ratings = files.items()
-    ids, genders, ages, occupations, zips = zip(*read_rows(*people, _USERS_1M).values(), strict=True)
-    users = {
-        "user_id": _ints(ids),
-        "gender": genders,
-        "age": _ints(ages),
-        "occupation": _ints(occupations),
-        "zip_code": zips,
-    }
-    ids, titles, names = zip(*read_rows(*catalogue, _MOVIES_1M).values(), strict=True)
-    genres = [[genre for genre in text.split("|") if genre] for text in names]
-    return _star(users, _items(ids, titles, genres), ratings, _RATINGS_1M, digest)
-
-
-def _star_100k(files: Mapping[Path, bytes], digest: str) -> StarSchema:
-    people, catalogue, kinds, ratings = files.items()
-    ids, ages, genders, occupations, zips = zip(*read_rows(*people, _USERS_100K).values(), strict=True)
-    users = {
-        "user_id": _ints(ids),
-        "age": _ints(ages),
-        "gender": genders,
-        "occupation": occupations,
-        "zip_code": zips,
-    }
-    genre_names = {number: name for number, (name, _) in read_rows(*kinds, _GENRES_100K).items()}
-    if list(genre_names) != list(range(len(genre_names))):
-        raise DataError(
-            f"{kinds[0]}: the genre numbers must be 0, 1, 2 and so on, got {list(genre_names)}. "
-            "Download the file again."
-        )
-    ids, titles, _, _, _, flags = zip(*read_rows(*catalogue, _movies_100k(len(genre_names))).values(), strict=True)
-    genres = [[genre_names[number] for number, flag in enumerate(row.split("|")) if flag == "1"] for row in flags]
-    known = [[genre for genre in row if genre != "unknown"] for row in genres]
-    return _star(users, _items(ids, titles, known), ratings, _RATINGS_100K, digest)
-
-
-def _star(
-    users: Mapping[str, Raw], items: Table, ratings: tuple[Path, bytes], form: RowForm, digest: str
-) -> StarSchema:
-    people = encode_table("user_id", users)
-    events = read_ratings(*ratings, form, people.ids, items.ids)
-    return StarSchema(users=people, items=items, interactions=events, digest=digest)
-
-
-def _items(ids: Sequence[str], titles: Sequence[str], genres: Sequence[Sequence[str]]) -> Table:
+def _encode(
+    users: pa.Table, movies: pa.Table, genres: Sequence[Sequence[str]], ratings: Path, events: pa.Table
+) -> tuple[Table, Table, Interactions]:
+    titles = movies["title"].to_pylist()
     # The last year in parentheses: a title may hold another, and "(V)" may follow.
     years = [[int(year) for year in re.findall(r"\((\d{4})\)", title)][-1:] for title in titles]
     features: dict[str, Raw | RawLists] = {
-        "movie_id": _ints(ids),
+        "movie_id": movies["movie_id"].to_pylist(),
         "genres": genres,
         "year": [year[0] if year else None for year in years],
     }
-    return encode_table("movie_id", features, {"title": titles}, slots=GENRE_SLOTS)
-
-
-def _ints(texts: Iterable[str]) -> list[int]:
-    return [int(text) for text in texts]
-
-
-def _digest(release: Release, contents: Iterable[bytes]) -> str:
-    """Returns a digest of the files' contents and of how they are encoded, but not of where they are."""
-    digest = hashlib.sha256(f"{release.name} {ENCODING_VERSION}".encode())
-    for content in contents:
-        digest.update(hashlib.sha256(content).digest())
-    return digest.hexdigest()
+    people = encode_table("user_id", users.to_pydict())
+    items = encode_table("movie_id", features, {"title": titles}, slots=GENRE_SLOTS)
+    user, item = people.ids.encode(events["user_id"].to_numpy()), items.ids.encode(events["movie_id"].to_numpy())
+    rating, time = events["rating"].to_numpy(), events["timestamp"].to_numpy()
+    for name, expected, sound in (
+        ("user_id", "the id of a user", user > 0),
+        ("movie_id", "the id of a movie", item > 0),
+        ("rating", f"{RATINGS[0]} to {RATINGS[1]}", (rating >= RATINGS[0]) & (rating <= RATINGS[1])),
+    ):
+        if not sound.all():
+            row = int(sound.argmin())
+            raise DataError(
+                f"{ratings}:{row + 1}: {name} must be {expected}, got {events[name][row]}. Download the file again."
+            )
+    interactions = Interactions(
+        user=torch.from_numpy(user),
+        item=torch.from_numpy(item),
+        measures={"rating": torch.from_numpy(rating.astype(np.float32))},
+        timestamp=torch.from_numpy(time.astype(np.int64)),
+    )
+    return people, items, interactions

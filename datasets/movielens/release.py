@@ -1,15 +1,19 @@
-"""The published MovieLens archives, and where their files are found on this machine."""
+"""The published MovieLens archives: where they are found on this machine, and their download."""
 
 from __future__ import annotations
 
 import os
+import tempfile
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from towerzoo.datasets.movielens.download import extract, fetch, locked
 from towerzoo.datasets.schema.cache import cache_folder
 from towerzoo.registry.errors import DataError
+
+TIMEOUT: Final = 30.0
+"""Seconds without an answer before a mirror is given up."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,7 @@ class Release:
         folder: The folder in the archive.
         files: The files that are read.
         sha256: Hex digest of the archive.
-        urls: Where it is: GroupLens, whose certificate has lapsed more than once, and a mirror of the same bytes.
+        urls: GroupLens, whose certificate has lapsed more than once, and a mirror of the same bytes.
     """
 
     name: str
@@ -32,10 +36,10 @@ class Release:
 
     @property
     def advice(self) -> str:
-        """What a person can do who has no network."""
+        """What to do without a network."""
         return (
             f"Get {self.urls[0]} on another machine, set TOWERZOO_DATA to a folder of your choice and unpack it "
-            f"so that $TOWERZOO_DATA/{self.folder}/{self.files[0]} is there, or name the unpacked folder as data.root."
+            f"so that $TOWERZOO_DATA/{self.folder}/{self.files[0]} exists, or set data.root to the unpacked folder."
         )
 
 
@@ -64,50 +68,74 @@ ML_100K: Final = Release(
 def find(release: Release, root: str | None, *, offline: bool) -> Path:
     """Returns a folder with all files of a release.
 
-    Looks in `root` alone where that is given: a name that someone wrote down is never filled by a download, so that a
-    slip of the pen is an error and not a copy of the data in an odd place. Else in `$TOWERZOO_DATA/<folder>`, then in
-    the cache folder among earlier downloads; then it downloads there. A folder under TOWERZOO_DATA that has some of the
-    files and lacks others is an error; one that has none is passed over.
+    A given `root` is the only place searched and is never filled by a download: a misspelt path is an error, not a copy
+    of the data in an odd place. Without one, `$TOWERZOO_DATA/<folder>` comes first, then earlier downloads in the cache
+    folder, then a download. A folder under TOWERZOO_DATA with only some of the files is an error; one with none of them
+    is skipped.
 
     Raises:
-        DataError: The files are not there and cannot be downloaded.
+        DataError: The files are missing and cannot be downloaded.
     """
     if root is not None:
-        named = Path(os.path.expanduser(root))  # noqa: PTH111  (of an unknown user it stays, and is told as missing)
+        folder = Path(os.path.expanduser(root))  # noqa: PTH111  (leaves the home of an unknown user as it is)
         next_step = "Put the files there, or leave root out to have them found or downloaded."
-        _refuse_incomplete(release, "data.root", named, next_step)
-        return named
-    looked_in = []
-    if os.environ.get("TOWERZOO_DATA"):
-        given = Path(os.environ["TOWERZOO_DATA"]).expanduser() / release.folder
-        looked_in.append(str(given))
-        if len(_missing(release, given)) < len(release.files):
-            next_step = "Put them there, or take the others away to have all downloaded."
-            _refuse_incomplete(release, f"$TOWERZOO_DATA/{release.folder}", given, next_step)
-            return given
-    folder = cache_folder() / "downloads" / release.folder
-    looked_in.append(str(folder))
-    if not _missing(release, folder):
+        _require_complete(release, "data.root", folder, next_step)
         return folder
-    if offline:
-        raise DataError(
-            f"{release.name} must be on this machine where offline is true, got no {', '.join(release.files)} in "
-            f"{' or '.join(looked_in)}. Leave offline out to download it. {release.advice}"
-        )
-    with locked(folder.with_name(f"{release.folder}.lock")):
-        if _missing(release, folder):  # another process may have been first
-            archive = folder.with_name(f"{release.folder}.zip")
-            fetch(release.urls, archive, sha256=release.sha256, advice=release.advice)
-            extract(archive, folder, folder=release.folder)
-            archive.unlink()
+    searched = []
+    if os.environ.get("TOWERZOO_DATA"):
+        folder = Path(os.environ["TOWERZOO_DATA"]).expanduser() / release.folder
+        searched.append(str(folder))
+        if len(_missing(release, folder)) < len(release.files):
+            next_step = "Put them there, or remove the others to have all of them downloaded."
+            _require_complete(release, f"$TOWERZOO_DATA/{release.folder}", folder, next_step)
+            return folder
+    folder = cache_folder() / "downloads" / release.folder
+    searched.append(str(folder))
+    if _missing(release, folder):
+        if offline:
+            raise DataError(
+                f"{release.name} must be on this machine when offline is true, got no {', '.join(release.files)} in "
+                f"{' or '.join(searched)}. Remove offline to download it. {release.advice}"
+            )
+        _download(release, folder)
     return folder
+
+
+def _download(release: Release, folder: Path) -> None:
+    """Downloads a release; of processes that do so at once, each puts the same whole files into place."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{release.folder}-", dir=folder.parent) as scratch:
+            with zipfile.ZipFile(_fetch(release, scratch)) as archive:
+                archive.extractall(scratch)
+            for name in release.files:
+                (Path(scratch) / release.folder / name).replace(folder / name)
+    except OSError as error:
+        raise DataError(
+            f"{folder.parent} cannot be written ({error.strerror or error}). "
+            "Set TOWERZOO_CACHE to a writable folder with free space."
+        ) from None
+
+
+def _fetch(release: Release, scratch: str) -> str:
+    """Returns the path of the archive, downloaded into a folder from the first URL that gives the right bytes."""
+    import pooch
+
+    failures = []
+    for url in release.urls:
+        try:
+            downloader = pooch.HTTPDownloader(timeout=TIMEOUT)
+            return str(pooch.retrieve(url, f"sha256:{release.sha256}", "archive.zip", scratch, downloader=downloader))
+        except (OSError, ValueError) as error:  # no answer, a status such as 404; other bytes
+            failures.append(f"\n    {url}: {error}")
+    raise DataError(f"{release.name} cannot be downloaded.{''.join(failures)}\n    {release.advice}")
 
 
 def _missing(release: Release, folder: Path) -> list[str]:
     return [name for name in release.files if not (folder / name).is_file()]
 
 
-def _refuse_incomplete(release: Release, where: str, folder: Path, next_step: str) -> None:
+def _require_complete(release: Release, where: str, folder: Path, next_step: str) -> None:
     missing = _missing(release, folder)
     if missing:
         raise DataError(

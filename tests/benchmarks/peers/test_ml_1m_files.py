@@ -2,14 +2,14 @@ import pytest
 import torch
 
 from towerzoo.benchmarks.peers.ml_1m_files import find_or_generate
-from towerzoo.datasets import MovieLens1M
+from towerzoo.datasets import movielens_1m
 from towerzoo.datasets.movielens.release import ML_1M
 from towerzoo.registry.errors import DataError
 
 
 def test_the_files_read_as_movielens(ml_1m, world, tmp_path, monkeypatch):
     monkeypatch.setenv("TOWERZOO_CACHE", str(tmp_path))
-    read = MovieLens1M(root=str(ml_1m), offline=True).load()
+    read = movielens_1m(root=str(ml_1m), offline=True).load()
     assert torch.equal(read.interactions.user, world.interactions.user)
     assert torch.equal(read.interactions.item, world.interactions.item)
     assert torch.equal(read.interactions.timestamp, world.interactions.timestamp)
