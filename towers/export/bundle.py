@@ -1,4 +1,4 @@
-"""A bundle: what recommends without TowerZoo, made from a run."""
+"""Writes a bundle: a run's towers, vocabularies and items, which recommend without TowerZoo."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from towerzoo.datasets import Table, Vocabulary
+from towerzoo.datasets import Vocabulary
 from towerzoo.registry.errors import ExportError
 from towerzoo.registry.extras import require_extra
 from towerzoo.towers.encoders.letter_trigrams import LetterTrigramEncoder
@@ -23,44 +23,41 @@ from towerzoo.towers.export.check import TOLERANCE, check_in_fresh_process
 from towerzoo.towers.export.programs import OPSET, OUTPUT, Programs, export_tower
 from towerzoo.towers.export.reader import FORMAT, VERSION
 from towerzoo.towers.export.readme import render_readme
-from towerzoo.towers.export.tower import SIDES, Input, Side
+from towerzoo.towers.export.tower import SIDES, Side
 from towerzoo.towers.export.vectors import quantise, quantised_recall
 from towerzoo.towers.recommend.people import Person
 from towerzoo.towers.recommend.recommender import Recommender
 from towerzoo.towers.runs.files import whole_folder
 from towerzoo.towers.runs.folder import RunFolder
 
-Report = Callable[[str], object]
-
 ABOUT: Final = "bundle.json"
 PACKAGES: Final = ("towerzoo", "torch", "onnx", "onnxscript", "onnxruntime")
-MOST_USERS: Final = 10_000
-"""Users whose lists measure what quantisation costs."""
+RECALL_USERS: Final = 10_000
+"""Number of users whose lists measure the recall of quantised vectors."""
 
 
-def _say_nothing(stage: str) -> None:
-    pass
-
-
-def export_run(path: Path, to: Path, *, force: bool = False, report: Report = _say_nothing) -> dict[str, Any]:
-    """Writes the bundle of a run and checks it against the run; after a failure there is none.
+def export_run(
+    path: Path, to: Path, *, force: bool = False, report: Callable[[str], object] | None = None
+) -> dict[str, Any]:
+    """Exports a run as a bundle and checks the bundle against the run. A failure leaves no bundle.
 
     Args:
         path: The run folder.
-        to: Where the bundle goes.
-        force: Whether an earlier bundle may be replaced.
-        report: Called with what is done next.
+        to: Folder for the bundle, new or empty.
+        force: Whether to replace an earlier bundle in `to`.
+        report: Called with a line at the start of each step.
 
     Returns:
-        The bundle's bundle.json.
+        Content of bundle.json.
 
     Raises:
         ExtraError: The export extra is not installed.
-        ExportError: `to` is taken, a part cannot be exported, or the bundle does not agree with the run.
-        RunError: A file of the run is missing or damaged, or the disk is full or cannot be written.
+        ExportError: `to` is not empty, a part cannot be exported, or the bundle does not agree with the run.
+        RunError: A file of the run is missing or damaged, or the bundle cannot be written.
     """
     require_extra("export", "export")
     require_free(to, force=force)
+    report = report or (lambda step: None)
     run = RunFolder.open(path)
     about: dict[str, Any] = {
         "format": FORMAT,
@@ -88,16 +85,9 @@ def export_run(path: Path, to: Path, *, force: bool = False, report: Report = _s
 
 
 def require_free(to: Path, *, force: bool) -> None:
-    """Raises an ExportError unless there is nothing, an empty folder or, with force, an earlier bundle.
-
-    A folder is replaced as a whole, so that the one that the command runs in would be gone for who called it.
-    """
+    """Raises an ExportError unless `to` is new, empty or, with force, an earlier bundle."""
     expected = "--to must be a new or empty folder"
     if to.is_dir():
-        if Path.cwd().is_relative_to(to.resolve()):
-            raise ExportError(
-                f"--to must be another folder than the current one, got {str(to)!r}. Name a new one in it."
-            )
         if not any(to.iterdir()):
             return
         if not _is_bundle(to):
@@ -119,14 +109,17 @@ def _write_tower(folder: Path, recommender: Recommender, side: Side) -> Programs
     model, table = recommender.model, recommender.users if side == "user" else recommender.items
     programs = export_tower(getattr(model, f"{side}_tower"), model.score, side, table)
     programs.onnx.save(folder / f"{side}_tower.onnx")
-    program = io.BytesIO()  # a full disk is an error of Python's then, not one of torch's own
+    program = io.BytesIO()  # Python then reports a full disk; torch has an error of its own for it
     torch.export.save(programs.program, program)
     (folder / f"{side}_tower.pt2").write_bytes(program.getbuffer())
     return programs
 
 
 def _describe(recommender: Recommender, programs: dict[Side, Programs]) -> dict[str, Any]:
-    inputs = {side: [_about_input(some) for some in exported.tower.inputs] for side, exported in programs.items()}
+    inputs = {
+        side: [{**spec._asdict(), "dtype": spec.dtype, "shape": spec.shape} for spec in exported.tower.inputs]
+        for side, exported in programs.items()
+    }
     return {
         "user_key": recommender.users.key,
         "item_key": recommender.items.key,
@@ -138,51 +131,44 @@ def _describe(recommender: Recommender, programs: dict[Side, Programs]) -> dict[
     }
 
 
-def _about_input(some: Input) -> dict[str, Any]:
-    return {**some._asdict(), "dtype": some.dtype, "shape": some.shape}
-
-
 def _write_items(folder: Path, recommender: Recommender) -> dict[str, float]:
-    """Writes the item vectors, and returns what share of the exact lists their quantised form finds, by length."""
+    """Writes the items and their vectors; returns the recall of the quantised vectors by list length."""
     factors = recommender.item_vectors.factors
     vectors = factors[1:].contiguous().numpy()
     numbers, scales = quantise(factors[1:])
     np.save(folder / "item_vectors.npy", vectors)
     np.save(folder / "item_vectors_int8.npy", numbers.numpy())
     np.save(folder / "item_scales.npy", scales.numpy())
-    items = _items(recommender.items)
+    table = recommender.items
+    items = {**{name: list(texts[1:]) for name, texts in table.texts.items()}, "id": list(table.ids.values)}
     _write_json(folder / "items.json", items)
     flat = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
     pq.write_table(pa.table({**items, "vector": flat}), folder / "item_vectors.parquet")
     n_users = len(recommender.users)
-    rows = torch.linspace(1, n_users - 1, min(MOST_USERS, n_users - 1), dtype=torch.float64).long()
+    rows = torch.linspace(1, n_users - 1, min(RECALL_USERS, n_users - 1), dtype=torch.float64).long()
     users = recommender.factors([Person(row) for row in rows.tolist()])
     return {str(k): round(quantised_recall(users, factors, k), 4) for k in (10, 100) if k < len(factors)}
 
 
-def _items(table: Table) -> dict[str, list[Any]]:
-    texts = {name: list(texts[1:]) for name, texts in table.texts.items()}
-    return {**texts, "id": list(table.ids.values)}
-
-
 def _vocabularies(recommender: Recommender, programs: dict[Side, Programs]) -> dict[str, dict[str, Any]]:
-    """Returns the values of every feature that is numbered, and the number of the first; the items' ids always."""
-    found: dict[str, dict[str, Any]] = {"user": {}, "item": {recommender.items.key: recommender.items.ids}}
+    """Returns the values of each numbered feature and the number of the first value; always with the items' ids."""
+    vocabularies: dict[str, dict[str, Any]] = {"user": {}, "item": {}}
+    vocabularies["item"][recommender.items.key] = _words(recommender.items.ids)
     for side, exported in programs.items():
-        for some in exported.tower.inputs:
-            if some.kind == "trigrams":
-                encoder = exported.tower.tower.encoder(some.name)
+        for spec in exported.tower.inputs:
+            if spec.kind == "trigrams":
+                encoder = exported.tower.tower.encoder(spec.name)
                 assert isinstance(encoder, LetterTrigramEncoder)
-                found[side][some.name] = {"first": 0, "values": encoder.known}
-            elif some.vocabulary is not None:
-                found[side][some.vocabulary] = exported.tower.table.column(some.vocabulary).vocabulary
-    return {
-        side: {
-            name: {"first": 1, "values": list(some.values)} if isinstance(some, Vocabulary) else some
-            for name, some in vocabularies.items()
-        }
-        for side, vocabularies in found.items()
-    }
+                vocabularies[side][spec.name] = {"first": 0, "values": encoder.known}
+            elif spec.vocabulary is not None:
+                vocabulary = exported.tower.table.column(spec.vocabulary).vocabulary
+                assert vocabulary is not None
+                vocabularies[side][spec.vocabulary] = _words(vocabulary)
+    return vocabularies
+
+
+def _words(vocabulary: Vocabulary) -> dict[str, Any]:
+    return {"first": 1, "values": list(vocabulary.values)}
 
 
 def _write_json(path: Path, value: object) -> None:

@@ -1,4 +1,4 @@
-"""The README of a bundle, with an example that runs on it."""
+"""The README of a bundle, with an example to run, and the summary that the command prints."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def render_readme(about: dict[str, Any], programs: dict[Side, Programs], items: 
     """Returns the README as Markdown.
 
     Args:
-        about: The bundle's bundle.json.
+        about: Content of bundle.json.
         programs: Both towers.
         items: The items table.
     """
@@ -33,18 +33,18 @@ def render_readme(about: dict[str, Any], programs: dict[Side, Programs], items: 
 
 
 def _example(exported: Programs, item_ids: Vocabulary) -> dict[str, Any]:
-    """Returns raw values of nobody: of each feature some that the model knows; of items no id, as if it were new."""
+    """Returns raw values that the model knows; an item has no id, as if it were new."""
     tower = exported.tower
-    values = {some.name: _example_value(some, tower.table, item_ids) for some in tower.inputs}
+    values = {spec.name: _example_value(spec, tower.table, item_ids) for spec in tower.inputs}
     if tower.side == "item" and len(values) > 1:
         values.pop(tower.table.key, None)
     return values
 
 
-def _example_value(some: Input, table: Table, item_ids: Vocabulary) -> Any:
-    if some.kind == "events":
-        return [(item, some.kinds - 1) if some.kinds > 1 else item for item in item_ids.values[:3]]
-    column = table.column(some.vocabulary or some.name)
+def _example_value(spec: Input, table: Table, item_ids: Vocabulary) -> Any:
+    if spec.kind == "events":
+        return [(item, spec.kinds - 1) if spec.kinds > 1 else item for item in item_ids.values[:3]]
+    column = table.column(spec.vocabulary or spec.name)
     if column.vocabulary is None:
         number = float(column.values.nanmedian())
         return None if math.isnan(number) else round(number, 4)
@@ -52,22 +52,22 @@ def _example_value(some: Input, table: Table, item_ids: Vocabulary) -> Any:
     return list(known[:2]) if column.is_list else next(iter(known), None)
 
 
-def export_lines(about: dict[str, Any], to: Path) -> Iterator[str]:
-    """Returns what was exported and how well, line by line.
+def summary_lines(about: dict[str, Any], to: Path) -> Iterator[str]:
+    """Summarises an export, line by line.
 
     Args:
-        about: The bundle's bundle.json.
+        about: Content of bundle.json.
         to: The bundle.
     """
     for side in SIDES:
-        names = ", ".join(some["name"] for some in about["towers"][side]["inputs"])
+        names = ", ".join(spec["name"] for spec in about["towers"][side]["inputs"])
         yield f"{side} tower: {names} to {about['factors']} factors"
     parity = about["parity"]
     yield (
-        f"from torch differ at most: ONNX {parity['onnx']:.1e}, exported programs {parity['program']:.1e} "
-        f"({parity['users']} users, {parity['items']} items; {parity['tolerance']:g} allowed)"
+        f"largest difference from torch: ONNX {parity['onnx']:.1e}, exported programs {parity['program']:.1e} "
+        f"({parity['users']} users, {parity['items']} items; limit {parity['tolerance']:g})"
     )
-    found = ", ".join(f"{share:.1%} of the best {k}" for k, share in about["int8_recall"].items())
-    if found:
-        yield f"int8 item vectors find {found}"
+    recalls = ", ".join(f"{recall:.1%} at {k}" for k, recall in about["int8_recall"].items())
+    if recalls:
+        yield f"recall of int8 item vectors: {recalls}"
     yield f"bundle: {to} (format {about['version']}, opset {about['opset']}); start with its README.md"

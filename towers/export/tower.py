@@ -1,4 +1,4 @@
-"""A tower and its side of the score as one module of encoded features, as it is exported."""
+"""A tower and its side of the score as one module, the way it is exported."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ from towerzoo.towers.model.tower import Tower
 Side = Literal["user", "item"]
 SIDES: Final[tuple[Side, Side]] = ("user", "item")
 SINGLE: Final = ("id", "number")
-"""Kinds of inputs of one value a row."""
+"""Kinds of inputs with one value a row."""
 
 
 class Input(NamedTuple):
-    """One input of an exported tower; what bundle.json says of it.
+    """One input of an exported tower, as bundle.json describes it.
 
     Attributes:
-        name: Its name in the graph, that of the raw feature which it is made from.
-        kind: `id` and `ids`, by the vocabulary; `number`; `events`, by the items' vocabulary; `trigrams` of a text.
-        vocabulary: The feature whose vocabulary numbers the values; none for numbers.
-        length: Values a row of a list; none takes lists of any length, and is also that of single values.
-        padding: What fills a list up.
-        items: Rows of the items table, for events: one of kind k with the item of row r has the number r + k * items.
-        kinds: How many kinds of events there are, for events.
-        unknown: What a number that is not known counts as; none is NaN.
+        name: Name of the input in the graph and of the raw feature.
+        kind: `id` and `ids` of the vocabulary; `number`; `events` with items of the items' vocabulary; `trigrams` of a
+            text.
+        vocabulary: Feature whose vocabulary numbers the values; None for numbers.
+        length: Length of a list; None for lists of any length and for single values.
+        padding: Value that pads a list.
+        items: For events, the rows of the items table: kind k of the item in row r has the number r + k * items.
+        kinds: For events, the number of kinds.
+        unknown: Value of an unknown number; None for NaN.
     """
 
     name: str
@@ -45,41 +46,42 @@ class Input(NamedTuple):
 
     @property
     def dtype(self) -> str:
-        """Name of the values' type."""
+        """Data type of the values."""
         return "float32" if self.kind == "number" else "int64"
 
     @property
     def shape(self) -> tuple[str | int, ...]:
-        """The dimensions, by name where any size will do."""
+        """Size of each dimension; a name if any size is allowed."""
         if self.kind in SINGLE and self.length is None:
             return ("batch",)
         return ("batch", "length" if self.length is None else self.length)
 
     @property
     def open_sizes(self) -> dict[int, str]:
-        """The dimensions of any size."""
-        return {at: size for at, size in enumerate(self.shape) if isinstance(size, str)}
+        """Dimensions of any size, and their names."""
+        return {dim: size for dim, size in enumerate(self.shape) if isinstance(size, str)}
 
     @property
     def example(self) -> Tensor:
-        """Two rows of zeros, to trace the graph with."""
+        """Two rows of zeros that trace the graph."""
         sizes = {"batch": 2, "length": 3}
         shape = [sizes[size] if isinstance(size, str) else size for size in self.shape]
         return torch.zeros(shape, dtype=getattr(torch, self.dtype))
 
 
 class ExportedTower(nn.Module):
-    """Maps encoded features to factors, whose dot products with those of the other side are the logits.
+    """Maps encoded features to factors; dot products with the other side's factors are the logits.
 
     Args:
-        tower: The tower, in eval mode.
-        score: The score.
-        side: Whose tower it is.
+        tower: In eval mode.
+        score: In eval mode.
+        side: Which tower it is.
         table: The tower's table.
-        takes_rows: Whether the score needs to know whom it scores, as one with biases does.
+        takes_rows: Whether row numbers are an input, as a score with biases requires.
 
     Attributes:
-        inputs: What `forward` takes.
+        inputs: The inputs of `forward`.
+        row: Name of the input of row numbers, if there is one.
     """
 
     def __init__(self, tower: Tower, score: nn.Module, side: Side, table: Table, *, takes_rows: bool = True) -> None:
@@ -89,14 +91,14 @@ class ExportedTower(nn.Module):
         self.tower = tower
         self.score = score
         self.inputs = tuple(input_of(tower, table, name) for name in tower.feature_names)
-        own = [some for some in self.inputs if some.name == table.key and some.kind == "id"]
-        if not own and (takes_rows or not self.inputs):
-            own = [Input(_free_name(table.key, tower.feature_names), "id", vocabulary=table.key)]
-            self.inputs = (*self.inputs, *own)
-        self.row = own[0].name if own else None
+        rows = [spec for spec in self.inputs if spec.name == table.key and spec.kind == "id"]
+        if not rows and (takes_rows or not self.inputs):
+            rows = [Input(_free_name(table.key, tower.feature_names), "id", vocabulary=table.key)]
+            self.inputs = (*self.inputs, *rows)
+        self.row = rows[0].name if rows else None
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Maps the inputs, by name, to factors (B, F)."""
+        """Maps inputs by name to factors (B, F)."""
         first = inputs[self.inputs[0].name]
         rows = first.new_zeros(first.shape[0], dtype=torch.int64) if self.row is None else inputs[self.row]
         vectors = self.tower.encode(inputs) if self.tower.feature_names else self.tower(rows)
@@ -105,7 +107,7 @@ class ExportedTower(nn.Module):
 
 
 def input_of(tower: Tower, table: Table, name: str) -> Input:
-    """Returns the input of a feature."""
+    """Describes the input of a feature."""
     encoder = tower.encoder(name)
     if isinstance(encoder, HistoryEncoder):
         kinds = encoder.embedding.num_embeddings // encoder.n_partners
@@ -123,6 +125,6 @@ def input_of(tower: Tower, table: Table, name: str) -> Input:
 
 
 def _free_name(name: str, taken: tuple[str, ...]) -> str:
-    while name in taken:  # a history may have any name
+    while name in taken:  # a history may be called like the key
         name += "_row"
     return name

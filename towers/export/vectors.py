@@ -1,4 +1,4 @@
-"""The item vectors of a bundle, and the same in a byte a number."""
+"""Item vectors in one byte per number, and the recall they keep."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from towerzoo.towers.retrieval.best_items import best_items
 
 
 class Quantised(NamedTuple):
-    """Vectors of whole numbers: a number times its dimension's scale is about the number that it stands for.
+    """Quantised vectors; `numbers * scales` approximates the original vectors.
 
     Attributes:
         numbers: int8 (I, F), from -127 to 127.
@@ -23,10 +23,10 @@ class Quantised(NamedTuple):
 
 
 def quantise(vectors: Tensor) -> Quantised:
-    """Returns vectors (I, F) in a byte a number.
+    """Quantises vectors (I, F) to int8.
 
-    Each dimension has a scale of its own, since that of a bias may be far larger than that of a cosine's factors. The
-    scales go to the user's side of the dot product, once a user.
+    Each dimension has its own scale, because a bias may be far larger than the factors of a cosine. A dot product with
+    a user's factors needs the scales only once, on the user's side.
 
     Example:
         >>> quantise(torch.tensor([[1.0, 0.02], [-0.3, 0.0]]))
@@ -39,14 +39,14 @@ def quantise(vectors: Tensor) -> Quantised:
 
 
 def quantised_recall(users: Tensor, items: Tensor, k: int) -> float:
-    """Returns which share of the exact k best items of each user the quantised vectors find, in [0, 1], on average.
+    """Returns the mean recall of each user's exact k best items when items are ranked by quantised vectors, in [0, 1].
 
     Args:
         users: Factors of users (U, F).
-        items: Factors of items (I, F), the unknown one first.
-        k: Items a user, below I.
+        items: Factors of items (I, F), the unknown item first.
+        k: Items per user, below I.
     """
     numbers, scales = quantise(items[1:])
-    near = torch.cat([items[:1], numbers.to(items.dtype)])
-    exact, found = best_items(users, items, k).items, best_items(users * scales, near, k).items
-    return float((exact.unsqueeze(2) == found.unsqueeze(1)).any(dim=2).double().mean())
+    approximate = torch.cat([items[:1], numbers.to(items.dtype)])
+    exact, retrieved = best_items(users, items, k).items, best_items(users * scales, approximate, k).items
+    return float((exact.unsqueeze(2) == retrieved.unsqueeze(1)).any(dim=2).double().mean())
