@@ -53,7 +53,7 @@ def draw_split(split: Spec, user: Tensor, timestamp: Tensor | None) -> Split:
         PartError: It fails, or returns something else, rows out of range, or an event twice.
         DataError: A part is empty, or the split reports that it does not suit the data.
     """
-    with SPLITS.telling(split, "divide the events"):
+    with SPLITS.telling(split, "split the events"):
         parts = SPLITS.build(split, user=user, timestamp=timestamp)
     if not isinstance(parts, Split):
         hint = "Write Split(train, valid, test)."

@@ -74,7 +74,7 @@ def random_split(
         user: User rows (N,).
         timestamp: Not used.
         fractions: Shares of training, validation and test; the counts are rounded down and test takes the rest.
-        seed: Seed of the division. It is not the experiment's seed, so that runs of several seeds share one test set.
+        seed: Seed of the split. It is not the experiment's seed, so runs with several seeds share one test set.
 
     Example:
         >>> split = random_split(torch.zeros(10), None)
@@ -141,20 +141,21 @@ def leave_last_out_split(user: Tensor, timestamp: Tensor | None) -> Split:
 
 @SPLITS.register("files")
 def files_split(user: Tensor, timestamp: Tensor | None) -> Split:
-    """Divides events as their files do: those of `interactions.files` train, `valid` validate and `test` test.
+    """Splits events as their files do: those of `interactions.files` train, `valid` validate and `test` test.
 
-    It is for datasets that come divided, as `tabular` does with `interactions.valid` and `interactions.test`.
+    It is for datasets that come with their own split, such as `tabular` with `interactions.valid` and
+    `interactions.test`.
 
     Args:
         user: Not used.
         timestamp: Not used.
 
     Raises:
-        DataError: Always; the division of data that comes divided is not asked for.
+        DataError: Always; it is never called for data with its own split.
     """
     raise DataError(
-        "data.split must be one that divides events, got 'files' for data that is not divided by its files. "
-        "Name files as interactions.valid and interactions.test of the tabular dataset, or use a random split."
+        "data.split must be a split of events, got 'files' for data without its own split. "
+        "Name valid and test files in the interactions of the tabular dataset, or use another split."
     )
 
 

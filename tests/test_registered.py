@@ -280,7 +280,7 @@ def test_optimizers_go_downhill_and_resume_where_they_were(name):
     assert torch.equal(weight, resumed)
 
 
-@pytest.mark.parametrize("name", [name for name in SPLITS.names() if name != "files"])  # which divides nothing itself
+@pytest.mark.parametrize("name", [name for name in SPLITS.names() if name != "files"])  # which splits nothing itself
 def test_splits_are_complete_disjoint_and_repeatable(name, world):
     events = world.interactions
     first, again = (build(SPLITS, name, user=events.user, timestamp=events.timestamp) for _ in range(2))

@@ -238,8 +238,8 @@ class ColumnNames:
 class Dataset(Protocol):
     """The contract of a registered dataset: cheap to construct, reads only in `load`.
 
-    It may have two attributes that are known before it is read: `divided`, whether its data comes with a split, and
-    `streamed`, whether its training events are a stream; false where it has none.
+    Two optional attributes, both read before `load` and false if absent: `presplit`, whether the data comes with its
+    own split, and `streamed`, whether the training events are a stream.
     """
 
     def columns(self) -> ColumnNames:

@@ -80,7 +80,7 @@ class Tabular:
         )
         self._root = root
         self._unknown: Unknown = unknown
-        self.divided = self._events.valid is not None
+        self.presplit = self._events.valid is not None
         self.streamed = self._events.stream
 
     def columns(self) -> ColumnNames:
@@ -193,7 +193,7 @@ class Tabular:
         assert encoded is not None
         events, notes, lengths = encoded
         split = None
-        if self.divided:
+        if self.presplit:
             ends = [0, *accumulate(len(part.paths) for part in parts)]
             sizes = [sum(lengths[start:end]) for start, end in pairwise(ends)]
             if stream is not None:

@@ -86,7 +86,7 @@ class InteractionFiles(Section):
         if (self.valid is None) != (self.test is None):
             raise ValueError("a mapping with both valid and test, or with neither")
         if self.stream and self.valid is None:
-            raise ValueError("a mapping with valid and test where stream is true, since a stream cannot be divided")
+            raise ValueError("a mapping with valid and test where stream is true, since a stream cannot be split")
         return self
 
     @property

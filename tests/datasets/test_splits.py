@@ -19,7 +19,7 @@ from towerzoo.registry.errors import DataError
 
 PARTS = ("train", "valid", "test")
 WHOLE = sorted({*SPLITS.names()} - {"files"})
-"""The splits that take all events and divide them."""
+"""The splits that assign all events."""
 
 
 def counts(split: Split) -> tuple[int, ...]:
@@ -170,7 +170,7 @@ def test_leave_last_out_without_a_user_of_three_events_is_an_error(user):
 
 def test_data_that_is_not_divided_by_its_files_has_no_such_split():
     with pytest.raises(
-        DataError, match=r"data\.split must be one that divides events, got 'files' for data that is not"
+        DataError, match=r"data\.split must be a split of events, got 'files' for data without its own split"
     ):
         SPLITS.build("files", user=torch.zeros(3), timestamp=None)
 

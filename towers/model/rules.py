@@ -91,16 +91,16 @@ def _column_names(data: Mapping[str, Any]) -> ColumnNames | None:
 def division_problems(document: Document, experiment: Experiment) -> list[Problem]:
     """Returns what a checked experiment asks of its data and cannot have, found before anything is read."""
     dataset: Dataset = DATASETS.build(experiment.data.dataset)
-    divided, streamed = (getattr(dataset, name, False) for name in ("divided", "streamed"))
+    presplit, streamed = (getattr(dataset, name, False) for name in ("presplit", "streamed"))
     problems = []
     split, _ = SPLITS.split(experiment.data.split)
     where = document.where(("data", "split"))
-    if divided and split != "files":
+    if presplit and split != "files":
         hint = "Write `split: files`, or remove valid and test from interactions."
-        problems.append(Problem(where, "'files' for data that is divided by its files", split, hint))
-    if split == "files" and not divided:
-        hint = "Name valid and test files in the interactions of the tabular dataset, or take another split."
-        problems.append(Problem(where, "a split of events, for data that is not divided by its files", split, hint))
+        problems.append(Problem(where, "'files' for data that comes with its own split", split, hint))
+    if split == "files" and not presplit:
+        hint = "Name valid and test files in the interactions of the tabular dataset, or use another split."
+        problems.append(Problem(where, "a split of events for data without its own split", split, hint))
     return [*problems, *(_stream_problems(document, experiment) if streamed else ())]
 
 

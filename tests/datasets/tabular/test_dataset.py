@@ -428,7 +428,7 @@ def test_files_of_parts_are_read_as_one_and_divided_as_they_come(tmp_path: Path)
         part.to_csv(tmp_path / f"{name}.csv", index=False)
     files = {"files": "train.csv", "valid": "valid.csv", "test": "test.csv", "measures": ["rating"]}
     source = Tabular(interactions=files, root=str(tmp_path))  # type: ignore[arg-type]
-    assert (source.divided, source.streamed) == (True, False)
+    assert (source.presplit, source.streamed) == (True, False)
     schema = source.load()
     split = schema.split
     assert split is not None
@@ -437,7 +437,7 @@ def test_files_of_parts_are_read_as_one_and_divided_as_they_come(tmp_path: Path)
     assert not split.in_time, "without times nothing is known of it"
     again = source.load().split
     assert again is not None
-    assert torch.equal(again.test, split.test), "the cache keeps the division"
+    assert torch.equal(again.test, split.test), "the cache keeps the split"
 
 
 def test_a_division_in_time_lets_histories_hold_validation_events(tmp_path: Path) -> None:

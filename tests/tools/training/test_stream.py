@@ -40,7 +40,7 @@ optimizer: {{name: adam, lr: 0.02}}
 training: {{max_epochs: 2}}
 """
 IN_MEMORY = "data.interactions.stream=false"
-UNDIVIDED = ["data.interactions.valid=null", "data.interactions.test=null"]
+WITHOUT_SPLIT = ["data.interactions.valid=null", "data.interactions.test=null"]
 SOFTMAX = ["data.label=implicit", "loss={name: sampled-softmax, mask_known: false}", "evaluation={ranking: {at: [5]}}"]
 
 
@@ -188,10 +188,10 @@ def test_other_training_events_are_not_those_of_the_run(folder, streamed, tmp_pa
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["data.split=random"], "data.split must be 'files' for data that is divided by its files, got 'random'. Write `split: files`, or"),
-        ([*UNDIVIDED, IN_MEMORY], "data.split must be a split of events, for data that is not divided by its files, got 'files'. Name valid and test"),
+        (["data.split=random"], "data.split must be 'files' for data that comes with its own split, got 'random'. Write `split: files`, or"),
+        ([*WITHOUT_SPLIT, IN_MEMORY], "data.split must be a split of events for data without its own split, got 'files'. Name valid and test"),
         (["data.interactions.test=null"], "data.interactions must be a mapping with both valid and test, or with neither, got"),
-        (UNDIVIDED, "data.interactions must be a mapping with valid and test where stream is true, since a stream cannot be divided, got"),
+        (WITHOUT_SPLIT, "data.interactions must be a mapping with valid and test where stream is true, since a stream cannot be split, got"),
         (["data.interactions.negatives=shown"], "must have a column 'shown', got none of that name. Columns: item_id, rating, user_id, w."),
         (["data.interactions.negatives=item_id"], "0.parquet: item_id must be lists of ids to be streamed, got text. Write the column as Parquet lists."),
         (["data.interactions.shuffle_buffer=0"], "data.interactions.shuffle_buffer must be a whole number >= 1, got 0."),
