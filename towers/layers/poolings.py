@@ -6,7 +6,7 @@ that counts becomes zeros.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,20 @@ from towerzoo.registry import POOLINGS, Spec
 from towerzoo.registry.errors import DataError
 from towerzoo.registry.ranges import Count
 from towerzoo.towers.layers.trials import described, require_module, trial_numbers, try_part
+
+COUNT_POWERS: Final = {"sum": 0.0, "sqrtn": 0.5, "mean": 1.0}
+"""The poolings that divide a sum of vectors by a power of how many there are, and the power."""
+
+
+def divide_by_count(sums: Tensor, counts: Tensor, power: float) -> Tensor:
+    """Divides sums (B, D) by a power of the number of summands (B,); a sum of none stays as it is.
+
+    Example:
+        >>> divide_by_count(torch.tensor([[8.0], [0.0]]), torch.tensor([4, 0]), COUNT_POWERS["sqrtn"])
+        tensor([[4.],
+                [0.]])
+    """
+    return sums / counts.clamp_min(1).unsqueeze(1).to(sums.dtype) ** power if power else sums
 
 
 class WeightedSum(nn.Module):
@@ -47,7 +61,7 @@ class MeanPooling(WeightedSum):
 
     def weights(self, mask: Tensor) -> Tensor:
         """Returns 1 / how many count."""
-        return mask / _counts(mask)
+        return divide_by_count(mask.float(), mask.sum(dim=1), COUNT_POWERS["mean"])
 
 
 @POOLINGS.register("padded-mean")
@@ -68,7 +82,7 @@ class SqrtNPooling(WeightedSum):
 
     def weights(self, mask: Tensor) -> Tensor:
         """Returns 1 / the root of how many count."""
-        return mask / _counts(mask).sqrt()
+        return divide_by_count(mask.float(), mask.sum(dim=1), COUNT_POWERS["sqrtn"])
 
 
 @POOLINGS.register("max")
@@ -128,10 +142,6 @@ def _weighted(vectors: Tensor, logits: Tensor, mask: Tensor) -> Tensor:
     # Rows without any vector that counts have no softmax: their weights are masked after it as well.
     weights = logits.masked_fill(~mask, torch.finfo(logits.dtype).min).softmax(dim=1) * mask
     return (weights.unsqueeze(1) @ vectors).squeeze(1)
-
-
-def _counts(mask: Tensor) -> Tensor:
-    return mask.sum(dim=1, keepdim=True).clamp_min(1)
 
 
 def built_pooling(spec: Spec, dim: int) -> Any:

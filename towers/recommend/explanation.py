@@ -16,7 +16,6 @@ from towerzoo.towers.model.scores import Biases
 from towerzoo.towers.model.tower import Tower
 from towerzoo.towers.recommend.people import Person
 from towerzoo.towers.recommend.recommender import Recommender
-from towerzoo.towers.retrieval.best_items import nearly, scored_alike
 
 NEAREST = 5
 """Items of the person's own that an explanation names at most."""
@@ -88,10 +87,7 @@ def explain(recommender: Recommender, person: Person, item: int) -> Explanation:
     """
     user = recommender.factors([person])[0]
     factors = recommender.item_vectors.factors
-    scores = factors @ user
-    # As in lists: the product may round equal vectors differently.
-    near = torch.nonzero((scores - scores[item]).abs() <= nearly(scores.max().view(1, 1))[0])[:, 0]
-    scores[near] = scored_alike(user, factors[near])
+    scores = (user.unsqueeze(0) @ factors.T)[0]  # as lists are scored
     own = scores[item]
     candidates = torch.ones(len(scores), dtype=torch.bool, device=scores.device)
     candidates[recommender.left_out([person]).of(torch.tensor([0]))[1].to(scores.device)] = False

@@ -12,7 +12,7 @@ from torch.nn import functional
 from towerzoo.datasets import UNKNOWN
 from towerzoo.towers.model.dssm import DSSM
 from towerzoo.towers.recommend.new_items import NewItems
-from towerzoo.towers.retrieval.vector_table import ROWS_AT_ONCE
+from towerzoo.towers.retrieval.vector_table import encode_rows
 
 
 class ItemVectors:
@@ -61,7 +61,6 @@ class ItemVectors:
         for made in ("factors", "directions"):
             self.__dict__.pop(made, None)
 
-    @torch.no_grad()
     def _of_table(self, encode: Callable[[Tensor], Tensor]) -> Tensor:
         rows = torch.arange(self._model.item_tower.n_rows, device=self._model.device)
-        return torch.cat([encode(some) for some in torch.split(rows, ROWS_AT_ONCE)])
+        return encode_rows(encode, rows)

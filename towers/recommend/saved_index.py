@@ -21,7 +21,7 @@ from towerzoo.towers.recommend.new_items import NewItems
 from towerzoo.towers.recommend.recommender import Recommender
 from towerzoo.towers.retrieval.exact_index import Index
 from towerzoo.towers.retrieval.recall import Recall, measure_recall
-from towerzoo.towers.retrieval.vector_table import ROWS_AT_ONCE
+from towerzoo.towers.retrieval.vector_table import encode_rows
 from towerzoo.towers.runs.files import told_as_run_error, write_whole_with
 from towerzoo.towers.runs.folder import RunFolder
 
@@ -100,11 +100,8 @@ class RunIndex:
     def recall(self, recommender: Recommender, k: int) -> Recall:
         """Measures the index against exact search, for up to `USERS_COMPARED` of the run's users."""
         rows = torch.linspace(1, len(recommender.users) - 1, min(USERS_COMPARED, len(recommender.users) - 1)).long()
-        with torch.no_grad():
-            users = [
-                recommender.model.user_factors(some.to(recommender.device)) for some in torch.split(rows, ROWS_AT_ONCE)
-            ]
-        return measure_recall(self.index, torch.cat(users), min(k, len(recommender.item_vectors.factors) - 1))
+        users = encode_rows(recommender.model.user_factors, rows.to(recommender.device))
+        return measure_recall(self.index, users, min(k, len(recommender.item_vectors.factors) - 1))
 
     def save(self, recall: Recall) -> None:
         """Saves the index into the run, whole or not at all: until it is complete, an earlier one stays in force.

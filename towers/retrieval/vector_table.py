@@ -1,4 +1,4 @@
-"""Vectors of table rows, each made once."""
+"""Encoding the rows of a table: some at a time, and each once."""
 
 from __future__ import annotations
 
@@ -11,11 +11,22 @@ ROWS_AT_ONCE = 8_192
 """Rows that a tower encodes in one call; bounds the memory of its hidden layers."""
 
 
-class VectorTable:
-    """The vectors of a table's rows, each encoded the first time that it is asked for.
+@torch.no_grad()
+def encode_rows(encode: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+    """Encodes rows (B,) of a table to vectors (B, D), `ROWS_AT_ONCE` in a call.
 
-    This is why evaluation costs two tower passes over the distinct users and items instead of two over all pairs. The
-    result equals encoding row by row where the tower is in eval mode.
+    Args:
+        encode: Maps rows (B,) to vectors (B, D), such as a Tower in eval mode; also no rows to (0, D).
+        rows: The rows.
+    """
+    return torch.cat([encode(chunk) for chunk in torch.split(rows, ROWS_AT_ONCE)])
+
+
+class VectorTable:
+    """The vectors of a table's rows, each encoded the first time that it is needed.
+
+    With it, evaluation encodes each distinct user and item once instead of once per pair. In eval mode the result
+    equals encoding pair by pair.
 
     Args:
         encode: Maps rows (B,) to vectors (B, D); a Tower in eval mode.
@@ -43,19 +54,16 @@ class VectorTable:
         self.vectors: Tensor | None = None
         self.known: Tensor | None = None
 
-    @torch.no_grad()
     def __call__(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns all vectors (n_rows, D), zero for rows never asked for, and the places (B,) in them of rows (B,)."""
-        distinct = torch.unique(rows)
-        if self.known is None:
-            self.known = torch.zeros(self.n_rows, dtype=torch.bool, device=rows.device)
-        new = distinct[~self.known.index_select(0, distinct)]
-        # Splitting nothing gives one chunk of no rows, which is worth a call only to learn the length of the vectors.
-        for chunk in new.split(ROWS_AT_ONCE) if len(new) or self.vectors is None else ():
-            encoded = self.encode(chunk)
-            if self.vectors is None:
+        """Returns all vectors (n_rows, D), zero for rows not needed yet, and where in them rows (B,) are: (B,)."""
+        new = torch.unique(rows)
+        if self.known is not None:
+            new = new[~self.known.index_select(0, new)]
+        if self.vectors is None or self.known is None or len(new):
+            encoded = encode_rows(self.encode, new)
+            if self.vectors is None or self.known is None:  # the first call, also of no rows, shows the length D
                 self.vectors = encoded.new_zeros((self.n_rows, encoded.shape[1]))
-            self.vectors.index_copy_(0, chunk.long(), encoded)
-            self.known[chunk.long()] = True
-        assert self.vectors is not None
+                self.known = torch.zeros(self.n_rows, dtype=torch.bool, device=rows.device)
+            self.vectors.index_copy_(0, new.long(), encoded)
+            self.known[new.long()] = True
         return self.vectors, rows.long()
