@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 UNKNOWN = 0
 """The row of every value that a vocabulary does not hold, and the padding of lists."""
@@ -48,6 +50,8 @@ class Vocabulary:
 
     def encode(self, values: Sequence[int] | Sequence[str] | NDArray[np.generic]) -> NDArray[np.int32]:
         """Returns the row (N,) of each value; 0 for values that are not in the vocabulary."""
+        import pandas as pd
+
         return (self._index.get_indexer(pd.Index(values)) + 1).astype(np.int32)
 
     def decode(self, rows: Iterable[int]) -> list[int | str | None]:
@@ -79,6 +83,8 @@ class Vocabulary:
 
     @cached_property
     def _index(self) -> pd.Index:
+        import pandas as pd
+
         index: pd.Index = pd.Index(self.values)
         return index
 

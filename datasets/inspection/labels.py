@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from towerzoo.datasets.inspection.roles import Guess, matches
-from towerzoo.datasets.tabular.events import read_measure
+from towerzoo.datasets.tabular.feedback import read_feedback
 from towerzoo.datasets.vocabulary import Vocabulary
 
 MEASURES: Final = (
@@ -51,7 +51,7 @@ def guess_label(guess: Guess) -> LabelGuess:
             if name in taken or name in label.measures or not matches(pattern, name):
                 continue
             problems: list[str] = []
-            values, texts = read_measure(raw, name, problems)
+            values, texts = read_feedback(raw, name, problems)
             label.notes += problems
             if values is None:
                 continue

@@ -10,7 +10,7 @@ from typing import Final, Literal
 import pyarrow.compute as pc
 
 from towerzoo.datasets.inspection.profiles import ColumnProfile, TableProfile
-from towerzoo.datasets.tabular.arrow_encoding import distinct, rows_of
+from towerzoo.datasets.tabular.arrow_columns import distinct, rows_of
 from towerzoo.datasets.tabular.raw_table import ids_fault
 from towerzoo.datasets.tabular.timestamps import microseconds
 from towerzoo.registry.errors import DataError

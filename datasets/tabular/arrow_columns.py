@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 LARGEST: Final = 2**63 - 1
 """The largest whole number of a column that is not text."""
@@ -143,6 +144,31 @@ def whole_numbers(values: pa.ChunkedArray) -> pa.ChunkedArray:
     if not pa.types.is_string(texts.type) or not pc.all(pc.match_substring_regex(texts, _WHOLE)).as_py():
         return values
     return values.cast(pa.list_(pa.int64()) if is_list else pa.int64())
+
+
+def rows_of(values: pa.ChunkedArray | pa.Array, ids: pa.Array) -> NDArray[np.int32]:
+    """Returns the row (N,) of each value among distinct ids, from 1; 0 for a value that is missing or not among them.
+
+    Example:
+        >>> rows_of(pa.chunked_array([["b", None, "c"]]), pa.array(["a", "b"]))
+        array([2, 0, 0], dtype=int32)
+    """
+    if pa.types.is_null(values.type):
+        return np.zeros(len(values), dtype=np.int32)
+    positions = pc.index_in(values, value_set=ids, skip_nulls=True)
+    rows: NDArray[np.int32] = pc.add(positions, 1).fill_null(0).to_numpy().astype(np.int32)
+    return rows
+
+
+def distinct(values: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """Returns the distinct values in ascending order, without the missing one.
+
+    Example:
+        >>> distinct(pa.chunked_array([[3, None], [1, 3]])).to_pylist()
+        [1, 3]
+    """
+    values = pc.unique(values).drop_null()
+    return values.take(pc.sort_indices(values)) if len(values) else values
 
 
 def _whole(values: pa.ChunkedArray) -> pa.DataType:

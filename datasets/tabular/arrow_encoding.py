@@ -11,33 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from towerzoo.datasets.schema.star_schema import Column
-from towerzoo.datasets.tabular.arrow_columns import as_text
+from towerzoo.datasets.tabular.arrow_columns import as_text, distinct, rows_of
 from towerzoo.datasets.vocabulary import Vocabulary
-
-
-def rows_of(values: pa.ChunkedArray | pa.Array, ids: pa.Array) -> NDArray[np.int32]:
-    """Returns the row (N,) of each value among distinct ids, from 1; 0 for a value that is missing or not among them.
-
-    Example:
-        >>> rows_of(pa.chunked_array([["b", None, "c"]]), pa.array(["a", "b"]))
-        array([2, 0, 0], dtype=int32)
-    """
-    if pa.types.is_null(values.type):
-        return np.zeros(len(values), dtype=np.int32)
-    found = pc.index_in(values, value_set=ids, skip_nulls=True)
-    rows: NDArray[np.int32] = pc.add(found, 1).fill_null(0).to_numpy().astype(np.int32)
-    return rows
-
-
-def distinct(values: pa.ChunkedArray | pa.Array) -> pa.Array:
-    """Returns the distinct values in ascending order, without the missing one.
-
-    Example:
-        >>> distinct(pa.chunked_array([[3, None], [1, 3]])).to_pylist()
-        [1, 3]
-    """
-    found = pc.unique(values).drop_null()
-    return found.take(pc.sort_indices(found)) if len(found) else found
 
 
 def encode_key(name: str, ids: pa.Array) -> Column:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import csv
 import glob
@@ -19,6 +18,7 @@ import pyarrow.parquet as pq
 
 from towerzoo.datasets.tabular import recbole_files
 from towerzoo.registry.errors import DataError, nearest, shortened
+from towerzoo.registry.files import file_digest
 
 FORMS: Final[Mapping[str, str]] = {
     ".csv": "CSV",
@@ -31,7 +31,6 @@ FORMS: Final[Mapping[str, str]] = {
 SEPARATORS: Final = {"CSV": ",", "TSV": "\t", "RecBole": "\t"}
 _COMPRESSIONS: Final = (".gz", ".bz2", ".zst")
 _HEADER_BYTES: Final = 1 << 20
-_BLOCK: Final = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -54,11 +53,8 @@ class Shards:
         """Returns the hex digest of what the files hold, but not of where they lie."""
         digest = hashlib.sha256(self.form.encode())
         for path in self.paths:
-            content = hashlib.sha256()
-            with _readable(path), path.open("rb") as file:
-                while block := file.read(_BLOCK):
-                    content.update(block)
-            digest.update(content.digest())
+            with _readable(path):
+                digest.update(bytes.fromhex(file_digest(path)))
         return digest.hexdigest()
 
 
@@ -149,11 +145,7 @@ def read_separator(path: Path, form: str) -> str:
 def _first_row(path: Path, separator: str) -> list[str]:
     with pa.input_stream(str(path), compression="detect") as stream:
         start = stream.read(_HEADER_BYTES)
-    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise DataError(
-            f"{path} must be text in UTF-8, got a UTF-16 byte order mark. Convert it, such as with "
-            "`iconv -f UTF-16 -t UTF-8`, or choose UTF-8 where it is written."
-        )
+    start.partition(b"\n")[0].decode("utf-8")  # raises UnicodeDecodeError, such as for UTF-16
     text = start.decode("utf-8-sig", errors="replace")
     return next(csv.reader(io.StringIO(text, newline=""), delimiter=separator), [])
 
@@ -196,7 +188,7 @@ class _readable:  # noqa: N801  (reads as a statement)
         return
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, OSError | pa.ArrowException):
+        if isinstance(error, OSError | UnicodeDecodeError | pa.ArrowException):
             raise unreadable(self.path, getattr(error, "strerror", None) or error) from None
 
 

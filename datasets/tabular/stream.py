@@ -15,9 +15,9 @@ from towerzoo.datasets.batches.loaders import Batch
 from towerzoo.datasets.batches.streams import IdLists, StreamedEvents, StreamLoader
 from towerzoo.datasets.labels import binary_labels
 from towerzoo.datasets.schema.star_schema import Interactions
-from towerzoo.datasets.tabular.arrow_columns import kind_of
-from towerzoo.datasets.tabular.arrow_encoding import distinct, rows_of
-from towerzoo.datasets.tabular.events import Ids, encode_events, encode_shown, ids_of_events, read_measure
+from towerzoo.datasets.tabular.arrow_columns import distinct, kind_of, rows_of
+from towerzoo.datasets.tabular.events import Ids, encode_events, encode_shown, ids_of_events
+from towerzoo.datasets.tabular.feedback import read_feedback
 from towerzoo.datasets.tabular.raw_table import RawTable
 from towerzoo.datasets.tabular.row_groups import RowGroups
 from towerzoo.registry.errors import DataError
@@ -170,7 +170,7 @@ def _measures(label: Mapping[str, Any]) -> list[str]:
 def _read_labels(raw: RawTable, label: Mapping[str, Any]) -> Tensor:
     problems: list[str] = []
     (column,) = _measures(label)
-    values, texts = read_measure(raw, column, problems)
+    values, texts = read_feedback(raw, column, problems)
     if values is None:
         raise DataError("\n".join(problems))
     rows = torch.zeros(len(raw), dtype=torch.int32)

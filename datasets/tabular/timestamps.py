@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
@@ -49,16 +48,14 @@ def microseconds(raw: RawTable, column: str, problems: list[str]) -> NDArray[np.
     if pa.types.is_timestamp(values.type):
         times = values.cast(pa.int64()).fill_null(0).to_numpy()
     elif pa.types.is_string(values.type):
-        parsed = _parsed(values)
         numbers = are_numbers(values) & ~missing
-        missing = parsed.isna().to_numpy()
+        times, missing = _parse(values)
         if (numbers & missing).any():
             odd = ~numbers if not numbers.all() else numbers
             expected = "a number, as others are" if not numbers.all() else "a number and no text"
             next_step = f"Repair these rows, or read the column with `kinds: {{{column}: number}}`."
             problems.append(raw.fault(column, expected, odd, next_step))
             return None
-        times = parsed.fillna(pd.Timestamp(0, tz="UTC")).dt.as_unit("us").astype("int64").to_numpy()
     else:
         numbers = values.cast(pa.float64()) if pa.types.is_null(values.type) else values
         known = numbers.fill_null(0).to_numpy()
@@ -76,14 +73,17 @@ def microseconds(raw: RawTable, column: str, problems: list[str]) -> NDArray[np.
     return result
 
 
-def _parsed(texts: pa.ChunkedArray) -> pd.Series[pd.Timestamp]:
-    """Returns texts (N,) as times in UTC, NaT where they are none."""
+def _parse(texts: pa.ChunkedArray) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Returns texts (N,) as microseconds since 1970 in UTC, and which of them are not times."""
+    import pandas as pd
+
     zoned = pc.fill_null(pc.match_substring_regex(texts, _ZONE), fill_value=False).to_numpy()
     read = texts.to_pandas()
-    # Apart, since pandas before 3 gives a text without a zone that of one before it.
+    # Separately: pandas before 3 gives a text without a zone the zone of the text before it.
     parts = [pd.to_datetime(read[of], format="ISO8601", utc=True, errors="coerce") for of in (zoned, ~zoned)]
-    parsed: pd.Series[pd.Timestamp] = pd.concat([part for part in parts if len(part)] or parts[:1]).sort_index()
-    return parsed
+    parsed = pd.concat([part for part in parts if len(part)] or parts[:1]).sort_index()
+    times = parsed.fillna(pd.Timestamp(0, tz="UTC")).dt.as_unit("us").astype("int64").to_numpy()
+    return times, parsed.isna().to_numpy()
 
 
 def _unit(

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from towerzoo.datasets import UNKNOWN, Column, Table, Vocabulary
-from towerzoo.datasets.tabular.arrow_columns import as_text, kind_of
-from towerzoo.datasets.tabular.arrow_encoding import distinct, encode_list_rows, pad, rows_of
+from towerzoo.datasets.tabular.arrow_columns import as_text, distinct, kind_of, rows_of
+from towerzoo.datasets.tabular.arrow_encoding import encode_list_rows, pad
 from towerzoo.datasets.tabular.entities import read_key
 from towerzoo.datasets.tabular.files import find_shards
 from towerzoo.datasets.tabular.raw_table import RawTable, infinite_fault, read_shards
