@@ -1,31 +1,36 @@
-"""Runs benchmark suites, compares their results, and makes the report and README's table of them."""
+"""Runs benchmark suites, compares results or commits, and reports results."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
-from towerzoo.tools.cli import give_table, tells_errors, terminal, write_option
+from towerzoo.tools.cli import Function, device_option, give_table, tells_errors, terminal, write_option
 
 if TYPE_CHECKING:
     from towerzoo.benchmarks.report.comparison import Comparison
-    from towerzoo.benchmarks.suites.options import SuiteOptions
 
 FILES = click.argument("files", nargs=-1, type=click.Path(path_type=Path))
-# Texts and not choices, so that a wrong one is answered like any other wrong value.
-DEVICE = click.option(
-    "--device", default="auto", show_default=True, help="cpu, cuda, or auto: a GPU where there is one."
+THRESHOLD = click.option(
+    "--threshold", type=click.FloatRange(min=0, min_open=True), help="Exit with status 1 if a ratio is below, e.g. 0.9."
 )
-PRECISION = click.option("--precision", help="float32 or bf16 alone; without it, both.")
-QUICK = click.option("--quick", is_flag=True, help="Fewer parameters and rounds.")
-EVENTS = click.option("--events", type=int, help="Measure on so many generated events in place of MovieLens-1M.")
-OF_COMMITS = ("suite", "rounds", "device", "precision", "quick", "events")
-"""Parameters of `compare` that say how commits are measured."""
+
+
+def suite_options(function: Function) -> Function:
+    """Adds the options that say what a suite measures."""
+    for option in (
+        device_option,
+        click.option("--precision", type=click.Choice(["float32", "bf16"]), help="The one precision to measure."),
+        click.option("--quick", is_flag=True, help="Measure fewer parameters and rounds."),
+        click.option(
+            "--events", type=click.IntRange(min=100), help="Measure on N generated events instead of MovieLens-1M."
+        ),
+    ):
+        function = option(function)
+    return function
 
 
 @click.group("benchmark")
@@ -35,29 +40,18 @@ def main() -> None:
 
 @main.command("run")
 @click.argument("suites", nargs=-1)
-@DEVICE
-@PRECISION
-@QUICK
-@EVENTS
-@click.option("--compile", "compiled", is_flag=True, help="Measure torch.compile on a CPU too; takes minutes.")
+@suite_options
+@click.option("--compile", "compiled", is_flag=True, help="Measure torch.compile on a CPU too, which takes minutes.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
-    help="Folder of the result files; without it benchmarks/results, or .benchmarks with --quick.",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the result files.  [default: benchmarks/results; .benchmarks with --quick]",
 )
 @tells_errors
-def run(
-    suites: tuple[str, ...],
-    device: str,
-    precision: str | None,
-    quick: bool,
-    events: int | None,
-    compiled: bool,
-    out: Path | None,
-) -> None:
-    """Run SUITES, or all of them, and write a result file for each that passes.
+def run(suites: tuple[str, ...], out: Path | None, **options: Any) -> None:
+    """Run SUITES, by default all, and write a result file for each that passes.
 
-    A suite is a file benchmarks/test_SUITE.py.
+    A suite is a file benchmarks/suites/test_SUITE.py.
 
     \b
     python tools/benchmark.py run
@@ -67,69 +61,64 @@ def run(
     from towerzoo.benchmarks.suites.options import SuiteOptions
     from towerzoo.benchmarks.suites.run import require_suites, run_suites
 
-    names, options = _checked(
-        lambda: require_suites(suites),
-        lambda: SuiteOptions(device=device, precision=precision, quick=quick, events=events, compiled=compiled),
-    )
-    # A quick look must not take the place of the results that README's table is made from.
-    folder = out or (Path(".benchmarks") if quick else results_folder())
-    run_suites(names, options, folder, tell=click.echo)
+    names, checked = require_suites(suites), SuiteOptions(**options)
+    # A quick run must not replace the checked-in results, from which the tables of the documentation are made.
+    folder = out or (Path(".benchmarks") if checked.quick else results_folder())
+    run_suites(names, checked, folder, report=click.echo)
 
 
 @main.command("compare")
-@click.argument("old")
-@click.argument("new")
-@click.option("--threshold", type=float, help="Exit with status 1 where a ratio is below this one, such as 0.9.")
-@click.option("--force", is_flag=True, help="Of files: compare different machines, devices or versions, and say so.")
-@click.option("--suite", default="training", show_default=True, help="Of commits: the suite to run.")
-@click.option("--rounds", default=3, show_default=True, help="Of commits: how often each is run, in alternation.")
-@DEVICE
-@PRECISION
-@QUICK
-@EVENTS
+@click.argument("old", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
+@THRESHOLD
+@click.option("--force", is_flag=True, help="Compare despite different machines, devices or versions.")
 @tells_errors
-def compare(
-    old: str,
-    new: str,
-    threshold: float | None,
-    force: bool,
-    suite: str,
-    rounds: int,
-    device: str,
-    precision: str | None,
-    quick: bool,
-    events: int | None,
-) -> None:
-    """Compare two result files, or run a suite on two commits in alternation.
-
-    Ratios above 1 mean that NEW is faster. Of files they are those of the medians, of commits the medians of the ratios
-    round by round.
+def compare(old: Path, new: Path, threshold: float | None, force: bool) -> None:
+    """Compare two result files of a suite by the ratios of their medians; above 1, NEW is faster.
 
     \b
     python tools/benchmark.py compare before.json benchmarks/results/training-cpu-torch2.13.0.json
-    python tools/benchmark.py compare main my-branch --suite training --quick --threshold 0.9
     """
     from towerzoo.benchmarks.measure.result_file import read_result
-    from towerzoo.benchmarks.report.commits import require_commits
-    from towerzoo.benchmarks.report.comparison import compare_results, comparison_table, remarks, threshold_problems
-    from towerzoo.benchmarks.suites.options import SuiteOptions
-    from towerzoo.benchmarks.suites.run import require_suites
+    from towerzoo.benchmarks.report.comparison import compare_results
 
-    files = any(Path(name).suffix == ".json" or Path(name).is_file() for name in (old, new))
-    problems = [*_without_effect(files), *threshold_problems(threshold)]
-    if files and Path(old).resolve() == Path(new).resolve():
-        problems.append(f"NEW must be another file than OLD, got {new!r} for both. Give one of another measurement.")
-    if files:
-        _checked(problems=problems)
-        comparison = compare_results(read_result(Path(old)), read_result(Path(new)), force=force)
-    else:
-        _, _, options = _checked(
-            lambda: require_commits(old, new, rounds=rounds),
-            lambda: require_suites([suite], where="--suite"),
-            lambda: SuiteOptions(device=device, precision=precision, quick=quick, events=events),
-            problems=problems,
-        )
-        comparison = _compare_commits(old, new, suite, options, rounds)
+    if old.resolve() == new.resolve():
+        raise click.UsageError("OLD and NEW are the same file.")
+    _show(compare_results(read_result(old), read_result(new), force=force), threshold)
+
+
+@main.command("compare-commits")
+@click.argument("old")
+@click.argument("new")
+@THRESHOLD
+@click.option("--suite", default="training", show_default=True, help="The suite to run.")
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Runs of each commit.")
+@suite_options
+@tells_errors
+def compare_commits(old: str, new: str, threshold: float | None, suite: str, rounds: int, **options: Any) -> None:
+    """Run a suite on two commits in alternation, and compare them by the medians of the ratios round by round.
+
+    The suites are those of this checkout; they measure only commits that have its layout of modules.
+
+    \b
+    python tools/benchmark.py compare-commits main my-branch --suite training --quick --threshold 0.9
+    """
+    from towerzoo.benchmarks.report.commits import run_in_alternation
+    from towerzoo.benchmarks.report.comparison import compare_runs
+    from towerzoo.benchmarks.suites.options import SuiteOptions
+    from towerzoo.benchmarks.suites.run import require_suites, run_suite
+
+    (name,), checked = require_suites([suite]), SuiteOptions(**options)
+    results = run_in_alternation(
+        old, new, lambda environment: run_suite(name, checked, environment=environment), rounds=rounds
+    )
+    _show(compare_runs(*results), threshold)
+
+
+def _show(comparison: Comparison, threshold: float | None) -> None:
+    """Prints a comparison, and exits with status 1 if a ratio is below the threshold."""
+    from towerzoo.benchmarks.report.comparison import comparison_table, remarks
+
     console = terminal()
     console.print(comparison_table(comparison))
     for remark in remarks(comparison, threshold):
@@ -138,53 +127,12 @@ def compare(
         sys.exit(1)
 
 
-def _checked(*checks: Callable[[], Any], problems: Sequence[str] = ()) -> list[Any]:
-    """Returns what some checks return; raises a RunError with some problems and all that the checks raise."""
-    from towerzoo.registry.errors import RunError, TowerZooError
-
-    returned, told = [], [*problems]
-    for check in checks:
-        try:
-            returned.append(check())
-        except TowerZooError as error:
-            told.append(str(error))
-    if told:
-        raise RunError("\n".join(told))
-    return returned
-
-
-def _without_effect(files: bool) -> list[str]:
-    """Returns what is wrong with options that were given, of which files or commits take no notice."""
-    context = click.get_current_context()
-    what, others, why = (
-        ("result files", OF_COMMITS, "Files hold what was measured; name two commits to measure them so.")
-        if files
-        else ("commits", ("force",), "Commits are measured alike, on one machine.")
-    )
-    return [
-        f"--{name} must be left out where OLD and NEW are {what}, got {context.params[name]!r}. {why}"
-        for name in others
-        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-    ]
-
-
-def _compare_commits(old: str, new: str, suite: str, options: SuiteOptions, rounds: int) -> Comparison:
-    from towerzoo.benchmarks.report.commits import run_in_alternation
-    from towerzoo.benchmarks.report.comparison import compare_runs
-    from towerzoo.benchmarks.suites.run import run_suite
-
-    results = run_in_alternation(
-        old, new, lambda environment: run_suite(suite, options, environment=environment), rounds=rounds
-    )
-    return compare_runs(*results)
-
-
 @main.command("report")
 @FILES
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The page, such as benchmarks.html.")
 @tells_errors
 def report(files: tuple[Path, ...], out: Path) -> None:
-    """Write one HTML page without outside assets about result FILES, or about all of benchmarks/results."""
+    """Write a self-contained HTML page about result FILES, by default all of benchmarks/results."""
     from towerzoo.benchmarks.measure.result_file import read_results
     from towerzoo.benchmarks.report.page import render_report
     from towerzoo.towers.runs.files import require_place, write_whole
@@ -199,7 +147,7 @@ def report(files: tuple[Path, ...], out: Path) -> None:
 @write_option
 @tells_errors
 def table(files: tuple[Path, ...], write: Path | None) -> None:
-    """Print result FILES, or all of benchmarks/results, as a Markdown table, or write it into a file."""
+    """Print result FILES, by default all of benchmarks/results, as Markdown tables, or write them into a file."""
     from towerzoo.benchmarks.measure.result_file import read_results
     from towerzoo.benchmarks.report.table import markdown_table
 

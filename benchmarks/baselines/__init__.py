@@ -1,1 +1,1 @@
-"""What TowerZoo is measured against: plain loops and plain loading."""
+"""Baselines: a plain training loop and plain loading."""

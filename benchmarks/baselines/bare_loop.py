@@ -1,6 +1,6 @@
-"""The baseline of training: the dropout-first structure in plain PyTorch, and the plain loop over it.
+"""The baseline of training: the dropout-first structure and a training loop in plain PyTorch.
 
-Nothing here goes through TowerZoo's parts, so that a faster part of TowerZoo never makes its baseline faster.
+It uses none of TowerZoo's parts, so that a faster part never makes its own baseline faster.
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ class BareDSSM(nn.Module):
 
 
 class BareLoop:
-    """The loop that people write: joined rows as tensors, indexed by a shuffled batch, Adam with its defaults.
+    """The usual loop: joined rows as tensors, indexed by a shuffled batch, and Adam with its defaults.
 
     Args:
         schema: The dataset.
-        labels: Labels of all its events (N,).
+        labels: Labels of all events (N,).
         rows: The training events.
-        batch_size: Events a batch.
-        device: `cpu` or `cuda`; all rows are there before the clock starts.
+        batch_size: Events per batch.
+        device: `cpu` or `cuda`; all rows are on it before the clock starts.
     """
 
     def __init__(self, schema: StarSchema, labels: Tensor, rows: Tensor, *, batch_size: int, device: str) -> None:

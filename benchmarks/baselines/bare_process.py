@@ -1,4 +1,4 @@
-"""The bare loop in a process of its own, whose memory and threads are as torch sets them and not as TowerZoo does."""
+"""The bare loop in its own process, with torch's settings for memory and threads instead of TowerZoo's."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Sequence
 
 from towerzoo.benchmarks.baselines.bare_loop import BareLoop
 from towerzoo.benchmarks.measure.memory import PeakMemory
-from towerzoo.benchmarks.measure.rate_process import RateProcess, answer_rates
+from towerzoo.benchmarks.measure.processes import RateProcess, answer_rates
 from towerzoo.towers.model.build import load_data, read_experiment
 
 CONFIG = "tanh_bn_dropout_first"
-"""The config whose data and batch size the loop takes."""
+"""The config whose data and batch size the loop uses."""
 
 
 def bare_process(device: str, overrides: Sequence[str]) -> RateProcess:
-    """Starts it on `cpu` or `cuda`, with overrides of the config for its data."""
+    """Starts the loop on `cpu` or `cuda`, with overrides of the config's data."""
     return RateProcess("towerzoo.benchmarks.baselines.bare_process", [device, *overrides])
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from towerzoo.benchmarks.measure.memory import PeakMemory
-from towerzoo.benchmarks.measure.record import Record, alternate, paired_ratio
+from towerzoo.benchmarks.measure.record import PairedRatio, Record
 from towerzoo.benchmarks.measure.roofline import DTYPES, Roofline, stopwatch, training_flops
 
 
@@ -20,10 +20,10 @@ class Effort:
     """How much is measured.
 
     Attributes:
-        rounds: Rounds that count; a warm-up goes before them.
-        pairs: Rounds that count of two things in alternation. A ratio swings more than a rate, as both halves do.
-        seconds: For about how long a round repeats a step.
-        samples: About how many samples a round trains, where it trains.
+        rounds: Rounds that count, after a warm-up.
+        pairs: Rounds of an alternation that count. A ratio varies more than a rate, since both halves do.
+        seconds: About how long a round repeats a step.
+        samples: About how many samples a round trains.
     """
 
     rounds: int
@@ -38,7 +38,7 @@ QUICK = Effort(rounds=2, pairs=2, seconds=0.05, samples=20 * 1024)
 
 @dataclass
 class Measure:
-    """Measures for one test. A test measures once, so that a test is a record.
+    """Measures for one test. A test measures once, so that each test leaves one record.
 
     Attributes:
         benchmark: pytest-benchmark's fixture.
@@ -47,8 +47,8 @@ class Measure:
         params: Its parameters.
         device: `cpu` or `cuda`.
         effort: How much is measured.
-        roofline: Returns what the device does at best with the current threads.
-        records: Where records go, for the report at the end of the session.
+        roofline: Returns the device's best rates with the current number of threads.
+        records: The session's records.
 
     Example:
         A test of a suite::
@@ -77,17 +77,17 @@ class Measure:
         flops: float | None = None,
         **params: Any,
     ) -> Record:
-        """Measures how often `run` can be called; it is called as often as fills a round.
+        """Measures the rate of calls of `run`, which is repeated until a round is filled.
 
         Args:
             run: One step.
-            samples: What a step works off, in the numerator of the unit.
+            samples: Samples a step, the numerator of the unit.
             unit: A rate.
-            flops: Floating point operations of matrix products a sample; the record then says their share of the
-                roofline of the parameter `precision`, float32 where there is none.
-            params: Parameters beside those of the test.
+            flops: Floating point operations of matrix products a sample, for the record's share of the roofline; the
+                roofline is that of the parameter `precision`, or of float32 if there is none.
+            params: Parameters in addition to the test's.
         """
-        # Before the warm-up, where most of the memory is taken.
+        # Created before the warm-up, which allocates most of the memory.
         peak = PeakMemory(self.device)
         rate = stopwatch(run, samples=samples, device=self.device, seconds=self.effort.seconds)
         return self._rounds(rate, peak.growth, unit=unit, flops=flops, **params)
@@ -102,15 +102,15 @@ class Measure:
         breakdown: Callable[[], dict[str, float]] | None = None,
         **params: Any,
     ) -> Record:
-        """Measures with a function that times itself.
+        """Measures a function that times itself.
 
         Args:
-            run: Runs once and returns its rate, or its time where the unit is `s`.
+            run: Runs once and returns its rate, or its time if the unit is `s`.
             unit: `s`, or a rate.
             flops: As in `calls`.
-            memory: Whether the memory of this process is that of what is measured, or what tells another one's peak.
-            breakdown: Tells the seconds a step by group of operations, once all is measured.
-            params: Parameters beside those of the test.
+            memory: Whether to record this process's peak of memory, or a function that returns another process's.
+            breakdown: Returns the seconds a step by group of operations; called once all is measured.
+            params: Parameters in addition to the test's.
         """
         peak = PeakMemory(self.device).growth if memory is True else memory or None
         run()
@@ -130,34 +130,25 @@ class Measure:
         """Measures two things in alternation.
 
         Args:
-            ours: Runs the thing itself once and returns its rate.
-            baseline: Runs what it is compared with once and returns its rate.
+            ours: Runs the measured thing once and returns its rate.
+            baseline: Runs the baseline once and returns its rate.
             unit: Unit of both rates; larger is better.
             target: What the median of the ratios should reach.
-            flops: As in `calls`, of the thing itself.
-            memory: Tells the peak of the thing itself, where it has a process of its own; else it is that of the
-                warm-up in this one.
-            params: Parameters beside those of the test.
+            flops: As in `calls`, of the measured thing.
+            memory: Returns the peak of the measured thing if it runs in another process; by default, the peak is that
+                of its warm-up in this process.
+            params: Parameters in addition to the test's.
         """
-        values: list[float] = []
-        peaks: list[int | None] = []
-
-        def noted() -> float:
-            # Once: what is given back to the system for it would have to be mapped anew in every round.
-            peak = None if memory or values else PeakMemory(self.device)
-            values.append(ours())
-            if peak:
-                peaks.append(peak.growth())
-            return values[-1]
-
-        pair = self.benchmark.pedantic(
-            alternate,
-            args=(self.name, noted, baseline),
-            kwargs={"unit": unit, "target": target, "rounds": self.effort.pairs},
-        )
-        # The first value is the warm-up's.
-        peak_memory = memory() if memory else peaks[0]
-        return self._keep(values[1:], unit, flops, params, pair=paired_ratio(pair), peak_memory=peak_memory)
+        # In the warm-up alone: returning free memory to the system makes the next round map it again.
+        peak = PeakMemory(self.device)
+        ours()
+        growth = peak.growth()
+        baseline()
+        pairs: list[tuple[float, float]] = []
+        self.benchmark.pedantic(lambda: pairs.append((ours(), baseline())), rounds=self.effort.pairs)
+        values, others = ([pair[side] for pair in pairs] for side in (0, 1))
+        ratios = PairedRatio.of(values, others, target=target)
+        return self._keep(values, unit, flops, params, pair=ratios, peak_memory=memory() if memory else growth)
 
     def _rounds(
         self,
@@ -176,23 +167,11 @@ class Measure:
 
     def _keep(self, values: list[float], unit: str, flops: float | None, params: dict[str, Any], **more: Any) -> Record:
         params = {**self.params, **params}
-        value = statistics.median(values)
         share = None
         if flops:
-            share = value * flops / self.roofline().rate(params.get("precision", "float32"))
-        record = Record(
-            suite=self.suite,
-            name=self.name,
-            params=params,
-            unit=unit,
-            value=value,
-            lowest=min(values),
-            highest=max(values),
-            rounds=len(values),
-            flops=flops or None,
-            roofline_share=share,
-            **more,
-        )
+            share = statistics.median(values) * flops / self.roofline().rate(params.get("precision", "float32"))
+        fields = {"suite": self.suite, "name": self.name, "params": params, "unit": unit, **more}
+        record = Record.of(values, flops=flops or None, roofline_share=share, **fields)
         self.benchmark.extra_info.update(record.model_dump())
         self.records.append(record)
         return record
@@ -201,15 +180,15 @@ class Measure:
 def measure_module(
     measure: Measure, module: nn.Module, *inputs: Tensor, batch_size: int, precision: str = "float32"
 ) -> None:
-    """Measures a part's forward and backward pass, as a mixed precision has it."""
+    """Measures a part's forward and backward pass; bf16 runs it under autocast, as training does."""
     module.to(measure.device).train()
-    # Leaves there, so that no gradient is copied back; and none is added to that of the step before.
-    moved = [one.to(measure.device).detach().requires_grad_(one.requires_grad) for one in inputs]
+    # Leaf tensors on the device, so that no gradient is copied back.
+    moved = [tensor.to(measure.device).detach().requires_grad_(tensor.requires_grad) for tensor in inputs]
 
     def step() -> None:
         module.zero_grad()
-        for one in moved:
-            one.grad = None
+        for tensor in moved:
+            tensor.grad = None
         with torch.autocast(measure.device, dtype=DTYPES["bf16"], enabled=precision == "bf16"):
             vectors = module(*moved)
         vectors.float().sum().backward()

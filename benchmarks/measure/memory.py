@@ -12,14 +12,14 @@ import torch
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 RESET_PEAK = "5"
-"""What Linux takes, written to clear_refs, as: let the peak be what is resident now (man 5 proc)."""
+"""Written to clear_refs, makes Linux set the peak to the current resident memory (man 5 proc)."""
 
 
 class PeakMemory:
-    """The most memory in use since it was made, above that at its start.
+    """The peak of memory in use since this object was made, above the memory in use at that time.
 
-    On CUDA it is what torch has allocated; on the CPU what the process has resident, which Linux alone tells. What an
-    allocator had kept for itself before the start, and uses now, does not show.
+    On CUDA it counts torch's allocations, on the CPU the resident memory of the process, on Linux alone. Memory that an
+    allocator had already reserved is not counted.
 
     Args:
         device: `cpu` or `cuda`.
@@ -37,21 +37,23 @@ class PeakMemory:
         self._start: int | None
         gc.collect()
         if self._cuda:
-            torch.cuda.init()  # type: ignore[no-untyped-call]  # which has no memory to tell of before
+            torch.cuda.init()  # type: ignore[no-untyped-call]  # memory statistics are unavailable before
             torch.cuda.reset_peak_memory_stats()
             self._start = torch.cuda.memory_allocated()
-        else:
-            _give_back_free_memory()
-            with suppress(OSError):
-                CLEAR.write_text(RESET_PEAK)
-            self._start = _status("VmRSS")
-            peak = _status("VmHWM")
-            # A sandbox may take the write and do nothing; the peak would then be an earlier measurement's.
-            if self._start is None or peak is None or peak > self._start + (1 << 20):
-                self._start = None
+            return
+        # Otherwise memory that an earlier measurement freed is still resident, and reusing it does not show.
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)
+        with suppress(OSError):
+            CLEAR.write_text(RESET_PEAK)
+        self._start = _status("VmRSS")
+        peak = _status("VmHWM")
+        # A sandbox may accept the write without effect; the peak would then belong to an earlier measurement.
+        if self._start is None or peak is None or peak > self._start + (1 << 20):
+            self._start = None
 
     def growth(self) -> int | None:
-        """Returns bytes; None where they are not known."""
+        """Returns bytes, or None if they are unknown."""
         peak = torch.cuda.max_memory_allocated() if self._cuda else _status("VmHWM")
         if self._start is None or peak is None:
             return None
@@ -60,13 +62,7 @@ class PeakMemory:
 
 def _status(field: str) -> int | None:
     try:
-        found = re.search(rf"^{field}:\s+(\d+) kB", STATUS.read_text(), re.MULTILINE)
+        match = re.search(rf"^{field}:\s+(\d+) kB", STATUS.read_text(), re.MULTILINE)
     except OSError:
         return None
-    return int(found[1]) * 1024 if found else None
-
-
-def _give_back_free_memory() -> None:
-    # Otherwise what an earlier measurement freed is still resident, and this one grows into it unseen.
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
+    return int(match[1]) * 1024 if match else None

@@ -17,18 +17,18 @@ class Origin(BaseModel):
     """Where the records of a file come from.
 
     Attributes:
-        device: What computed, such as `cpu (AMD EPYC)`.
+        device: The device that computed, such as `cpu (AMD EPYC)`.
         cpu: Model of the processor.
-        cores: Processors that the measurement could use.
-        threads: Threads that torch used, where a record's parameters do not say otherwise.
+        cores: Processors available to the measurement.
+        threads: Torch's number of threads, unless a record's parameters say otherwise.
         platform: Operating system and processor family.
         python: Version of Python.
         packages: Versions of the packages that figures depend on.
-        commit: TowerZoo's commit, with `+` where files differ from it; None outside a checkout.
+        commit: TowerZoo's commit, with `+` if files differ from it; None outside a checkout.
         date: Day on which the measurement ended.
-        data: The dataset that was measured on; `made by the suite` where that needs none.
+        data: The dataset; `made by the suite` if the suite needs none.
         quick: Whether fewer parameters and rounds were measured.
-        roofline: What the device does at best, measured in the same run; None where no record was held against it.
+        roofline: The device's best rates, measured in the same run; None if no record needed them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -40,11 +40,11 @@ class Origin(BaseModel):
     platform: str
     python: str
     packages: dict[str, str | None]
-    commit: str | None
+    commit: str | None = None
     date: str
     data: str
     quick: bool
-    roofline: Roofline | None
+    roofline: Roofline | None = None
 
     @property
     def device_type(self) -> str:
@@ -53,23 +53,23 @@ class Origin(BaseModel):
 
 
 def usable_cores() -> int:
-    """Returns how many processors this process may run on."""
+    """Returns the number of processors that this process may run on."""
     try:
         return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
+    except AttributeError:  # not available on every system
         return os.cpu_count() or 1
 
 
-def here(device: str, *, data: str, quick: bool, roofline: Roofline | None) -> Origin:
-    """Returns the origin of what this process measured on a device.
+def here(device: str, *, data: str, quick: bool, roofline: Roofline | None = None) -> Origin:
+    """Returns the origin of this process's measurements on a device.
 
     Args:
         device: `cpu` or `cuda`.
-        data: The dataset that was measured on.
+        data: The dataset.
         quick: Whether fewer parameters and rounds were measured.
-        roofline: What the device does at best, where it was measured.
+        roofline: The device's best rates, if they were measured.
     """
-    # Without the kernel's release, which says more of a provider than of speed.
+    # Without the kernel's release, which says more about a provider than about speed.
     about = environment(torch.device(device)) | {"platform": f"{platform.system()} {platform.machine()}"}
     return Origin(
         cpu=device_name(torch.device("cpu")).removeprefix("cpu (").removesuffix(")"),

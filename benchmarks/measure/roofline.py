@@ -1,6 +1,6 @@
-"""The roofline: what a device does at best, measured on the shapes of the published towers.
+"""The roofline: a device's best rates, measured on the shapes of the published towers.
 
-A throughput says little by itself. Its share of the matrix product rate, measured in the same run, says how much is
+A throughput says little by itself. Its share of the matrix product rate, measured in the same run, shows how much is
 left to gain, and can be compared between machines.
 """
 
@@ -17,20 +17,20 @@ from torch import nn
 WIDTH = 256
 """Width of the published towers' layers."""
 ROWS = (1_024, 8_192)
-"""Batch sizes of which the faster one counts; small ones leave a GPU idle."""
+"""Batch sizes; the faster one counts, since small ones leave a GPU idle."""
 COPIED = 1 << 26
-"""Bytes of the copy; more than caches hold."""
+"""Bytes of the copy; larger than any cache."""
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
-"""The precisions that are measured, by the name that parameters and options give them."""
+"""The measured precisions, by their names in parameters and options."""
 
 
 class Roofline(BaseModel):
-    """Rates that no step can exceed.
+    """Upper bounds of a step's rates.
 
     Attributes:
         float32: Floating point operations a second of matrix products in float32.
         bf16: The same in bfloat16.
-        copy_rate: Bytes a second of a memory copy, reads and writes counted.
+        copy_rate: Bytes a second of a memory copy, counting reads and writes.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,11 +45,11 @@ class Roofline(BaseModel):
 
 
 def measure_roofline(device: str, *, seconds: float = 0.1) -> Roofline:
-    """Measures with torch's current number of threads.
+    """Measures a device with torch's current number of threads.
 
     Args:
         device: `cpu` or `cuda`.
-        seconds: How long each rate is measured.
+        seconds: Length of each timing.
     """
     rates = {
         name: max(_matrix_product_rate(device, dtype, rows, seconds) for rows in ROWS) for name, dtype in DTYPES.items()
@@ -63,7 +63,7 @@ def _matrix_product_rate(device: str, dtype: torch.dtype, rows: int, seconds: fl
     weight = torch.randn(WIDTH, WIDTH, device=device, dtype=dtype)
 
     def products() -> None:
-        # A linear layer's three: its output, and the gradients of its input and its weight.
+        # The three products of a linear layer: its output, and the gradients of its input and its weight.
         vectors @ weight.t()
         gradients @ weight
         gradients.t() @ vectors
@@ -81,11 +81,11 @@ def _copy_rate(device: str, seconds: float) -> float:
 
 
 BACKWARD = 2
-"""A linear layer's backward pass has two products of the size of its forward pass: gradients of input and weight."""
+"""Products of a linear layer's backward pass, each of the size of its forward pass: gradients of input and weight."""
 
 
 def forward_flops(module: nn.Module) -> float:
-    """Returns the operations of all linear layers for one row; a multiplication and an addition are two.
+    """Returns the operations of all linear layers for one row; a multiply-add counts as two.
 
     Example:
         >>> forward_flops(nn.Sequential(nn.Linear(4, 2), nn.Tanh(), nn.Linear(2, 1)))
@@ -96,16 +96,16 @@ def forward_flops(module: nn.Module) -> float:
 
 
 def training_flops(module: nn.Module) -> float:
-    """Returns the operations of forward and backward pass for one row."""
+    """Returns the operations of the forward and backward pass for one row."""
     return (1 + BACKWARD) * forward_flops(module)
 
 
 GPU_WARM_UPS = 5
-"""Steps before a GPU's clock starts: the first compile a CUDA graph and record it, the next replay it."""
+"""Untimed steps on a GPU: the first compile and record a CUDA graph, the next replay it."""
 
 
 def synchronize(device: str) -> None:
-    """Waits until the device has done what it was given; a CPU always has."""
+    """Waits until the device has finished its work; on a CPU, it always has."""
     if device == "cuda":
         torch.cuda.synchronize()
 
@@ -115,9 +115,9 @@ def stopwatch(run: Callable[[], object], *, samples: float, device: str, seconds
 
     Args:
         run: One step.
-        samples: What a step works off.
+        samples: Samples per step.
         device: `cpu` or `cuda`.
-        seconds: For about how long each timing runs steps; at least one.
+        seconds: About how long each timing runs; at least one step.
 
     Returns:
         A function that returns samples a second.

@@ -1,7 +1,7 @@
-"""Runs a command, and prints the seconds that it took and the bytes that it held at most.
+"""Runs a command and prints its seconds and its peak of resident bytes.
 
-Linux counts as held by a command what the process that starts it holds then. So this is a process of its own, that
-imports little, and not the benchmark.
+Linux counts the memory of the starting process as the command's own at its start. So the starting process is this one,
+which imports little.
 
 python -S benchmarks/measure/started_process.py python tools/train.py --help
 """
@@ -12,7 +12,7 @@ import sys
 import time
 
 MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
-"""Bytes; what a process's largest resident memory is told in."""
+"""Bytes in the unit of `ru_maxrss`."""
 
 if __name__ == "__main__":
     started = time.perf_counter()

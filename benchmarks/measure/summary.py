@@ -1,4 +1,4 @@
-"""Records as lines of text, and quantities as people read them."""
+"""Records as lines of text and as curves, and readable quantities."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def quantity(value: float, unit: str) -> str:
-    """Returns a rate or a time with three or more digits that count.
+    """Returns a rate or a time with three significant digits or more.
 
     Example:
         >>> quantity(26_712.3, "samples/s"), quantity(0.01234, "s"), quantity(2.5, "loads/s")
@@ -21,7 +21,7 @@ def quantity(value: float, unit: str) -> str:
 
 
 def digits(value: float) -> str:
-    """Returns a number with three digits, or all before the point.
+    """Returns a number with three significant digits, or with all digits before the point.
 
     Example:
         >>> digits(26_712.3), digits(0.01234)
@@ -31,7 +31,7 @@ def digits(value: float) -> str:
 
 
 def scaled(value: float, unit: str) -> str:
-    """Returns a large number with a prefix.
+    """Returns a number with a metric prefix.
 
     Example:
         >>> scaled(177e9, "FLOP/s"), scaled(3_500_000, "B")
@@ -42,7 +42,7 @@ def scaled(value: float, unit: str) -> str:
 
 
 def summary_lines(records: Sequence[Record]) -> Iterator[str]:
-    """Returns a line for each record, those with a baseline last."""
+    """Returns a line for each record; those with a baseline come last."""
     for record in sorted(records, key=lambda record: record.pair is not None):
         text = f"{record.suite}: {record.key}: {quantity(record.value, record.unit)}"
         share = f", {record.roofline_share:.0%} of the roofline" if record.roofline_share else ""
@@ -51,15 +51,15 @@ def summary_lines(records: Sequence[Record]) -> Iterator[str]:
             spread = f" ({quantity(record.lowest, record.unit)} to {quantity(record.highest, record.unit)})"
             yield f"{text}{spread}{share}{memory}"
             continue
-        pair, verdict = record.pair, "reached" if record.pair.reached else "missed"
+        pair = record.pair
         yield (
             f"{text} against {quantity(pair.baseline, record.unit)}, ratio {pair.ratio:.2f} "
-            f"({pair.lowest:.2f} to {pair.highest:.2f}), target {pair.target:g} {verdict}{share}{memory}"
+            f"({pair.lowest:.2f} to {pair.highest:.2f}), target {pair.target:g} {pair.verdict}{share}{memory}"
         )
 
 
 AXES = ("rows", "catalogue", "batch_size")
-"""Parameters that growth is shown over."""
+"""Parameters that curves are drawn over."""
 
 
 @dataclass(frozen=True)
@@ -81,17 +81,16 @@ class Curve:
     records: list[Record]
 
     def at(self, record: Record) -> float:
-        """Returns where on the axis a record is."""
+        """Returns a record's position on the axis."""
         return float(record.params[self.axis])
 
 
 def curves(records: Sequence[Record]) -> list[Curve]:
-    """Returns all curves that records make up, in the order of their first records.
+    """Returns the curves of records, in the order of their first records.
 
     Example:
         >>> records = [
-        ...     Record(suite="s", name="step", params={"batch_size": size, "precision": "bf16"}, unit="samples/s",
-        ...            value=1.0, lowest=1.0, highest=1.0, rounds=3)
+        ...     Record.of([1.0], suite="s", name="step", params={"batch_size": size, "bf16": True}, unit="rows/s")
         ...     for size in (8192, 1024)
         ... ]
         >>> [(curve.axis, curve.label, [curve.at(record) for record in curve.records]) for curve in curves(records)]
@@ -103,12 +102,11 @@ def curves(records: Sequence[Record]) -> list[Curve]:
             if isinstance(record.params.get(axis), int | float):
                 others = {name: value for name, value in record.params.items() if name != axis}
                 grouped.setdefault((axis, record.name, record.unit, params_text(others)), []).append(record)
-    found = []
-    for (axis, name, unit, label), members in grouped.items():
-        by_place = {float(record.params[axis]): record for record in members}
-        if len(by_place) > 1:
-            found.append(Curve(axis, name, unit, label or name, [by_place[place] for place in sorted(by_place)]))
-    return found
+    return [
+        Curve(axis, name, unit, label or name, sorted(members, key=lambda record: float(record.params[axis])))
+        for (axis, name, unit, label), members in grouped.items()
+        if len(members) > 1
+    ]
 
 
 @dataclass(frozen=True)

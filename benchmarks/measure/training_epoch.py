@@ -18,13 +18,13 @@ from towerzoo.towers.training.callbacks import EpochSeeds, FiniteLoss, StopOnSig
 from towerzoo.towers.training.trainer import make_trainer
 
 COMPILING_STEPS = 5
-"""Steps of a compiled model before its clock starts: the first ones compile."""
+"""Untimed steps of a compiled model; the first ones compile."""
 TRAINER_PRECISIONS = {"float32": "32-true", "bf16": "bf16-mixed"}
 """Lightning's name of each precision."""
 
 
 class Clock(Callback):
-    """Times an epoch, from its start or after some steps, to the end of its last step's bookkeeping.
+    """Times an epoch, from its start or a later step to the end of its last step's bookkeeping.
 
     Args:
         device: `cpu` or `cuda`.
@@ -40,12 +40,12 @@ class Clock(Callback):
         self._start()
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Starts anew, where the steps to skip are done."""
+        """Restarts after the steps to skip."""
         if batch_idx + 1 == self.skip:
             self._start()
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        """Stops, after the epoch's metrics and before a model leaves the GPU."""
+        """Stops after the epoch's metrics and before the model leaves the GPU."""
         synchronize(self.device)
         self.seconds = time.perf_counter() - self._started
 
@@ -64,18 +64,18 @@ def epoch_rate(
 ) -> float:
     """Trains a new model for an epoch and returns samples a second.
 
-    Seeds, signals, the check for finite losses, loss, AUC and accuracy are all there, as in training; checkpoints,
-    history and validation are not.
+    It includes seeds, signals, the check for finite losses, and loss, AUC and accuracy, as in training, but neither
+    checkpoints nor history nor validation.
 
     Args:
         experiment: What to train.
         data: Its data.
-        steps: Steps of the epoch; those that compile come before them, where the data has as many.
+        steps: Steps of the epoch; those that compile are added, if the data has enough.
         device: `cpu` or `cuda`.
-        skip: Steps before the clock starts; those that compile are skipped anyhow.
+        skip: Untimed steps at its start, in eager execution.
     """
     if experiment.training.execution != "eager":
-        # Beside the steps that are timed, of which a large batch has two, and in an epoch that may be as short.
+        # A large batch has two timed steps, and an epoch may be no longer than that.
         skip = COMPILING_STEPS
         steps = min(steps + skip, max(steps, len(data.split.train) // experiment.data.batch_size))
         skip = min(skip, steps - 1)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterator, Mapping, Sequence
 
-from towerzoo.benchmarks.measure.record import Pair, Record, paired_ratio
+from towerzoo.benchmarks.measure.record import PairedRatio, Record
 
 SUITE = "peers"
 FASTEST_RECIPE = "fast"
@@ -34,25 +33,12 @@ def compare(
     for name in (name for name in ours if name in values):
         for baseline in (other for other in values if other not in ours):
             targets = {**TARGETS, **(TARGETS_OF_FASTEST if name.split()[0] == FASTEST_RECIPE else {})}
-            ratios = [own / other for own, other in zip(values[name], values[baseline], strict=True)]
-            pair = Pair(
-                name=measure,
-                unit=unit,
-                value=statistics.median(values[name]),
-                baseline=statistics.median(values[baseline]),
-                ratio=statistics.median(ratios),
-                lowest=min(ratios),
-                highest=max(ratios),
-                target=targets.get((measure, baseline), 1.0),
-            )
-            yield Record(
+            target = targets.get((measure, baseline), 1.0)
+            yield Record.of(
+                values[name],
                 suite=SUITE,
                 name=measure,
                 params={"system": name, "baseline": f"against {baseline}", **params},
                 unit=unit,
-                value=pair.value,
-                lowest=min(values[name]),
-                highest=max(values[name]),
-                rounds=len(ratios),
-                pair=paired_ratio(pair),
+                pair=PairedRatio.of(values[name], values[baseline], target=target),
             )

@@ -93,7 +93,7 @@ def main(
             if auc:
                 left = {name: system for name, system in systems.items() if name not in lost}
                 records += time_to_auc(left, names, settings, rounds=auc_rounds, failed=failed)
-        origin = here("cpu", data=data_name, quick=quick, roofline=None)
+        origin = here("cpu", data=data_name, quick=quick)
         packages = {**versions, **origin.packages}
         result = Result(
             suite=SUITE, origin=origin.model_copy(update={"packages": packages, "threads": threads}), records=records
@@ -127,7 +127,7 @@ def _table(records: Sequence[Record]) -> Table:
             str(record.params["baseline"]).removeprefix("against "),
             quantity(pair.baseline, record.unit),
             f"{pair.ratio:.2f} ({pair.lowest:.2f} to {pair.highest:.2f})",
-            f"{pair.target:g} {'reached' if pair.reached else 'missed'}",
+            f"{pair.target:g} {pair.verdict}",
         )
     return table
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -65,13 +64,4 @@ def time_to_auc(
 
 
 def _record(measure: str, system: str, values: Sequence[float], unit: str, **params: Any) -> Record:
-    return Record(
-        suite=SUITE,
-        name=measure,
-        params={"system": system, **params},
-        unit=unit,
-        value=statistics.median(values),
-        lowest=min(values),
-        highest=max(values),
-        rounds=len(values),
-    )
+    return Record.of(values, suite=SUITE, name=measure, params={"system": system, **params}, unit=unit)

@@ -1,4 +1,4 @@
-"""Two commits measured in alternation, by the same suites."""
+"""Measures two commits in alternation, with the same suites."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from towerzoo.registry.errors import RunError
 
 CHECKOUT = Path(__file__).parents[2]
 MEASURED = ("registry", "datasets", "towers", "tools", "configs")
-"""What a commit is measured by; the suites are this checkout's own, so that they are the same for both."""
+"""Folders that are taken from a commit; the suites are those of this checkout, the same for both commits."""
+LAYOUT = "towers/model/build.py"
+"""A file that only commits with the present layout have."""
 
 Run = Callable[[Mapping[str, str]], Result]
 """Runs a suite with variables added to the environment."""
@@ -25,7 +27,7 @@ Run = Callable[[Mapping[str, str]], Result]
 def run_in_alternation(
     old: str, new: str, run: Run, *, rounds: int, checkout: Path = CHECKOUT
 ) -> tuple[list[Result], list[Result]]:
-    """Runs a suite on two commits in turn, so that both meet the machine in the same state.
+    """Runs a suite on two commits in turn, so that both find the machine in the same state.
 
     Args:
         old: The commit to compare with.
@@ -35,65 +37,54 @@ def run_in_alternation(
         checkout: A git checkout that has both.
 
     Returns:
-        The results of either, in the order of the rounds.
+        The results of either commit, in the order of the rounds.
 
     Raises:
-        RunError: As of `require_commits`, or the suite does not pass on one of them.
+        RunError: A commit does not exist or has another layout, or the suite does not pass on it.
         Interrupted: SIGINT or SIGTERM came.
     """
-    hashes = require_commits(old, new, rounds=rounds, checkout=checkout)
+    hashes = [resolve(commit, checkout) for commit in (old, new)]
     with checked_out(hashes[0], checkout) as first, checked_out(hashes[1], checkout) as second:
         results: tuple[list[Result], list[Result]] = ([], [])
         for number in range(rounds):
             order = ((0, first), (1, second))
-            # What goes first may find the machine cooler, or its caches colder.
-            for place, links in order if number % 2 == 0 else reversed(order):
+            # The first of a round may find the machine cooler, or its caches colder.
+            for side, links in order if number % 2 == 0 else reversed(order):
                 path = [str(links), os.environ.get("PYTHONPATH", "")]
                 result = run({"PYTHONPATH": os.pathsep.join(filter(None, path))})
-                _require_commit(result, hashes[place])
-                results[place].append(result)
+                _require_commit(result, hashes[side])
+                results[side].append(result)
         return results
-
-
-def require_commits(old: str, new: str, *, rounds: int, checkout: Path = CHECKOUT) -> list[str]:
-    """Returns the whole hashes of two commits.
-
-    Raises:
-        RunError: They cannot be measured for so many rounds; all that is wrong is told.
-    """
-    problems = [] if rounds >= 1 else [f"--rounds must be a whole number >= 1, got {rounds}. Try 3."]
-    hashes = []
-    for commit in dict.fromkeys((old, new)):
-        try:
-            hashes.append(resolve(commit, checkout))
-        except RunError as error:
-            problems.append(str(error))
-    if problems:
-        raise RunError("\n".join(problems))
-    return [hashes[0], hashes[-1]]
 
 
 def resolve(commit: str, checkout: Path = CHECKOUT) -> str:
     """Returns the whole hash of a commit, a branch or a tag.
 
     Raises:
-        RunError: There is none of that name, or this is no git checkout.
+        RunError: It does not exist, has another layout, or `checkout` is no git checkout.
     """
     try:
-        return _git(checkout, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{commit}^{{commit}}").strip()
+        full = _git(checkout, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{commit}^{{commit}}").strip()
     except (OSError, subprocess.CalledProcessError):
         raise RunError(
-            f"OLD and NEW must be result files or commits of {checkout}, got {commit!r}. "
-            "List files with ls benchmarks/results, commits with git log --oneline."
+            f"OLD and NEW must be commits of {checkout}, got {commit!r}. List commits with git log --oneline."
         ) from None
+    try:
+        _git(checkout, "cat-file", "-e", f"{full}:{LAYOUT}")
+    except subprocess.CalledProcessError:
+        raise RunError(
+            f"Commit {commit} has another layout: it has no {LAYOUT}. The suites measure only commits with the present "
+            f"layout. Choose a later commit, or measure this one with its own suites."
+        ) from None
+    return full
 
 
 @contextmanager
 def checked_out(commit: str, checkout: Path = CHECKOUT) -> Iterator[Path]:
-    """Checks a commit out elsewhere, and yields a folder that makes it `towerzoo` when it leads PYTHONPATH.
+    """Checks a commit out elsewhere, and yields a folder that makes it `towerzoo` at the head of PYTHONPATH.
 
     Raises:
-        RunError: Git cannot do so.
+        RunError: Git cannot check it out.
     """
     with tempfile.TemporaryDirectory() as temporary:
         tree, links = Path(temporary) / "tree", Path(temporary) / "links"
@@ -101,14 +92,14 @@ def checked_out(commit: str, checkout: Path = CHECKOUT) -> Iterator[Path]:
             _git(checkout, "worktree", "add", "--detach", "--quiet", str(tree), commit)
         except subprocess.CalledProcessError as error:
             raise RunError(
-                f"commit {commit} must be one that git can check out, got {error.stderr.strip()!r}. "
-                "Free space, or run git worktree prune."
+                f"Git cannot check out {commit}: {error.stderr.strip()}. Free space, or run git worktree prune."
             ) from None
         try:
+            # As `make links` does, but with this checkout's benchmarks.
             namespace = links / "towerzoo"
             namespace.mkdir(parents=True)
-            for folder in MEASURED:
-                (namespace / folder).symlink_to(tree / folder)
+            for place in (*(tree / folder for folder in MEASURED), *(tree / "towerzoo").glob("*")):
+                (namespace / place.name).symlink_to(place)
             (namespace / "benchmarks").symlink_to(Path(__file__).parents[1])
             yield links
         finally:
@@ -116,12 +107,12 @@ def checked_out(commit: str, checkout: Path = CHECKOUT) -> Iterator[Path]:
 
 
 def _require_commit(result: Result, commit: str) -> None:
-    # Python's paths decide what is measured, and something else may lead them.
-    found = result.origin.commit
-    if found is None or not commit.startswith(found):
+    # Python's path decides what is measured, and another TowerZoo may lead it.
+    measured = result.origin.commit
+    if measured is None or not commit.startswith(measured):
         raise RunError(
-            f"suite {result.suite} must measure commit {commit[:10]}, got {found!r}. "
-            "See that no other TowerZoo leads Python's path."
+            f"Suite {result.suite} measured commit {measured} instead of {commit[:10]}. "
+            "Check that no other TowerZoo precedes it on Python's path."
         )
 
 

@@ -1,4 +1,4 @@
-"""Compares results: ratios and their spread, never seconds or rates by themselves."""
+"""Compares results by ratios and their spread, never by seconds or rates alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from towerzoo.benchmarks.measure.summary import digits
 from towerzoo.registry.errors import RunError
 
 SHOULD_BE_EQUAL = ("device", "cpu", "cores", "threads", "platform", "python", "data", "quick")
-"""What two origins must share for a ratio of theirs to say something about TowerZoo; and their versions of torch."""
+"""Fields of two origins, besides the version of torch, that must agree for a ratio to say something about TowerZoo."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,13 @@ class Change:
     """How a measurement changed.
 
     Attributes:
-        key: The record's.
+        key: The record's key.
         unit: Unit of the values.
-        old: Value before; a ratio to its baseline where both records have one.
+        old: Value before; a ratio to its baseline if both records have one.
         new: Value after.
-        ratio: How much faster it is now: above 1 is faster.
+        ratio: The speed-up; above 1 is faster.
         lowest: Smallest ratio that the rounds allow.
-        highest: Largest.
+        highest: Largest ratio that the rounds allow.
     """
 
     key: str
@@ -43,7 +43,7 @@ class Change:
 
     @property
     def verdict(self) -> str:
-        """`slower` or `faster` where the whole range says so, else `same`."""
+        """`slower` or `faster` if the whole range says so, else `same`."""
         return "slower" if self.highest < 1 else "faster" if self.lowest > 1 else "same"
 
 
@@ -52,10 +52,10 @@ class Comparison:
     """Two results, measurement by measurement.
 
     Attributes:
-        changes: What both have.
-        only_old: Keys of what only the older one has.
-        only_new: Keys of what only the newer one has.
-        differences: What sets their origins apart, although it should not.
+        changes: The measurements that both have.
+        only_old: Keys that only the older result has.
+        only_new: Keys that only the newer result has.
+        differences: Differences of their origins, if they were compared despite them.
     """
 
     changes: list[Change]
@@ -64,36 +64,25 @@ class Comparison:
     differences: list[str] = field(default_factory=list)
 
     def below(self, threshold: float) -> list[Change]:
-        """Returns the changes whose ratio is below a threshold."""
-        return [change for change in self.changes if change.ratio < threshold]
-
-
-def threshold_problems(threshold: float | None) -> list[str]:
-    """Returns what is wrong with a threshold, which must be above 0 and finite where there is one."""
-    if threshold is None or 0 < threshold < float("inf"):
-        return []
-    return [f"--threshold must be a ratio above 0, got {threshold}. Try 0.9."]
+        """Returns the changes whose ratio does not reach a threshold."""
+        return [change for change in self.changes if not change.ratio >= threshold]
 
 
 def compare_results(old: Result, new: Result, *, force: bool = False) -> Comparison:
-    """Compares two result files: ratios of medians, with the range that their lowest and highest values leave.
+    """Compares two result files: ratios of medians, with the range that their lowest and highest values allow.
 
-    Of records with a baseline, the ratios to it are compared, which do not depend on how fast the machine was.
+    If both records have a baseline, the ratios to it are compared, which do not depend on the speed of the machine.
 
     Args:
         old: The result to compare with.
         new: The result that is compared.
-        force: Whether to compare although they come from different machines, devices, versions or data, or one of them
-            from a quick look.
+        force: Whether to compare results of different machines, devices, versions or data, or of a quick run.
 
     Raises:
-        RunError: They are of different suites, come from elsewhere and `force` is not set, or have nothing in common.
+        RunError: Their suites differ, their origins differ and `force` is not set, or they have no record in common.
     """
     if old.suite != new.suite:
-        raise RunError(
-            f"OLD and NEW must be results of one suite, got {old.suite!r} and {new.suite!r}. "
-            "Give two files of the same suite."
-        )
+        raise RunError(f"OLD and NEW must be results of one suite, got {old.suite!r} and {new.suite!r}.")
     different = origin_differences(old.origin, new.origin)
     if different and not force:
         raise RunError(
@@ -107,17 +96,17 @@ def compare_runs(old: Sequence[Result], new: Sequence[Result]) -> Comparison:
     """Compares runs that alternated: the median of the ratios round by round, with the lowest and the highest.
 
     Args:
-        old: A result of each round.
-        new: The same, in the same order.
+        old: A result per round.
+        new: A result per round, in the same order.
 
     Raises:
-        RunError: They have nothing in common.
+        RunError: They have no record in common.
     """
     return _match(old, new, _of_rounds, [])
 
 
 def origin_differences(old: Origin, new: Origin) -> list[str]:
-    """Returns what should be equal and is not, such as `cpu 'a' and 'b'`."""
+    """Returns the differences that a comparison must not have, such as `cpu 'a' and 'b'`."""
     pairs = [(name, getattr(old, name), getattr(new, name)) for name in SHOULD_BE_EQUAL]
     pairs.append(("torch", old.packages.get("torch"), new.packages.get("torch")))
     return [f"{name} {before!r} and {after!r}" for name, before, after in pairs if before != after]
@@ -133,14 +122,14 @@ def _match(
     keys = [
         key
         for key in after[0]
-        # A time is no rate, whatever its name.
+        # A time and a rate of one name are different measurements.
         if len({records[key].unit if key in records else None for records in (*before, *after)}) == 1
     ]
     if not keys:
         # A check that compares nothing would always pass.
         raise RunError(
-            f"OLD and NEW must have records in common, got {next(iter(before[0]))!r} and {next(iter(after[0]))!r}, "
-            "among others. Measure both with the same suite and options."
+            f"OLD and NEW have no record in common; the first are {next(iter(before[0]))!r} and "
+            f"{next(iter(after[0]))!r}. Measure both with the same suite and options."
         )
     changes = [change(key, [records[key] for records in before], [records[key] for records in after]) for key in keys]
     return Comparison(
@@ -190,29 +179,26 @@ def comparison_table(comparison: Comparison) -> Table:
     """Returns a table of all ratios, the slowest first."""
     title = "NOT COMPARABLE: " + "; ".join(comparison.differences) if comparison.differences else None
     table = Table(title=title)
-    table.add_column("measure", overflow="fold", min_width=24)
+    table.add_column("measurement", overflow="fold", min_width=24)
     for heading in ("old", "new", "ratio", "lowest", "highest", ""):
         table.add_column(heading, justify="right", no_wrap=True)
     for change in sorted(comparison.changes, key=lambda change: change.ratio):
         table.add_row(
             Text(f"{change.key}, {change.unit}"),
-            digits(change.old),
-            digits(change.new),
-            f"{change.ratio:.3f}",
-            f"{change.lowest:.3f}",
-            f"{change.highest:.3f}",
+            *(digits(change.old), digits(change.new)),
+            *(f"{ratio:.3f}" for ratio in (change.ratio, change.lowest, change.highest)),
             Text(change.verdict, style=COLORS[change.verdict]),
         )
     return table
 
 
 def remarks(comparison: Comparison, threshold: float | None) -> Iterator[str]:
-    """Returns a line for each thing that the table does not show."""
+    """Returns a line for each fact that the table does not show."""
     for name, keys in (("old", comparison.only_old), ("new", comparison.only_new)):
         for key in keys:
             yield f"only in {name}: {key}"
     if comparison.differences:
-        yield f"compared by force: {'; '.join(comparison.differences)}"
+        yield f"compared despite: {'; '.join(comparison.differences)}"
     slower = [change.key for change in comparison.changes if change.verdict == "slower"]
     yield f"slower: {'; '.join(slower) or 'none'}"
     if threshold is not None:

@@ -1,4 +1,4 @@
-"""The report of results: one HTML page without outside assets."""
+"""The report of results: one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from operator import attrgetter
 
 import jinja2
 
-from towerzoo.benchmarks.measure.record import Record
 from towerzoo.benchmarks.measure.result_file import Result
 from towerzoo.benchmarks.measure.summary import curves, is_side_by_side, quantity, scaled, side_by_side
 from towerzoo.benchmarks.report.plots import breakdown_bars, ratio_bars, scaling_curves, system_bars, throughput_bars
@@ -17,11 +17,11 @@ from towerzoo.benchmarks.report.plots import breakdown_bars, ratio_bars, scaling
 
 @dataclass(frozen=True)
 class Picture:
-    """A plot, as a page holds it.
+    """A plot of the page.
 
     Attributes:
         title: What it shows.
-        source: The whole picture as a data URI, whose names cannot clash with those of other pictures on the page.
+        source: The picture as a data URI, so that its ids cannot clash with those of other pictures.
     """
 
     title: str
@@ -32,7 +32,7 @@ def render_report(results: Sequence[Result]) -> str:
     """Returns the page.
 
     Args:
-        results: What to show; each is one run of a suite.
+        results: Runs of suites.
     """
     templates = jinja2.Environment(
         loader=jinja2.PackageLoader("towerzoo.benchmarks.report", "."),
@@ -51,16 +51,16 @@ def render_report(results: Sequence[Result]) -> str:
         ratios=_picture("Paired ratios", ratio_bars(pairs)) if pairs else None,
         throughput=[picture for label, result in labelled for picture in _throughput(label, result)],
         scaling=[picture for label, result in labelled for picture in _scaling(label, result)],
-        breakdown=_picture("Where a step's time goes", breakdown_bars(breakdowns)) if breakdowns else None,
+        breakdown=_picture("Time of a step", breakdown_bars(breakdowns)) if breakdowns else None,
     )
 
 
 def _labels(results: Sequence[Result]) -> list[str]:
-    """Returns the names of their files, numbered where files of several folders have one name."""
+    """Returns the names of their files, numbered if files of several folders have the same name."""
     names = [result.file_name.removesuffix(".json") for result in results]
     return [
-        f"{name} #{names[: place + 1].count(name)}" if names.count(name) > 1 else name
-        for place, name in enumerate(names)
+        f"{name} #{names[: index + 1].count(name)}" if names.count(name) > 1 else name
+        for index, name in enumerate(names)
     ]
 
 
@@ -70,17 +70,11 @@ def _systems(label: str, result: Result) -> list[Picture]:
 
 def _throughput(label: str, result: Result) -> list[Picture]:
     rates = [record for record in result.records if not (record.less_is_better or is_side_by_side(record))]
+    measurement = attrgetter("name", "unit")
     return [
         _picture(f"{label}: {name}", throughput_bars(list(members), result.origin.roofline))
-        for (name, _), members in _grouped(rates)
+        for (name, _), members in groupby(sorted(rates, key=measurement), measurement)
     ]
-
-
-def _grouped(records: list[Record]) -> list[tuple[tuple[str, str], list[Record]]]:
-    def key(record: Record) -> tuple[str, str]:
-        return record.name, record.unit
-
-    return [(value, list(members)) for value, members in groupby(sorted(records, key=key), key)]
 
 
 def _scaling(label: str, result: Result) -> list[Picture]:

@@ -1,4 +1,4 @@
-"""Draws records: systems side by side, throughput against the roofline, scaling, a step's time, paired ratios."""
+"""Plots of records: systems side by side, throughput against the roofline, scaling, a step's time, paired ratios."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from towerzoo.benchmarks.measure.summary import Curve, SideBySide, digits
 BAR = 0.28
 """Height of a bar in inches."""
 LETTER = 0.07
-"""Width of a letter of a bar's label in inches, about."""
+"""Approximate width of a letter of a bar's label in inches."""
 NUMBERS = FuncFormatter(lambda value, _: f"{value:,.10g}")
-"""Numbers as people write them, without powers of ten."""
+"""Plain numbers, without powers of ten."""
 
 
 def system_bars(measure: SideBySide) -> str:
-    """Returns an SVG with a bar a system and its rate beside it, TowerZoo's in a color of their own."""
+    """Returns an SVG with a bar and the rate of each system, TowerZoo's in a color of their own."""
     figure, axes = _bars(list(measure.rates))
-    places = {name: place for place, name in enumerate(measure.rates)}
+    rows = {name: row for row, name in enumerate(measure.rates)}
     for rates, color, whose in ((measure.ours, "C0", "TowerZoo"), (measure.others, "C7", "others")):
-        bars = axes.barh([places[name] for name in rates], list(rates.values()), color=color, label=whose)
+        bars = axes.barh([rows[name] for name in rates], list(rates.values()), color=color, label=whose)
         axes.bar_label(bars, [digits(rate) for rate in rates.values()], padding=3, fontsize="small")
     axes.set_xlabel(f"{_plain(measure.unit)}: median")
     axes.xaxis.set_major_formatter(NUMBERS)
@@ -37,22 +37,22 @@ def system_bars(measure: SideBySide) -> str:
 
 
 def throughput_bars(records: Sequence[Record], roofline: Roofline | None) -> str:
-    """Returns an SVG with a bar a record, and a mark where the roofline is.
+    """Returns an SVG with a bar for each record, and a mark at the roofline.
 
     Args:
         records: Records of one unit.
-        roofline: What the device does at best; no marks without it.
+        roofline: The device's best rates; without them there are no marks.
     """
     figure, axes = _bars([params_text(record.params) or record.name for record in records])
     for row, record in enumerate(records):
         spread = [[record.value - record.lowest], [record.highest - record.value]]
         axes.barh(row, record.value, xerr=spread, color="C0", ecolor="#444")
         if record.flops and record.roofline_share:
-            # From the share, since threads may differ from those of the file's roofline.
+            # From the share, since the record's number of threads may differ from the roofline's.
             bound = record.value / record.roofline_share
             axes.plot([bound, bound], [row - 0.4, row + 0.4], color="C3")
-            text, place = f"{record.roofline_share:.0%} of the roofline", (max(bound, record.highest), row)
-            axes.annotate(text, place, (4, 0), textcoords="offset points", va="center", fontsize="small")
+            text, point = f"{record.roofline_share:.0%} of the roofline", (max(bound, record.highest), row)
+            axes.annotate(text, point, (4, 0), textcoords="offset points", va="center", fontsize="small")
     if roofline is not None and any(record.flops for record in records):
         axes.plot([], [], color="C3", label="matrix products alone")
         figure.legend(loc="outside lower center", fontsize="small")
@@ -64,7 +64,7 @@ def throughput_bars(records: Sequence[Record], roofline: Roofline | None) -> str
 
 
 def scaling_curves(curves: Sequence[Curve]) -> str:
-    """Returns an SVG with a line a curve, over one axis; peak memory beside it where it is known."""
+    """Returns an SVG with a line for each curve over one axis, and a panel of peak memory if it is known."""
     memory = any(point.peak_memory is not None for curve in curves for point in curve.records)
     figure = Figure(figsize=(11 if memory else 6.5, 4.2), layout="constrained")
     panels = figure.subplots(1, 2 if memory else 1, squeeze=False)[0]
@@ -72,13 +72,13 @@ def scaling_curves(curves: Sequence[Curve]) -> str:
         color, label = f"C{index % 10}", _plain(curve.label)
         values = [(curve.at(record), record.value) for record in curve.records]
         panels[0].plot(*zip(*values, strict=True), color=color, marker=".", label=label)
-        grown = [(curve.at(one), one.peak_memory / 1e6) for one in curve.records if one.peak_memory is not None]
+        grown = [(curve.at(point), point.peak_memory / 1e6) for point in curve.records if point.peak_memory is not None]
         if grown:
             panels[1].plot(*zip(*grown, strict=True), color=color, marker=".")
     for axes, text in zip(panels, (curves[0].unit, "peak memory above the start (MB)"), strict=False):
         axes.set_xscale("log")
-        places = sorted({curve.at(record) for curve in curves for record in curve.records})
-        axes.set_xticks(places, [f"{place:,.10g}" for place in places])
+        ticks = sorted({curve.at(record) for curve in curves for record in curve.records})
+        axes.set_xticks(ticks, [f"{tick:,.10g}" for tick in ticks])
         axes.minorticks_off()
         axes.yaxis.set_major_formatter(NUMBERS)
         axes.set_ylim(bottom=0)
@@ -90,7 +90,7 @@ def scaling_curves(curves: Sequence[Curve]) -> str:
 
 
 def breakdown_bars(breakdowns: Mapping[str, Mapping[str, float]]) -> str:
-    """Returns an SVG with a stacked bar for each step: milliseconds by group of operations."""
+    """Returns an SVG with a stacked bar for each step, in milliseconds by group of operations."""
     figure, axes = _bars(list(breakdowns))
     groups = list(dict.fromkeys(group for breakdown in breakdowns.values() for group in breakdown))
     for index, group in enumerate(groups):
@@ -111,8 +111,8 @@ def ratio_bars(records: Mapping[str, Record]) -> str:
         assert record.pair is not None
         pair = record.pair
         spread = [[pair.ratio - pair.lowest], [pair.highest - pair.ratio]]
-        color = "C2" if pair.reached else "C1"
-        # From 1, where nothing is gained: a logarithmic axis has no 0 to start at.
+        color = "C2" if pair.verdict == "reached" else "C1"
+        # Bars start at 1, where nothing is gained: a logarithmic axis has no 0.
         axes.barh(row, pair.ratio - 1, left=1, xerr=spread, color=color, ecolor="#444")
         axes.plot([pair.target, pair.target], [row - 0.4, row + 0.4], color="C3")
     axes.plot([], [], color="C3", label="target")
@@ -127,7 +127,7 @@ def ratio_bars(records: Mapping[str, Record]) -> str:
 
 
 def _bars(labels: Sequence[str]) -> tuple[Figure, Axes]:
-    # However long the labels, bars have room for the numbers below them.
+    # Bars keep room for the numbers below them, however long the labels.
     width = max(11.0, 6.0 + LETTER * max(map(len, labels)))
     figure = Figure(figsize=(width, 1.2 + BAR * len(labels)), layout="constrained")
     axes = figure.subplots()
@@ -140,13 +140,13 @@ def _bars(labels: Sequence[str]) -> tuple[Figure, Axes]:
 
 
 def _plain(text: str) -> str:
-    # To matplotlib, dollars enclose a formula, and a leading underscore hides a label from the legend.
+    # In matplotlib, dollars enclose a formula and a leading underscore hides a label from the legend.
     return f"{' ' if text.startswith('_') else ''}{text}".replace("$", r"\$")
 
 
 def _svg(figure: Figure) -> str:
     buffer = io.StringIO()
-    # Text as text is small. Without date and with a salt, equal records give equal pages.
+    # Text is kept as text, which is small. Without a date and with a salt, equal records give equal pages.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "towerzoo"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()

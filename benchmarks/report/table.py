@@ -45,7 +45,7 @@ def _pair_line(result: Result, record: Record) -> str:
     pair = record.pair
     values = quantity(record.value, record.unit), quantity(pair.baseline, record.unit)
     ratio = f"{pair.ratio:.2f} ({pair.lowest:.2f} to {pair.highest:.2f})"
-    target = f"{pair.target:g} {'reached' if pair.reached else 'missed'}"
+    target = f"{pair.target:g} {pair.verdict}"
     return _row(f"{_suite(result)}: {record.key}", *values, ratio, target)
 
 

@@ -1,4 +1,4 @@
-"""Runs suites, each in a pytest of its own, and keeps what they measured."""
+"""Runs suites, each in its own pytest process, and keeps their results."""
 
 from __future__ import annotations
 
@@ -24,15 +24,13 @@ PREFIX = "test_"
 
 
 def interruption(number: int) -> Interrupted:
-    """Returns what a command tells of a signal."""
-    return Interrupted(
-        f"{signal.Signals(number).name} ended the measurement. What was not done yet was not written.", number
-    )
+    """Returns the exception for a signal."""
+    return Interrupted(f"{signal.Signals(number).name} ended the measurement. Unfinished results are not kept.", number)
 
 
 @contextmanager
 def raised_signals() -> Iterator[None]:
-    """Turns SIGINT and SIGTERM into an Interrupted while the block runs, so that all it opened is closed."""
+    """Raises Interrupted on SIGINT and SIGTERM while the block runs, so that everything it opened is closed."""
 
     def receive(number: int, frame: FrameType | None) -> None:
         raise interruption(number)
@@ -50,25 +48,19 @@ def suite_names(folder: Path = FOLDER) -> list[str]:
     return sorted(file.stem.removeprefix(PREFIX) for file in folder.glob(f"{PREFIX}*.py"))
 
 
-def require_suites(names: Sequence[str], folder: Path = FOLDER, *, where: str = "SUITES") -> list[str]:
-    """Returns the named suites; without names, all of them.
-
-    Args:
-        names: Their names.
-        folder: Where the suites are.
-        where: The argument that names them.
+def require_suites(names: Sequence[str]) -> list[str]:
+    """Returns the given suites, or all of them if none is given.
 
     Raises:
-        RunError: There are no such suites; all of them are told.
+        RunError: Some suites do not exist; the message names them all.
         ExtraError: pytest is not installed.
     """
-    known = suite_names(folder)
-    problems = [
-        f"{where} must be suites of benchmarks, got {name!r}. {name_hint(name, known, 'Suites')}"
+    known = suite_names()
+    if problems := [
+        f"a suite must be a file of benchmarks/suites, got {name!r}. {name_hint(name, known, 'Suites')}"
         for name in dict.fromkeys(names)
         if name not in known
-    ]
-    if problems:
+    ]:
         raise RunError("\n".join(problems))
     require_extra("bench", "measure")
     return list(dict.fromkeys(names)) or known
@@ -78,17 +70,17 @@ def require_suites(names: Sequence[str], folder: Path = FOLDER, *, where: str = 
 def run_suite(
     suite: str, options: SuiteOptions, *, folder: Path = FOLDER, environment: Mapping[str, str] | None = None
 ) -> Result:
-    """Runs one suite; pytest's own output is shown as it comes.
+    """Runs one suite; pytest's output is shown as it comes.
 
     Args:
         suite: Its name.
         options: What to measure.
-        folder: Where the suites are.
-        environment: Variables that the process gets beside those of this one.
+        folder: The folder of the suites.
+        environment: Variables added to the environment of the process.
 
     Raises:
         RunError: A test failed, or nothing was measured.
-        Interrupted: SIGINT or SIGTERM came, here or to pytest.
+        Interrupted: This process or pytest received SIGINT or SIGTERM.
     """
     with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary) / "measured.json"
@@ -101,7 +93,7 @@ def run_suite(
         variables = {**os.environ, **(environment or {})}
         if variables.get("TOWERZOO_DATA"):
             variables["TOWERZOO_DATA"] = str(Path(variables["TOWERZOO_DATA"]).expanduser().absolute())
-        # Not in the folder of the caller, from which `-m` would import modules of any name.
+        # An empty working directory: `-m` imports modules from it first.
         with subprocess.Popen(command, cwd=temporary, env=variables) as process:
             try:
                 status = process.wait()
@@ -112,18 +104,12 @@ def run_suite(
         if number in SIGNALS:
             raise interruption(number)
         if status:
-            raise RunError(
-                f"suite {suite} must pass, got exit status {status} of pytest. "
-                "Its results were not written; the failure is above."
-            )
-        text = file.read_text() if file.exists() else ""  # empty or none where every test was skipped
-        measured = json.loads(text) if text else {"benchmarks": []}
+            raise RunError(f"Suite {suite} failed with exit status {status}, see above. Its results are not kept.")
+        text = file.read_text() if file.exists() else ""  # empty or missing if every test was skipped
+    measured = json.loads(text or '{"benchmarks": []}')
     records = [benchmark["extra_info"] for benchmark in measured["benchmarks"]]
     if not records:
-        raise RunError(
-            f"suite {suite} must measure something on {options.device_type}, got no records. "
-            "Its tests were skipped for the reasons above."
-        )
+        raise RunError(f"Suite {suite} measured nothing on {options.device_type}: its tests were skipped, see above.")
     return Result.model_validate({"suite": suite, "origin": measured["origin"], "records": records})
 
 
@@ -132,7 +118,7 @@ def run_suites(
     options: SuiteOptions,
     out: Path,
     *,
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
     run: Callable[[str, SuiteOptions], Result] = run_suite,
 ) -> None:
     """Runs suites and writes a file for each that passes.
@@ -141,13 +127,13 @@ def run_suites(
         suites: Their names.
         options: What to measure.
         out: Folder of the files.
-        tell: Takes a line for each file that was written.
+        report: Receives a line for each suite.
         run: Runs one suite.
 
     Raises:
-        RunError: The folder cannot be made, said before anything runs; a suite failed, said after all others have run;
-            or a file cannot be written.
-        Interrupted: A signal ended a suite; those after it do not run.
+        RunError: The folder cannot be created, a suite failed (raised after all others have run), or a file cannot be
+            written.
+        Interrupted: A signal ended a suite; later ones do not run.
     """
     # Before the minutes that measuring takes.
     make_folder(out)
@@ -157,8 +143,8 @@ def run_suites(
             result = run(suite, options)
         except RunError as error:
             failures.append(str(error))
-            tell(f"failed: {error}")
+            report(f"failed: {error}")
             continue
-        tell(f"results: {write_result(result, out)}")
+        report(f"results: {write_result(result, out)}")
     if failures:
         raise RunError("\n".join(failures))

@@ -9,16 +9,15 @@ from towerzoo.benchmarks.measure.measuring import Measure
 from towerzoo.benchmarks.measure.roofline import synchronize
 from towerzoo.datasets import TwoTowerData
 from towerzoo.registry.experiment import Experiment
-from towerzoo.towers.model.build import build_model, read_experiment
+from towerzoo.towers.model.build import build_model
 from towerzoo.towers.training.trainer import make_trainer
 
 
 def test_pair_evaluation(
-    measure: Measure, device: str, overrides: list[str], load: Callable[[Experiment], TwoTowerData]
+    measure: Measure, device: str, prepare: Callable[..., tuple[Experiment, TwoTowerData]]
 ) -> None:
     """The dropout-first structure, from encoding the first user to the last metric."""
-    experiment, _ = read_experiment("tanh_bn_dropout_first", overrides)
-    data = load(experiment)
+    experiment, data = prepare("tanh_bn_dropout_first")
     model = build_model(experiment, data.schema)
     trainer = make_trainer(experiment, device, callbacks=[], logger=False)
 

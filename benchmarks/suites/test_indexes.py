@@ -1,4 +1,4 @@
-"""Approximate search beside exact search, on vectors that lie as trained ones do."""
+"""Approximate search against exact search, on vectors clustered like trained ones."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from towerzoo.towers.retrieval.recall import recall
 K, LENGTH, SCALE = 100, 64, 10.0
 CLUSTERS, SPREAD = 1_000, 0.6
 APPROXIMATE, EXACT = 2_048, 256
-"""Users whose lists a round makes."""
+"""Users searched in a round."""
 LEAST_RECALL = 0.95
 
 
 @pytest.mark.parametrize("catalogue", [thorough(1_000_000)])
 def test_hnsw(measure: Measure, catalogue: int) -> None:
-    """FAISS's HNSW against scoring every item; lists are compared before anything is timed."""
+    """FAISS's HNSW against scoring every item; recall is checked before anything is timed."""
     pytest.importorskip("faiss", reason="faiss is not installed: pip install 'towerzoo[faiss]'")
     users, items = clustered_vectors(catalogue, APPROXIMATE)
     index = FaissIndex(items, factory="HNSW32,Flat", parameters="efConstruction=80,efSearch=256")
-    some = users[:EXACT]
-    found = recall(index.search(some, K), best_items(some, items, K))
-    assert found >= LEAST_RECALL, f"recall@{K} is {found:.4f}"
+    few = users[:EXACT]
+    actual = recall(index.search(few, K), best_items(few, items, K))
+    assert actual >= LEAST_RECALL, f"recall@{K} is {actual:.4f}"
 
     measure.pair(
         lambda: _rate(lambda: index.search(users, K), APPROXIMATE),
-        lambda: _rate(lambda: best_items(some, items, K), EXACT),
+        lambda: _rate(lambda: best_items(few, items, K), EXACT),
         unit="users/s",
         target=20,
         k=K,
@@ -44,18 +44,18 @@ def test_hnsw(measure: Measure, catalogue: int) -> None:
 
 
 def clustered_vectors(n_items: int, n_users: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Returns vectors of users (U, 64) of length 10 and of items (I + 1, 64) of length 1, as of a cosine score.
+    """Returns user vectors (U, 64) of length 10 and item vectors (I + 1, 64) of length 1, as a cosine score has them.
 
-    1,000 centres are drawn at random, items and users around them, 0.6 of a centre's spread away; the n-th largest
-    cluster has a share that falls with the square root of n, as tastes do.
+    Items and users are drawn around 1,000 random centres, with 0.6 of the centres' spread. The share of the n-th
+    largest cluster falls with the square root of n, like the popularity of tastes.
     """
     generator = torch.Generator().manual_seed(seed)
     centres = torch.randn(CLUSTERS, LENGTH, generator=generator)
     shares = torch.arange(1, CLUSTERS + 1).double() ** -0.5
 
     def around(n: int) -> Tensor:
-        own = torch.multinomial(shares, n, replacement=True, generator=generator)
-        return functional.normalize(centres[own] + SPREAD * torch.randn(n, LENGTH, generator=generator), dim=1)
+        centre = torch.multinomial(shares, n, replacement=True, generator=generator)
+        return functional.normalize(centres[centre] + SPREAD * torch.randn(n, LENGTH, generator=generator), dim=1)
 
     items, users = around(n_items), around(n_users)
     return SCALE * users, torch.cat([torch.zeros(1, LENGTH), items])

@@ -1,8 +1,10 @@
-"""Loading MovieLens-1M: raw files to tensors, and the cache, against pandas' python engine, a merge and encoding."""
+"""Loading data: MovieLens-1M's raw files and cache against pandas, a merge and encoding; then shuffled batches."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,9 @@ import pytest
 from towerzoo.benchmarks.baselines.pandas_loading import load_with_pandas
 from towerzoo.benchmarks.measure.measuring import Measure
 from towerzoo.benchmarks.suites.options import thorough
+from towerzoo.datasets import TwoTowerData
 from towerzoo.registry import DATASETS
+from towerzoo.registry.experiment import Experiment
 
 TARGETS = {"raw": 10.0, "cached": 50.0}
 
@@ -21,7 +25,7 @@ def test_load_movielens_1m(
 ) -> None:
     """The whole star schema against the ratings with their users' and movies' columns, all as tensors."""
     if movielens_1m is None:
-        pytest.skip("it reads MovieLens-1M's files: TOWERZOO_DATA holds no ml-1m, or --events asks for others")
+        pytest.skip("MovieLens-1M's files are needed: TOWERZOO_DATA holds no ml-1m, or --events asks for other data")
     folder = movielens_1m
     monkeypatch.setenv("TOWERZOO_CACHE", str(tmp_path))
 
@@ -39,3 +43,21 @@ def test_load_movielens_1m(
         return 1 / (time.perf_counter() - started)
 
     measure.pair(ours, pandas, unit="loads/s", target=TARGETS[source])
+
+
+@pytest.mark.parametrize("batch_size", [1_024, thorough(2_048), thorough(4_096), 8_192, thorough(16_384), 32_768])
+def test_epoch_of_batches(
+    measure: Measure, batch_size: int, prepare: Callable[..., tuple[Experiment, TwoTowerData]]
+) -> None:
+    """The batch loader alone: the whole batches of an epoch, reshuffled each time."""
+    _, data = prepare("tanh_bn", f"data.batch_size={batch_size}")
+    loader = data.train_dataloader()
+    whole = len(data.train_rows) // batch_size
+    if not whole:
+        pytest.skip("the data has no whole batch of this size")
+
+    def epoch() -> None:
+        for _ in islice(loader, whole):
+            pass
+
+    measure.calls(epoch, samples=whole * batch_size)

@@ -1,4 +1,4 @@
-"""Full ranking: the best items of the whole catalogue for every user, seen ones removed."""
+"""Full ranking: the best unseen items of the whole catalogue for every user."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from towerzoo.benchmarks.measure.measuring import Measure
 from towerzoo.benchmarks.suites.options import thorough
 from towerzoo.datasets import TwoTowerData
 from towerzoo.registry.experiment import Experiment
-from towerzoo.towers.model.build import build_model, read_experiment
+from towerzoo.towers.model.build import build_model
 from towerzoo.towers.recommend.people import Person
 from towerzoo.towers.recommend.recommender import Recommender
 from towerzoo.towers.retrieval.best_items import best_items
@@ -20,12 +20,9 @@ from towerzoo.towers.runs.events import RunEvents
 USERS_AT_ONCE, K = 512, 100
 
 
-def test_full_ranking(
-    measure: Measure, device: str, overrides: list[str], load: Callable[[Experiment], TwoTowerData]
-) -> None:
-    """Both towers over all rows, every item that a user has met left out, and the top 100."""
-    experiment, _ = read_experiment("tanh_bn_dropout_first", overrides)
-    data = load(experiment)
+def test_full_ranking(measure: Measure, device: str, prepare: Callable[..., tuple[Experiment, TwoTowerData]]) -> None:
+    """Both towers over all rows, and the top 100 items of each user without those that they have seen."""
+    experiment, data = prepare("tanh_bn_dropout_first")
     model = build_model(experiment, data.schema).to(device)
     users, items = data.schema.users, data.schema.items
     events = RunEvents(*data.schema.interactions.pairs, data.labels, history=None)

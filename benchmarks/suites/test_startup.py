@@ -1,4 +1,4 @@
-"""Start-up: how long a person waits for tools/train.py."""
+"""Start-up: how long tools/train.py takes to begin."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ COMMANDS = {
     "import": ["-c", "import towerzoo.towers.recipes.train"],
     "first steps": [*TRAIN, "tanh_bn_dropout_first", "--fast-dev-run", "--device", "cpu"],
 }
-"""The last one loads the data, and trains, validates and tests a batch each."""
+"""`first steps` loads the data, and trains, validates and tests one batch each."""
 
 
 @pytest.mark.parametrize("command", ["help", thorough("import"), thorough("first steps")])
 def test_startup(measure: Measure, command: str, overrides: list[str]) -> None:
-    """A process of its own each time; the files are in the system's cache after the first."""
+    """A new process each time; after the first, the files are in the system's cache."""
     settings = [argument for override in overrides for argument in ("--set", override)]
     arguments = [sys.executable, *COMMANDS[command], *(settings if command == "first steps" else [])]
 

@@ -12,7 +12,7 @@ from towerzoo.benchmarks.measure.roofline import DTYPES, training_flops
 from towerzoo.benchmarks.suites.options import thorough
 from towerzoo.datasets import TwoTowerData
 from towerzoo.registry.experiment import Experiment
-from towerzoo.towers.model.build import build_model, read_experiment
+from towerzoo.towers.model.build import build_model
 
 
 @pytest.mark.parametrize("batch_size", [1_024, thorough(8_192), thorough(32_768)])
@@ -24,12 +24,10 @@ def test_tower(
     execution: str,
     side: str,
     batch_size: int,
-    overrides: list[str],
-    load: Callable[[Experiment], TwoTowerData],
+    prepare: Callable[..., tuple[Experiment, TwoTowerData]],
 ) -> None:
     """The tower of the dropout-first structure, on rows of training events."""
-    experiment, _ = read_experiment("tanh_bn_dropout_first", [*overrides, f"training.execution={execution}"])
-    data = load(experiment)
+    experiment, data = prepare("tanh_bn_dropout_first", f"training.execution={execution}")
     model = build_model(experiment, data.schema)
     tower = (model.user_tower if side == "user" else model.item_tower).to(device).train()
     events = data.schema.interactions

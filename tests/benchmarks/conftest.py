@@ -1,4 +1,4 @@
-"""Records and results as suites leave them, made up."""
+"""Made-up records and results, as suites leave them."""
 
 from __future__ import annotations
 
@@ -25,27 +25,18 @@ def origin() -> Origin:
 
 @pytest.fixture(scope="session")
 def make_record() -> Callable[..., Record]:
-    """Makes a record of 10,000 samples/s with a spread of 10 %, unless told otherwise."""
+    """Makes a record of 10,000 samples/s with a spread of 10 %, or with the given fields."""
 
     def make(value: float = 10_000.0, **changes: Any) -> Record:
-        standard = {
-            "suite": "training",
-            "name": "training step",
-            "params": {"batch_size": 1024},
-            "unit": "samples/s",
-            "value": value,
-            "lowest": 0.9 * value,
-            "highest": 1.1 * value,
-            "rounds": 5,
-        }
-        return Record.model_validate({**standard, **changes})
+        fields = {"suite": "training", "name": "training step", "params": {"batch_size": 1024}, "unit": "samples/s"}
+        return Record.of([0.9 * value, value, 1.1 * value], **{**fields, **changes})
 
     return make
 
 
 @pytest.fixture(scope="session")
 def make_result(make_record: Callable[..., Record]) -> Callable[..., Result]:
-    """Makes a result of some records, its origin changed as told."""
+    """Makes a result of some records, with changes to its origin."""
 
     def make(*records: Record, suite: str = "training", **changes: Any) -> Result:
         return Result(suite=suite, origin=ORIGIN.model_copy(update=changes), records=list(records) or [make_record()])

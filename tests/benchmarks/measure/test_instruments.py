@@ -1,4 +1,4 @@
-"""What measures: pairs, stopwatch, memory, roofline, operations, ways to execute, options."""
+"""Stopwatch, memory, roofline, floating point operations, options of suites."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from torch import nn
 
 from towerzoo.benchmarks.measure import memory as peak_memory
 from towerzoo.benchmarks.measure.memory import PeakMemory
-from towerzoo.benchmarks.measure.record import alternate
 from towerzoo.benchmarks.measure.roofline import (
     GPU_WARM_UPS,
     forward_flops,
@@ -17,22 +16,8 @@ from towerzoo.benchmarks.measure.roofline import (
     training_flops,
 )
 from towerzoo.benchmarks.suites.options import SuiteOptions, why_absent, why_not
-from towerzoo.registry.errors import RunError, TrainingError
+from towerzoo.registry.errors import TrainingError
 from towerzoo.towers.training.rules import MODES
-
-
-def test_pairs_alternate_after_a_warm_up_each():
-    calls = []
-
-    def run(name, values):
-        calls.append(name)
-        return values.pop(0)
-
-    ours, theirs = [9.0, 2.0, 6.0, 3.0], [9.0, 1.0, 2.0, 2.0]
-    pair = alternate("x", lambda: run("a", ours), lambda: run("b", theirs), unit="rows/s", target=2.0, rounds=3)
-    assert calls == ["a", "b"] * 4
-    assert (pair.value, pair.baseline, pair.ratio, pair.lowest, pair.highest) == (3.0, 2.0, 2.0, 1.5, 3.0)
-    assert str(pair).endswith("ratio 2.00 (1.50 to 3.00), target 2 reached")
 
 
 def test_a_stopwatch_repeats_a_step_until_a_round_is_filled(monkeypatch):
@@ -44,14 +29,14 @@ def test_a_stopwatch_repeats_a_step_until_a_round_is_filled(monkeypatch):
     assert len(calls) - before == 5
 
 
-def test_a_gpu_is_warm_and_has_done_all_when_its_clock_is_read(monkeypatch):
+def test_a_gpu_is_warm_and_has_finished_when_its_clock_is_read(monkeypatch):
     calls = []
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: calls.append("wait"))
     stopwatch(lambda: calls.append("step"), samples=3, device="cuda", seconds=0.0)
     assert calls == [*["step"] * GPU_WARM_UPS, "wait", "step", "wait"]
 
 
-def test_the_memory_of_a_gpu_that_nothing_has_used_yet_is_known(monkeypatch):
+def test_the_memory_of_an_unused_gpu_is_known(monkeypatch):
     calls = []
     for name, value in {"init": None, "reset_peak_memory_stats": None, "memory_allocated": 5}.items():
         monkeypatch.setattr(torch.cuda, name, lambda name=name, value=value: calls.append(name) or value)
@@ -60,21 +45,15 @@ def test_the_memory_of_a_gpu_that_nothing_has_used_yet_is_known(monkeypatch):
     assert calls == ["init", "reset_peak_memory_stats", "memory_allocated"]
 
 
-def test_memory_that_was_taken_shows_after_it_was_given_back():
-    peak = PeakMemory("cpu")
-    if peak.growth() is None:
-        pytest.skip("this system does not tell a process's peak")
-    torch.ones(1 << 24).sum()
-    # Linux counts pages a processor in batches.
-    assert 0.9 * (1 << 26) < peak.growth() < 1 << 27
-
-
-def test_an_earlier_peak_does_not_show():
+def test_a_peak_counts_freed_memory_but_no_earlier_peak():
     torch.ones(1 << 25).sum()
     peak = PeakMemory("cpu")
     if peak.growth() is None:
-        pytest.skip("this system does not tell a process's peak")
+        pytest.skip("this system does not report a process's peak of memory")
     assert peak.growth() < 1 << 24
+    torch.ones(1 << 24).sum()
+    # Linux counts pages in batches per processor.
+    assert 0.9 * (1 << 26) < peak.growth() < 1 << 27
 
 
 def test_a_peak_that_cannot_be_reset_is_unknown(tmp_path, monkeypatch):
@@ -100,36 +79,17 @@ def test_operations_are_those_of_the_linear_layers():
     assert training_flops(module) == 3 * forward_flops(module)
 
 
-def test_compiling_is_asked_for_on_a_cpu_and_graphs_need_a_gpu():
-    told = {name: (why_not(name, "cpu", asked=False), why_not(name, "cpu", asked=True)) for name in MODES}
-    assert told["eager"] == (None, None)
-    assert told["compile"] == ("compiling on a CPU takes minutes; ask for it with --compile", None)
-    assert told["cuda-graphs"] == ("CUDA graphs need a GPU",) * 2
-    assert [why_not(name, "cuda", asked=False) for name in MODES] == [None] * 3
+def test_compiling_on_a_cpu_is_measured_on_request_and_graphs_need_a_gpu():
+    reasons = {name: [why_not(name, "cpu", requested=requested) for requested in (False, True)] for name in MODES}
+    assert reasons == {
+        "eager": [None, None],
+        "compile": ["compiling on a CPU takes minutes; request it with --compile", None],
+        "cuda-graphs": ["CUDA graphs need a GPU"] * 2,
+    }
+    assert [why_not(name, "cuda", requested=False) for name in MODES] == [None] * 3
 
 
-@pytest.mark.parametrize(
-    ("options", "error", "expected"),
-    [
-        ({"device": "tpu"}, RunError, r"^--device must be a device, got 'tpu'\. .*Devices: auto, cpu, cuda\.$"),
-        ({"device": "CPU0"}, RunError, r"^--device must be a device, got 'CPU0'\. Did you mean 'cpu'\?"),
-        ({"precision": "bfloat16"}, RunError, r"^--precision must be a precision, got 'bfloat16'\. .*bf16, float32\.$"),
-        ({"events": 99}, RunError, r"^--events must be a whole number >= 100, got 99\. Try 100000\.$"),
-    ],
-)
-def test_wrong_options_are_told(options, error, expected):
-    with pytest.raises(error, match=expected):
-        SuiteOptions(**options)
-
-
-def test_all_wrong_options_are_told_at_once():
-    with pytest.raises(RunError) as raised:
-        SuiteOptions(device="tpu", precision="half", events=99)
-    wrong = [line.partition(" ")[0] for line in str(raised.value).splitlines()]
-    assert wrong == ["--device", "--precision", "--events"]
-
-
-def test_an_absent_gpu_is_told_or_skipped():
+def test_a_missing_gpu_is_an_error_or_a_skip():
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(TrainingError, match=r"^--device must be a device of this machine, got 'cuda'\."):
@@ -138,7 +98,7 @@ def test_an_absent_gpu_is_told_or_skipped():
     assert why_absent("cpu") is None
 
 
-def test_options_go_to_pytest_as_they_are():
+def test_options_become_pytest_arguments():
     options = SuiteOptions(device="cpu", precision="bf16", quick=True, compiled=True, events=500)
     assert options.as_arguments() == ["--device=cpu", "--precision=bf16", "--events=500", "--quick", "--compile"]
     assert options.precisions == ("bf16",)

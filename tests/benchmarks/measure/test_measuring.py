@@ -45,12 +45,12 @@ def test_a_rate_is_the_median_of_the_rounds_after_a_warm_up(measure):
     assert Record.model_validate(measure.benchmark.extra_info) == record
 
 
-def test_the_share_is_of_the_record_s_own_precision(measure):
+def test_the_roofline_is_that_of_the_precision(measure):
     measure.params = {}
     assert measure.rate(lambda: 20.0, flops=2.0).roofline_share == pytest.approx(0.4)
 
 
-def test_without_operations_there_is_no_share_and_no_roofline_is_measured(measure):
+def test_a_roofline_is_measured_only_for_known_operations(measure):
     measure.roofline = lambda: pytest.fail("measured")
     record = measure.rate(lambda: 0.5, unit="s", memory=False, breakdown=lambda: {"dropout": 0.1})
     assert (record.flops, record.roofline_share, record.peak_memory) == (None, None, None)
@@ -61,24 +61,30 @@ def test_without_operations_there_is_no_share_and_no_roofline_is_measured(measur
 def test_calls_are_counted_in_samples(measure):
     calls = []
     record = measure.calls(lambda: calls.append(1), samples=8)
-    # One to warm up, one to see how many fill a round, one each round at least.
+    # One to warm up, one to find how many fill a round, and at least one per round.
     assert len(calls) >= 5
     assert 0 < record.lowest <= record.value <= record.highest
     assert record.unit == "samples/s"
 
 
-def test_a_pair_leaves_its_ratio_and_our_spread(measure):
-    ours, baseline = iter([99.0, 20.0, 30.0, 25.0, 35.0, 40.0]), iter([99.0, 10.0, 10.0, 10.0, 10.0, 10.0])
-    record = measure.pair(lambda: next(ours), lambda: next(baseline), target=2.5, flops=1.0)
+def test_a_pair_alternates_and_leaves_its_ratio_and_its_spread(measure):
+    ours, baseline, calls = iter([99.0, 20.0, 30.0, 25.0, 35.0, 40.0]), iter([99.0, *[10.0] * 5]), []
+
+    def run(name, values):
+        calls.append(name)
+        return next(values)
+
+    record = measure.pair(lambda: run("a", ours), lambda: run("b", baseline), target=2.5, flops=1.0)
+    assert calls == ["a", "b"] * 6
     assert (record.value, record.lowest, record.highest, record.rounds) == (30.0, 20.0, 40.0, 5)
     assert record.pair is not None
     assert record.pair.model_dump() == {"baseline": 10.0, "ratio": 3.0, "lowest": 2.0, "highest": 4.0, "target": 2.5}
-    assert record.pair.reached
+    assert record.pair.verdict == "reached"
 
 
-def test_a_pair_s_memory_is_ours_unless_it_is_told_otherwise(measure):
+def test_the_memory_of_a_pair_excludes_the_baseline(measure):
     if PeakMemory("cpu").growth() is None:
-        pytest.skip("this system does not tell a process's peak")
+        pytest.skip("this system does not report a process's peak of memory")
 
     def takes(bytes_: int) -> float:
         return float(torch.ones(bytes_ // 4)[0])
@@ -88,6 +94,6 @@ def test_a_pair_s_memory_is_ours_unless_it_is_told_otherwise(measure):
     assert measure.pair(lambda: 1.0, lambda: 1.0, target=1.0, memory=lambda: 7).peak_memory == 7
 
 
-def test_what_stands_still_is_no_rate(measure):
+def test_a_rate_of_zero_is_refused(measure):
     with pytest.raises(ValueError, match="greater than 0"):
         measure.rate(lambda: 0.0)

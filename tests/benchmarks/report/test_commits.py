@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from towerzoo.benchmarks.report.commits import MEASURED, checked_out, resolve, run_in_alternation
+from towerzoo.benchmarks.report.commits import LAYOUT, MEASURED, checked_out, resolve, run_in_alternation
 from towerzoo.registry.errors import RunError
 
-MARK = "import sys; sys.path.pop(0); import towerzoo.registry.mark as mark, towerzoo.benchmarks as suites; "
-WHERE = "print(mark.NUMBER, suites.__file__)"
+MARK = "import towerzoo, towerzoo.registry.mark as mark, towerzoo.benchmarks as suites; "
+WHERE = "assert towerzoo.FRONT_DOOR == mark.NUMBER; print(mark.NUMBER, suites.__file__)"
 
 
 @pytest.fixture
 def checkout(tmp_path):
-    """A repository of two commits, v1 and v2, of a TowerZoo whose registry holds a number."""
+    """A repository of three commits, v0 to v2, of a TowerZoo whose registry holds a number; v0 has another layout."""
     folder = tmp_path / "checkout"
     for name in MEASURED:
         (folder / name).mkdir(parents=True)
@@ -28,7 +28,12 @@ def checkout(tmp_path):
         subprocess.run(["git", *who, *arguments], cwd=folder, check=True, capture_output=True, env=os.environ | own)
 
     git("init")
-    for number in (1, 2):
+    for number in (0, 1, 2):
+        if number:
+            (folder / "towers" / "model").mkdir(parents=True, exist_ok=True)
+            (folder / LAYOUT).touch()
+            (folder / "towerzoo").mkdir(exist_ok=True)
+            (folder / "towerzoo" / "__init__.py").write_text(f"FRONT_DOOR = {number}\n")
         (folder / "registry" / "mark.py").write_text(f"NUMBER = {number}\n")
         git("add", ".")
         git("commit", "-m", f"number {number}")
@@ -37,14 +42,15 @@ def checkout(tmp_path):
 
 
 @pytest.fixture
-def measured(make_record, make_result, checkout):
-    """Runs a suite that measures the number of the commit which PYTHONPATH leads to."""
+def measured(make_record, make_result, checkout, monkeypatch):
+    """Runs a suite that measures the number of the commit at the head of PYTHONPATH."""
+    monkeypatch.delenv("PYTHONPATH", raising=False)
 
     def run(environment):
         done = subprocess.run(
-            [sys.executable, "-c", MARK + WHERE],
+            [sys.executable, "-P", "-c", MARK + WHERE],
             env=os.environ | environment,
-            capture_output=True,
+            stdout=subprocess.PIPE,
             text=True,
             check=True,
         )
@@ -70,7 +76,7 @@ def worktrees(checkout):
     return len(listed.stdout.splitlines())
 
 
-def test_nothing_is_left_of_them(checkout, measured):
+def test_no_checkout_is_left_behind(checkout, measured):
     def fails(environment):
         assert worktrees(checkout) == 3
         raise RunError("the suite failed")
@@ -85,26 +91,28 @@ def test_nothing_is_left_of_them(checkout, measured):
     assert worktrees(checkout) == 1
 
 
-def test_something_else_than_the_commit_is_not_measured(checkout, make_result):
+def test_another_towerzoo_ahead_on_the_path_is_noticed(checkout, make_result):
     other = make_result(commit="0123456789")
-    expected = r"^suite training must measure commit \w{10}, got '0123456789'\. See that no other TowerZoo leads"
+    expected = r"^Suite training measured commit 0123456789 instead of \w{10}\. Check that no other TowerZoo precedes"
     with pytest.raises(RunError, match=expected):
         run_in_alternation("v1", "v2", lambda environment: other, rounds=1, checkout=checkout)
 
 
 @pytest.mark.parametrize("name", ["v3", "", "--all", "v1:registry"])
-def test_an_unknown_commit_is_told_before_anything_is_measured(checkout, measured, name):
-    expected = rf"^OLD and NEW must be result files or commits of .*checkout, got '{name}'\. List files with"
+def test_an_unknown_commit_fails_before_anything_is_measured(checkout, measured, name):
+    expected = rf"^OLD and NEW must be commits of .*checkout, got '{name}'\. List commits with git log --oneline\."
     with pytest.raises(RunError, match=expected):
         run_in_alternation("v1", name, measured, rounds=1, checkout=checkout)
     assert measured.seen == []
 
 
-def test_where_there_is_no_checkout_there_are_no_commits(tmp_path):
-    with pytest.raises(RunError, match=r"must be result files or commits of .*, got 'HEAD'\."):
+def test_a_commit_of_another_layout_fails_before_anything_is_measured(checkout, measured):
+    expected = r"^Commit v0 has another layout: it has no towers/model/build\.py\. The suites measure only commits with"
+    with pytest.raises(RunError, match=expected):
+        run_in_alternation("v0", "v1", measured, rounds=1, checkout=checkout)
+    assert measured.seen == []
+
+
+def test_a_folder_without_git_has_no_commits(tmp_path):
+    with pytest.raises(RunError, match=r"^OLD and NEW must be commits of .*, got 'HEAD'\."):
         resolve("HEAD", tmp_path)
-
-
-def test_at_least_one_round_is_run(checkout, measured):
-    with pytest.raises(RunError, match=r"^--rounds must be a whole number >= 1, got 0\. Try 3\.$"):
-        run_in_alternation("v1", "v2", measured, rounds=0, checkout=checkout)

@@ -79,7 +79,7 @@ def test_the_page_needs_nothing_else_and_its_pictures_are_whole(page, results):
     titles = re.findall(r"<figcaption>(.*?)</figcaption>", page)
     label = results[0].file_name.removesuffix(".json")
     assert titles[0] == "Paired ratios"
-    assert titles[-1] == "Where a step&#39;s time goes"
+    assert titles[-1] == "Time of a step"
     assert f"{label}: training step" in titles
     assert f"{label}: training step over batch size" in titles
     assert {title.partition(" over ")[2] for title in titles} >= {"rows", "catalogue", "batch size"}

@@ -1,4 +1,4 @@
-"""What the suites of steps time: no step that compiles, and no work that is not the step's."""
+"""What the suites of steps time: no step that compiles, and only the work of a step."""
 
 from __future__ import annotations
 
@@ -21,12 +21,10 @@ from towerzoo.towers.model.build import load_data
     [
         ("eager", 64, 2, 0),
         ("compile", 64, 2 + COMPILING_STEPS, COMPILING_STEPS),
-        ("compile", 600, 2, 1),  # an epoch has no more
+        ("compile", 600, 2, 1),  # an epoch has no more steps
     ],
 )
-def test_steps_that_compile_are_trained_beside_those_that_are_timed(
-    make_experiment, monkeypatch, execution, batch_size, trained, skipped
-):
+def test_compiling_steps_are_not_timed(make_experiment, monkeypatch, execution, batch_size, trained, skipped):
     seen = []
 
     class Seen(Clock):
@@ -42,26 +40,26 @@ def test_steps_that_compile_are_trained_beside_those_that_are_timed(
     assert seen == [(trained, skipped)]
 
 
-def test_the_clock_has_stopped_when_a_model_leaves_its_device(make_experiment, monkeypatch):
+def test_the_clock_stops_before_the_model_leaves_its_device(make_experiment, monkeypatch):
     clocks = []
-    leave = SingleDeviceStrategy.teardown
+    teardown = SingleDeviceStrategy.teardown
 
     class Kept(Clock):
         def __init__(self, *arguments):
             super().__init__(*arguments)
             clocks.append(self)
 
-    def leaves(strategy):
+    def checked(strategy):
         assert clocks[0].seconds > 0
-        leave(strategy)
+        teardown(strategy)
 
     monkeypatch.setattr(training_epoch, "Clock", Kept)
-    monkeypatch.setattr(SingleDeviceStrategy, "teardown", leaves)
+    monkeypatch.setattr(SingleDeviceStrategy, "teardown", checked)
     experiment = make_experiment()
     assert epoch_rate(experiment, load_data(experiment), steps=2, device="cpu") > 0
 
 
-def test_a_part_s_gradients_are_those_of_one_step_and_stay_on_its_device():
+def test_gradients_do_not_accumulate_over_the_steps_of_a_part():
     given = torch.ones(3, 2, requires_grad=True)
     seen = []
 
@@ -74,7 +72,6 @@ def test_a_part_s_gradients_are_those_of_one_step_and_stay_on_its_device():
         for _ in range(3):
             step()
 
-    measure = SimpleNamespace(device="cpu", calls=three_times)
-    measure_module(measure, Twice(), given, batch_size=3)
+    measure_module(SimpleNamespace(device="cpu", calls=three_times), Twice(), given, batch_size=3)
     assert given.grad is None
     assert torch.equal(seen[-1].grad, torch.full((3, 2), 2.0))
