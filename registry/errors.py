@@ -173,3 +173,13 @@ def shortened(text: str, limit: int = 120) -> str:
         'a long...'
     """
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def one_line(error: object) -> str:
+    """Returns an error's message on one line and without its full stop; the name of its class where it has none.
+
+    Example:
+        >>> one_line(ValueError("two\\n lines.")), one_line(KeyError())
+        ('two lines', 'KeyError')
+    """
+    return " ".join(str(error).split()).removesuffix(".") or type(error).__name__

@@ -135,9 +135,9 @@ def report(files: tuple[Path, ...], out: Path) -> None:
     """Write a self-contained HTML page about result FILES, by default all of benchmarks/results."""
     from towerzoo.benchmarks.measure.result_file import read_results
     from towerzoo.benchmarks.report.page import render_report
-    from towerzoo.towers.runs.files import require_place, write_whole
+    from towerzoo.towers.runs.files import require_writable, write_whole
 
-    require_place(out)
+    require_writable(out)
     write_whole(out, render_report(read_results(list(files))))
     click.echo(f"report: {out}")
 

@@ -93,23 +93,17 @@ def tells_errors(function: Function) -> Function:
 
 def _told(error: Exception) -> str | None:
     """Returns what to tell of an error that is none of TowerZoo's; None where only a traceback tells it."""
+    from towerzoo.registry.files import refusal
     from towerzoo.registry.places import own_place
 
     if where := own_place(error):
         reason, *_ = str(error).strip().split("\n")
         found = f"{type(error).__name__}: {reason.removesuffix('.')}"
         return f"{where} must run without an error, got {found}. --debug shows the traceback."
-    return _not_allowed(error) if isinstance(error, OSError) else None
-
-
-def _not_allowed(error: OSError) -> str | None:
-    """Returns what is wrong with a place that may not be opened, or has no room; None of any other error."""
     if isinstance(error, PermissionError) and error.filename is not None:
-        advice = "Change its permissions or those of its folders, or choose another place."
-        return f"{error.filename} must be open to the user who runs this, got {error.strerror!r}. {advice}"
-    if error.errno == errno.ENOSPC:
-        where = error.filename or "where the output goes"
-        return f"{where} must have room, got {error.strerror!r}. Free space, or choose another place."
+        return refusal(error, error.filename, "opened")
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return refusal(error, error.filename or "The output")
     return None
 
 

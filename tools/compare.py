@@ -26,6 +26,7 @@ def main(runs: tuple[str, ...], out: Path) -> None:
     python tools/compare.py runs/tanh_bn/* runs/relu/* --out curves.png
     """
     from towerzoo.towers.metrics.protocol import require_same_protocol
+    from towerzoo.towers.runs.documents import Metrics
     from towerzoo.towers.runs.epochs import read_epochs
     from towerzoo.towers.runs.files import write_whole
     from towerzoo.towers.runs.folder import RunFolder
@@ -41,9 +42,8 @@ def main(runs: tuple[str, ...], out: Path) -> None:
     labels = next(style for style in styles if len(set(style)) == len(style))
     by_label = dict(zip(labels, folders, strict=True))
 
-    keys = ("protocol", "test", "best_epoch")
-    metrics = {label: run.read_json("metrics.json", *keys) for label, run in by_label.items()}
-    require_same_protocol({label: values["protocol"] for label, values in metrics.items()})
+    metrics = {label: run.read(Metrics) for label, run in by_label.items()}
+    require_same_protocol({label: results.protocol for label, results in metrics.items()})
     picture = draw_curves({label: read_epochs(run) for label, run in by_label.items()})
     console = terminal()
     console.print(runs_table(metrics))

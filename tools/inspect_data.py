@@ -26,10 +26,10 @@ def main(files: tuple[str, ...], out: Path | None) -> None:
     from towerzoo.datasets.inspection.profiles import profile_table
     from towerzoo.datasets.inspection.roles import guess_roles
     from towerzoo.datasets.inspection.starter_config import starter_config
-    from towerzoo.towers.runs.files import require_place, write_whole
+    from towerzoo.towers.runs.files import require_writable, write_whole
 
     if out is not None:
-        require_place(out)
+        require_writable(out)
     tables = [profile_table(name) for name in files]
     guess = guess_roles(tables)
     label = guess_label(guess)

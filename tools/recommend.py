@@ -66,11 +66,11 @@ def main(
     from towerzoo.towers.recommend.items import allowed_items
     from towerzoo.towers.recommend.lists import read_users, write_lists
     from towerzoo.towers.recommend.saved_index import open_recommender
-    from towerzoo.towers.runs.files import require_place
+    from towerzoo.towers.runs.files import require_writable
     from towerzoo.towers.runs.folder import RunFolder
 
     if out is not None:
-        require_place(out)
+        require_writable(out)
     recommender = open_recommender(RunFolder.open(run), with_index=with_index, device=device)
     allowed, notes = allowed_items(recommender.items, where)
     for note in notes:

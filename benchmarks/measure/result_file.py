@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from towerzoo.benchmarks.measure.origin import Origin
 from towerzoo.benchmarks.measure.record import Record
 from towerzoo.registry.errors import RunError
-from towerzoo.towers.runs.files import told_as_run_error, write_whole
+from towerzoo.registry.files import refusals_as
+from towerzoo.towers.runs.files import write_whole
 
 
 class Result(BaseModel):
@@ -52,7 +53,7 @@ def make_folder(folder: Path) -> Path:
     Raises:
         RunError: The folder cannot be created, or is a file.
     """
-    with told_as_run_error(folder, "a folder that can be written"):
+    with refusals_as(RunError, folder, "created"):
         folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -93,7 +93,7 @@ def test_a_quick_run_leaves_the_checked_in_results_alone(invoke, tmp_path, measu
         (("run", "--precision", "fp16"), 2, "'fp16' is not one of 'float32', 'bf16'"),
         (("run", "--events", "5"), 2, "5 is not in the range x>=100"),
         (("run", "--out", "file"), 2, "'file' is a file"),
-        (("run", "--out", "file/below"), 1, "file/below must be a folder that can be written, got 'Not a directory'"),
+        (("run", "--out", "file/below"), 1, "file/below cannot be created: Not a directory"),
         (("compare", "file", "file"), 2, "OLD and NEW are the same file."),
         (("compare", "file", "other"), 1, "file must be a result file of this version of TowerZoo, got "),
         (("compare", "file", "other", "--threshold", "0"), 2, "0.0 is not in the range x>0"),
@@ -101,7 +101,7 @@ def test_a_quick_run_leaves_the_checked_in_results_alone(invoke, tmp_path, measu
         (("compare-commits", "HEAD", "HEAD", "--suite", "trianing"), 1, "Did you mean 'training'?"),
         (("compare-commits", "HEAD", "HEAD", "--rounds", "0"), 2, "0 is not in the range x>=1"),
         (("report", "file", "--out", "x.html"), 1, "file must be a result file of this version of TowerZoo"),
-        (("report", "--out", "no/x.html"), 1, "no/x.html must be a file that can be written"),
+        (("report", "--out", "no/x.html"), 1, "no/x.html cannot be written"),
         (("table", "file"), 1, "file must be a result file of this version of TowerZoo"),
     ],
 )

@@ -114,8 +114,8 @@ def test_what_may_not_be_opened_is_told(invoke):
     result = invoke(make_command(PermissionError(errno.EACCES, os.strerror(errno.EACCES), "runs/mine/config.yaml")))
     assert result.exit_code == 1
     assert result.stderr == (
-        "error: runs/mine/config.yaml must be open to the user who runs this, got 'Permission denied'. "
-        "Change its permissions or those of its folders, or choose another place.\n"
+        "error: runs/mine/config.yaml cannot be opened: Permission denied. "
+        "Change its permissions, or choose another path.\n"
     )
 
 
@@ -123,9 +123,7 @@ def test_output_that_no_disk_has_room_for_is_told(tiny_config):
     command = [sys.executable, "tools/show_config.py", str(tiny_config)]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=TOOLS.parent, check=False)
-    expected = (
-        "where the output goes must have room, got 'No space left on device'. Free space, or choose another place."
-    )
+    expected = "The output cannot be written: No space left on device. Free space, or choose another path."
     assert (done.returncode, done.stderr) == (1, f"error: {expected}\n")
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from towerzoo.datasets import Column
 from towerzoo.registry import ENCODERS
-from towerzoo.registry.errors import DataError
+from towerzoo.registry.errors import DataError, one_line
 from towerzoo.registry.ranges import Count
 from towerzoo.towers.encoders.embedding import wrong_column
 
@@ -143,7 +143,7 @@ def read_vectors(path: Path) -> tuple[NDArray[Any], NDArray[np.float32]]:
     except KeyError as error:
         raise DataError(f"{path} must have {error.args[0]}, got a file without it. Rename what it has.") from None
     except (OSError, EOFError, ValueError, pa.ArrowException, zipfile.BadZipFile, zlib.error) as error:
-        reason = " ".join(str(error).split()).removesuffix(".")
+        reason = one_line(error)
         raise DataError(f"{path} must be a whole file of ids and vectors, got {reason}. Write it again.") from None
     kind = pd.api.types.infer_dtype(ids)
     if kind not in ("integer", "string", "empty"):

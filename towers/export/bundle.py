@@ -27,6 +27,7 @@ from towerzoo.towers.export.tower import SIDES, Side
 from towerzoo.towers.export.vectors import quantise, quantised_recall
 from towerzoo.towers.recommend.people import Person
 from towerzoo.towers.recommend.recommender import Recommender
+from towerzoo.towers.runs.documents import Metrics
 from towerzoo.towers.runs.files import whole_folder
 from towerzoo.towers.runs.folder import RunFolder
 
@@ -64,7 +65,7 @@ def export_run(
         "version": VERSION,
         "opset": OPSET,
         "run": f"{run.name}/{run.path.resolve().name}",
-        "fingerprint": run.read_json("metrics.json", "fingerprint")["fingerprint"],
+        "fingerprint": run.read(Metrics).fingerprint,
     }
     recommender = Recommender.open(run.path)
     with whole_folder(to) as folder:

@@ -19,6 +19,7 @@ from towerzoo.towers.model.dssm import DSSM
 from towerzoo.towers.recipes.few_shots import few_shots, require_history
 from towerzoo.towers.recipes.slices import mask_biases, mask_columns, require_columns, sliced
 from towerzoo.towers.runs.checkpoints import load_state, read_checkpoint
+from towerzoo.towers.runs.documents import Metrics, Schema
 from towerzoo.towers.runs.folder import REPORT, RunFolder
 from towerzoo.towers.runs.report import write_report
 from towerzoo.towers.runs.tables import require_same_data
@@ -52,7 +53,7 @@ def evaluate_run(
         TowerZooError: A file of the run is missing or damaged, the data is not that of the run, or the data has nothing
             of such a name to mask or slice by.
     """
-    metrics = run.read_json("metrics.json", "best_epoch", "epochs", "train_seconds")
+    metrics = run.read(Metrics).model_dump()
     experiment, _ = read_experiment(run.config, overrides)
     if shots:
         require_history(run, experiment)
@@ -70,7 +71,7 @@ def evaluate_run(
     if shots:
         metrics["shots"] = few_shots(run, experiment, data, shots, device)
     if not mask:
-        run.write_json("metrics.json", metrics)
+        run.write_json(Metrics.FILE, metrics)
         if shots and (run.path / REPORT).exists():  # of an unfinished run it would say that nothing is left to do
             write_report(run, metrics, model)
     return metrics
@@ -94,7 +95,7 @@ def evaluate_checkpoint(config: str, checkpoint: Path, overrides: Sequence[str] 
     state = read_checkpoint(checkpoint)["state_dict"]
     data = load_data(experiment)
     run = RunFolder(checkpoint.absolute().parent.parent)
-    if (run.path / "schema.json").is_file():
+    if (run.path / Schema.FILE).is_file():
         require_same_data(run, data, experiment)
     model = build_model(experiment, data.schema, trained=True)
     load_state(model, state, checkpoint)

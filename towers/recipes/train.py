@@ -10,6 +10,7 @@ from rich.console import Console
 from towerzoo.datasets import TwoTowerData
 from towerzoo.registry.errors import ConfigError, Problem, RunError
 from towerzoo.registry.experiment import Experiment
+from towerzoo.registry.files import refusals_as
 from towerzoo.towers.device import AUTO, precision_advice, settle_process, settled_precision
 from towerzoo.towers.model.build import build_model, load_data
 from towerzoo.towers.model.dssm import DSSM
@@ -19,7 +20,6 @@ from towerzoo.towers.runs.checkpoints import load_state, read_checkpoint
 from towerzoo.towers.runs.environment import environment
 from towerzoo.towers.runs.epochs import read_epochs
 from towerzoo.towers.runs.events import save_events
-from towerzoo.towers.runs.files import told_as_run_error
 from towerzoo.towers.runs.folder import FORMAT, REPORT, VERSION, RunFolder
 from towerzoo.towers.runs.report import write_report
 from towerzoo.towers.runs.summary import data_table, model_text, result_table, step_table
@@ -95,7 +95,7 @@ def resume(run: RunFolder, experiment: Experiment, *, device: str, console: Cons
     if trained:
         load_state(model, checkpoint["state_dict"], run.last)
     run.save_experiment(experiment)
-    with told_as_run_error(report, "a file that can be removed"):
+    with refusals_as(RunError, report, "removed"):
         report.unlink(missing_ok=True)
     console.print(f"resuming: {run.path}", soft_wrap=True)
     _fit(experiment, data, model, run, device, console)

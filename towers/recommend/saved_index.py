@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,21 +15,42 @@ import pyarrow.parquet as pq
 import torch
 
 from towerzoo.registry import INDEXES, Spec
-from towerzoo.registry.errors import RunError, SearchError
+from towerzoo.registry.errors import RunError, one_line
+from towerzoo.registry.files import file_digest, refusals_as
 from towerzoo.towers.recommend.new_items import NewItems
 from towerzoo.towers.recommend.recommender import Recommender
 from towerzoo.towers.retrieval.exact_index import Index
 from towerzoo.towers.retrieval.recall import Recall, measure_recall
 from towerzoo.towers.retrieval.vector_table import encode_rows
-from towerzoo.towers.runs.files import told_as_run_error, write_whole_with
+from towerzoo.towers.runs.documents import Document
+from towerzoo.towers.runs.files import write_whole_with
 from towerzoo.towers.runs.folder import RunFolder
 
 FOLDER: Final = "index"
-ABOUT: Final = "index.json"
-"""Written last, and all at once: the files that it names are the index."""
 FORMAT: Final = "towerzoo-index"
 VERSION: Final = 1
 USERS_COMPARED: Final = 1_000
+
+
+class IndexFacts(Document):
+    """What is known of a saved index. It is written last, and all at once: the files that it names are the index.
+
+    Attributes:
+        index: The index's part and parameters.
+        run: Digest of the run's weights and rows.
+        vectors: The file of its vectors, if it keeps any, with its digest as `sha256`.
+        added: The table of new items, if any were added.
+    """
+
+    FILE = f"{FOLDER}/index.json"
+
+    format: str
+    version: int
+    index: str | dict[str, Any]
+    run: str
+    vectors: str | None
+    sha256: str | None
+    added: str | None
 
 
 @dataclass(frozen=True)
@@ -70,24 +90,23 @@ class RunIndex:
         try:
             return cls._of_files(run, recommender, about)
         except (LookupError, TypeError, ValueError) as error:
-            reason = " ".join(str(error).split()).removesuffix(".")
-            raise RunError(f"the index of {run.path} must be as it was saved, got {reason}. {_anew(run)}") from error
+            raise RunError(f"The index of {run.path} is damaged: {one_line(error)}. {_anew(run)}") from error
 
     @classmethod
-    def _of_files(cls, run: RunFolder, recommender: Recommender, about: dict[str, Any]) -> RunIndex:
-        folder = run.path / FOLDER
+    def _of_files(cls, run: RunFolder, recommender: Recommender, about: IndexFacts) -> RunIndex:
         added = None
-        if about["added"] is not None:
-            added = _read_added(folder / about["added"])
+        if about.added is not None:
+            with run.reading(f"{FOLDER}/{about.added}", pa.ArrowException) as path:
+                added = pq.read_table(path)
             recommender.append(NewItems.encode(recommender.items, added, recommender.model))
-        name, parameters = INDEXES.split(about["index"])
+        name, parameters = INDEXES.split(about.index)
         part: Any = INDEXES.get(name)
-        vectors = folder / (about["vectors"] or "no such file")
-        if about["vectors"] is not None and _digest(vectors) != about["sha256"]:
-            raise RunError(f"{vectors} must be the file that was saved, got another one. {_anew(run)}")
+        vectors = run.path / FOLDER / (about.vectors or "no such file")
+        if about.vectors is not None and _digest(vectors) != about.sha256:
+            raise RunError(f"{vectors} changed since it was saved. {_anew(run)}")
         index = part.load(vectors, recommender.item_vectors.factors, **parameters)
         recommender.index = index
-        return cls(run, about["index"], index, added)
+        return cls(run, about.index, index, added)
 
     def with_added(self, recommender: Recommender, added: pa.Table) -> RunIndex:
         """Adds new items to the index, without training anything; nothing is written yet."""
@@ -110,7 +129,7 @@ class RunIndex:
             RunError: The disk is full or cannot be written.
         """
         folder = self.run.path / FOLDER
-        with told_as_run_error(folder, "a folder that can be made"):
+        with refusals_as(RunError, folder, "created"):
             folder.mkdir(exist_ok=True)
         stamp = uuid.uuid4().hex[:12]
         written: list[Path] = []
@@ -136,8 +155,7 @@ class RunIndex:
                 "added": added,
                 "recall": {f"recall@{recall.k}": round(recall.recall, 4), "users": recall.users},
             }
-            text = json.dumps(about, indent=2) + "\n"
-            write_whole_with(folder / ABOUT, lambda path: path.write_text(text, encoding="utf-8"))
+            self.run.write_json(IndexFacts.FILE, about)
         except BaseException:
             for path in written:
                 path.unlink(missing_ok=True)
@@ -145,7 +163,7 @@ class RunIndex:
                 folder.rmdir()
             raise
         for path in folder.iterdir():
-            if path.name not in (ABOUT, vectors, added) and not path.is_dir():
+            if path.name not in (Path(IndexFacts.FILE).name, vectors, added) and not path.is_dir():
                 path.unlink(missing_ok=True)
 
     def _write_vectors(self, path: Path, written: list[Path]) -> str | None:
@@ -153,7 +171,7 @@ class RunIndex:
         written.append(path)
         temporary = path.with_name(f".{path.name}")
         written.append(temporary)
-        with told_as_run_error(path, "a file that can be written"):
+        with refusals_as(RunError, path):
             self.index.save(temporary)
             if not temporary.exists():
                 return None
@@ -188,25 +206,25 @@ def run_digest(run: RunFolder) -> str:
 
 def has_index(run: RunFolder) -> bool:
     """Returns whether an index was saved into a run."""
-    return (run.path / FOLDER / ABOUT).is_file()
+    return (run.path / IndexFacts.FILE).is_file()
 
 
 def require_index(run: RunFolder) -> None:
     """Raises a RunError unless an index was saved into a run."""
     if not has_index(run):
-        raise RunError(f"{run.path} must have an index, got none. {_anew(run)}")
+        raise RunError(f"{run.path} has no index. {_anew(run)}")
 
 
-def _read_about(run: RunFolder) -> dict[str, Any]:
+def _read_about(run: RunFolder) -> IndexFacts:
     require_index(run)
-    about = run.read_json(f"{FOLDER}/{ABOUT}", "format", "version", "index", "run", "vectors", "sha256", "added")
-    if (about["format"], about["version"]) != (FORMAT, VERSION):
-        found = f"{about['format']} {about['version']}"
-        raise RunError(f"the index of {run.path} must be of format {FORMAT} {VERSION}, got {found!r}. {_anew(run)}")
-    if about["run"] != run_digest(run):
+    about = run.read(IndexFacts)
+    if (about.format, about.version) != (FORMAT, VERSION):
         raise RunError(
-            f"the index of {run.path} must be built from this run's weights, got one of other weights. {_anew(run)}"
+            f"The index of {run.path} was written in format {about.format} {about.version}, and this version of "
+            f"TowerZoo reads {FORMAT} {VERSION}. {_anew(run)}"
         )
+    if about.run != run_digest(run):
+        raise RunError(f"The index of {run.path} was built from other weights than the run's. {_anew(run)}")
     return about
 
 
@@ -214,24 +232,6 @@ def _anew(run: RunFolder) -> str:
     return f"Build it with tools/index.py {run.path}."
 
 
-def _read_added(path: Path) -> pa.Table:
-    try:
-        return pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        # Arrow's own says no more of a missing file than its path.
-        missing = isinstance(error, FileNotFoundError)
-        reason = "no such file" if missing else " ".join(str(error).split()).removesuffix(".")
-        raise SearchError(f"{path} must be a whole table of added items, got {reason}. Build the index anew.") from None
-
-
 def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 22):
-                digest.update(block)
-    except OSError as error:
-        raise RunError(
-            f"{path} must be a file that can be read, got {error.strerror!r}. Copy the whole run again."
-        ) from None
-    return digest.hexdigest()
+    with refusals_as(RunError, path, "read", "Copy the whole run again."):
+        return file_digest(path)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from towerzoo.registry import INDEXES
-from towerzoo.registry.errors import ConfigError, Problem, SearchError
+from towerzoo.registry.errors import ConfigError, Problem, SearchError, one_line
 from towerzoo.registry.extras import require_extra
 from towerzoo.towers.retrieval.best_items import NO_SCORE, TopItems
 from towerzoo.towers.retrieval.exact_index import SeenBy, checked_vectors
@@ -177,8 +177,7 @@ def _reason(error: BaseException) -> str:
         >>> _reason(RuntimeError("Error in void f(int) at /project/faiss/x.cpp:7: Error: 'a > b' failed: too few"))
         "'a > b' failed: too few"
     """
-    text = " ".join(str(error).split()) or type(error).__name__
-    return re.sub(r"^Error in .*? at \S+:\d+: (Error: )?", "", text).removesuffix(".")
+    return re.sub(r"^Error in .*? at \S+:\d+: (Error: )?", "", one_line(error))
 
 
 def _problem(where: str, expected: str, found: object, error: BaseException) -> ConfigError:

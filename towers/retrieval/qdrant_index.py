@@ -16,7 +16,7 @@ from torch import Tensor
 
 from towerzoo.datasets import UNKNOWN
 from towerzoo.registry import INDEXES
-from towerzoo.registry.errors import SearchError
+from towerzoo.registry.errors import SearchError, one_line
 from towerzoo.registry.extras import require_extra
 from towerzoo.registry.ranges import Count
 from towerzoo.towers.retrieval.best_items import NO_SCORE, TopItems
@@ -173,8 +173,7 @@ class QdrantIndex:
         try:
             yield
         except (ApiException, OSError, ValueError) as error:
-            reason = (" ".join(str(error).split()) or type(error).__name__).removesuffix(".")
             raise SearchError(
-                f"the vector database at {self._url or 'hand'} must answer, got {reason!r}. "
+                f"the vector database at {self._url or 'hand'} must answer, got {one_line(error)!r}. "
                 f"Start it, or mend url or {KEY_VARIABLE}."
             ) from None

@@ -1,26 +1,24 @@
-"""The events of a run: events.parquet, from which its people's histories and what they have met are known again."""
+"""The events of a run, events.parquet: users' histories and the items that they have seen."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from pyarrow import ArrowException
 from torch import Tensor
 
 from towerzoo.datasets import TwoTowerData
 from towerzoo.datasets.history import NO_PLACE, History
 from towerzoo.datasets.splits import PARTS
-from towerzoo.registry.errors import RunError
 from towerzoo.towers.metrics.protocol import event_digest
+from towerzoo.towers.runs.documents import Schema
 from towerzoo.towers.runs.folder import RunFolder
 
 NAME: Final = "events.parquet"
 ORDERED: Final = "ordered"
-"""The key of the file's metadata that says whether histories are in the order of time."""
+"""The key of the file's metadata that says whether histories are in order of time."""
 
 
 class RunEvents(NamedTuple):
@@ -30,8 +28,8 @@ class RunEvents(NamedTuple):
         user: int32 rows of the users table (N,).
         item: int32 rows of the items table (N,).
         label: float32 (N,).
-        history: The users' histories, where the run's user tower has them.
-        whole: Whether they are all; training events that were streamed are not kept.
+        history: The users' histories, where the run's user tower reads them.
+        whole: Whether these are all events; training events of a stream are not kept.
     """
 
     user: Tensor
@@ -42,9 +40,9 @@ class RunEvents(NamedTuple):
 
 
 def save_events(run: RunFolder, data: TwoTowerData) -> None:
-    """Writes the row numbers, labels and parts of all events, and their places in histories where there are any.
+    """Writes the row numbers, labels and split of all events, and their positions in histories where there are any.
 
-    Training events that are streamed are not kept: a run folder would be as large as the log that they come from.
+    Training events of a stream are not kept: they would make the run folder as large as the log that they come from.
     """
     events, history = data.schema.interactions, data.schema.users.history
     part = torch.full((len(events),), len(PARTS), dtype=torch.int8)
@@ -70,20 +68,20 @@ def load_events(run: RunFolder, *, n_users: int, n_items: int) -> RunEvents:
         n_items: Rows of its items table.
 
     Raises:
-        RunError: The file is missing or damaged, or not this run's.
+        RunError: The file is missing or damaged, or belongs to another run.
     """
-    path = run.path / NAME
-    about = run.read_json("schema.json", "events")
-    whole = not about.get("streamed", False)
-    digests = {part: digest for part, digest in about["events"].items() if whole or part != "train"}
-    columns, metadata = _read(path)
-    user, item, label, part = (columns[name] for name in ("user", "item", "label", "part"))
-    rows = [torch.nonzero(part == number)[:, 0] for number in range(len(PARTS))]
-    kept = {name: some for name, some in zip(PARTS, rows, strict=True) if name in digests}
-    if {name: event_digest(user, item, label, some) for name, some in kept.items()} != digests:
-        raise RunError(f"{path} must be the events of this run, got other ones. Copy the whole run folder again.")
+    schema = run.read(Schema)
+    digests = {part: digest for part, digest in schema.events.items() if part != "train" or not schema.streamed}
+    with run.reading(NAME, pa.ArrowException) as path:
+        table = pq.read_table(path)
+        columns = {name: torch.from_numpy(table[name].to_numpy().copy()) for name in table.column_names}
+        user, item, label, part = (columns[name] for name in ("user", "item", "label", "part"))
+        rows = [torch.nonzero(part == number)[:, 0] for number in range(len(PARTS))]
+        kept = {name: chunk for name, chunk in zip(PARTS, rows, strict=True) if name in digests}
+        if {name: event_digest(user, item, label, chunk) for name, chunk in kept.items()} != digests:
+            raise ValueError("it belongs to another run")
     if "place" not in columns:
-        return RunEvents(user, item, label, None, whole)
+        return RunEvents(user, item, label, None, whole=not schema.streamed)
     place = columns["place"]
     held = place != NO_PLACE
     order = torch.empty_like(place[held]).index_copy_(0, place[held].long(), torch.nonzero(held)[:, 0].int())
@@ -91,27 +89,6 @@ def load_events(run: RunFolder, *, n_users: int, n_items: int) -> RunEvents:
         "label": torch.unique(label.index_select(0, order), return_inverse=True)[1].int(),
         "measure": columns["measure"].index_select(0, order),
     }
-    ordered = metadata.get(ORDERED.encode()) == b"True"
-    return RunEvents(
-        user,
-        item,
-        label,
-        History.placed(user, item, kinds, place, rows[0], n_owners=n_users, n_partners=n_items, ordered=ordered),
-    )
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[bytes, bytes]]:
-    try:
-        table = pq.read_table(path)
-        missing = [name for name in ("user", "item", "label", "part") if name not in table.column_names]
-        if missing:
-            raise ValueError(f"one without {', '.join(missing)}")
-        columns = {name: torch.from_numpy(table[name].to_numpy().copy()) for name in table.column_names}
-        return columns, table.schema.metadata or {}
-    except FileNotFoundError:
-        raise RunError(
-            f"{path.parent} must be a run folder with {path.name}, got one without it. Copy it again, or train it anew."
-        ) from None
-    except (ArrowException, TypeError, ValueError, OSError) as error:
-        reason = " ".join(str(error).split()).removesuffix(".")
-        raise RunError(f"{path} must be a whole table of this run, got {reason}. Copy the run folder again.") from None
+    ordered = table.schema.metadata[ORDERED.encode()] == b"True"
+    history = History.placed(user, item, kinds, place, rows[0], n_owners=n_users, n_partners=n_items, ordered=ordered)
+    return RunEvents(user, item, label, history)

@@ -1,10 +1,9 @@
-"""Writes files whole or not at all, and tells a person when the disk does not let it."""
+"""Writes files whole or not at all."""
 
 from __future__ import annotations
 
 import errno
 import os
-import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from towerzoo.registry.errors import RunError
+from towerzoo.registry.files import refusals_as
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -25,50 +25,49 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 
 def write_whole_with(target: Path, writer: Callable[[Path], object]) -> None:
-    """Lets `writer` write a temporary file beside the target, and gives it the target's name when it is complete.
+    """Lets `writer` write a temporary file beside the target, and renames it to the target once it is complete.
 
     Raises:
         RunError: The disk is full or cannot be written.
     """
-    temporary = target.parent / f".{uuid.uuid4().hex}.{target.name}"
-    with told_as_run_error(target, "a file that can be written"):
+    temporary = _temporary(target)
+    with refusals_as(RunError, target):
         try:
             writer(temporary)
             temporary.replace(target)
         finally:
-            # Not missing_ok alone: the place itself may be no folder, and that is not what went wrong first.
-            with suppress(OSError):
+            with suppress(OSError):  # the parent may be no folder, which is reported above
                 temporary.unlink()
 
 
-def require_place(target: Path) -> None:
-    """Makes sure that a file can be written to its place, before the work is done whose result it is to hold.
+def require_writable(target: Path) -> None:
+    """Checks that a file can be written, before doing the work whose result it will hold.
 
     Raises:
-        RunError: It is a folder, or lies in none that can be written.
+        RunError: The target is a folder, or its own folder is missing or read-only.
     """
-    temporary = target.parent / f".{uuid.uuid4().hex}.{target.name}"
-    with told_as_run_error(target, "a file that can be written"):
+    with refusals_as(RunError, target):
         if target.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        temporary = _temporary(target)
         temporary.touch()
         temporary.unlink()
 
 
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
-    """Gives a new folder beside the target, which takes the target's place and name once it is complete.
+    """Yields a new folder beside the target, which replaces the target when the block ends.
 
-    Where the block fails, the target stays as it was, and nothing else is left. Of a link, the folder that it points to
-    is the target.
+    If the block fails, the target stays as it was and nothing else is left behind. A link stays a link: the folder that
+    it points to is replaced.
 
     Raises:
         RunError: The disk is full or cannot be written.
     """
     target = Path(os.path.realpath(target))
     missing = [folder for folder in target.parents if not folder.exists()]
-    temporary, former = (target.parent / f".{uuid.uuid4().hex}.{target.name}" for _ in range(2))
-    with told_as_run_error(target, "a folder that can be written"):
+    temporary, former = _temporary(target), _temporary(target)
+    with refusals_as(RunError, target):
         try:
             temporary.mkdir(parents=True)
             yield temporary
@@ -86,13 +85,5 @@ def whole_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(former, ignore_errors=True)
 
 
-@contextmanager
-def told_as_run_error(path: Path, expected: str) -> Iterator[None]:
-    """Turns an OSError (no space, no permission, read-only) into a RunError that names the path."""
-    try:
-        yield
-    except OSError as error:
-        # Arrow's have a number only in their text.
-        code = error.errno or next(map(int, re.findall(r"errno (\d+)", str(error))), None)
-        reason = os.strerror(code) if code else str(error)
-        raise RunError(f"{path} must be {expected}, got {reason!r}. Free space, or choose another folder.") from error
+def _temporary(target: Path) -> Path:
+    return target.parent / f".{uuid.uuid4().hex}.{target.name}"

@@ -15,11 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from towerzoo.registry.config import shipped_configs
 from towerzoo.registry.errors import RunError
 from towerzoo.registry.yaml_file import write_yaml
-from towerzoo.towers.model.build import read_experiment
-from towerzoo.towers.metrics.plan import PAIR_METRICS, Figures, in_order, main_metrics, mode
 from towerzoo.towers.device import AUTO
-from towerzoo.towers.runs.folder import RunFolder
+from towerzoo.towers.metrics.plan import PAIR_METRICS, Figures, in_order, main_metrics, mode
+from towerzoo.towers.model.build import read_experiment
+from towerzoo.towers.runs.documents import Environment, Metrics
 from towerzoo.towers.runs.files import write_whole
+from towerzoo.towers.runs.folder import RunFolder
 
 HEADINGS: Final = {"auc": "AUC", "recall@10": "Recall@10", "ndcg@10": "NDCG@10"}
 """How tables call metrics, where that differs from their name."""
@@ -158,30 +159,29 @@ def add_run(records: dict[str, Record], run: RunFolder) -> None:
         RunError: The run is not finished, has no clean commit, differs from the shipped config of its name, or follows
             another protocol than the record.
     """
-    metrics = run.read_json("metrics.json", "test", "epochs", "train_seconds", "fingerprint")
-    about = run.read_json("environment.json", "commit", "seed", "device", "threads", "packages", "started")
-    if about["commit"] is None or about["commit"].endswith("+"):
+    metrics, about = run.read(Metrics), run.read(Environment)
+    if about.commit is None or about.commit.endswith("+"):
         raise RunError(
-            f"{run.path} must be of a clean commit to be recorded, got {about['commit']!r}. Commit, then train."
+            f"{run.path} was trained at commit {about.commit}, which is not a clean one. Commit, then train."
         )
     _require_shipped_config(run)
     recorded = RecordedRun(
-        seed=about["seed"],
-        test={name: round(value, 5) for name, value in metrics["test"].items()},
-        epochs=metrics["epochs"],
-        seconds=metrics["train_seconds"],
-        device=about["device"],
-        threads=about["threads"],
-        torch=about["packages"]["torch"],
-        commit=about["commit"],
-        date=about["started"][:10],
+        seed=about.seed,
+        test={name: round(value, 5) for name, value in metrics.test.items()},
+        epochs=metrics.epochs,
+        seconds=metrics.train_seconds,
+        device=about.device,
+        threads=about.threads,
+        torch=about.packages.torch,
+        commit=about.commit,
+        date=about.started[:10],
     )
     before = records.get(run.name)
     if before is None:
         tolerance = {name: TOLERANCES.get(name, TOLERANCE) for name in main_metrics(recorded.test)}
-        records[run.name] = Record(tolerance=tolerance, fingerprint=metrics["fingerprint"], runs=[recorded])
+        records[run.name] = Record(tolerance=tolerance, fingerprint=metrics.fingerprint, runs=[recorded])
         return
-    require_fingerprint(metrics, before)
+    require_fingerprint(metrics.fingerprint, before)
     others = [other for other in before.runs if other.seed != recorded.seed]
     runs = sorted([*others, recorded], key=lambda other: other.seed)
     records[run.name] = before.model_copy(update={"runs": runs})
@@ -214,11 +214,11 @@ def _leaves(value: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any
             yield f"{path}{key}", child
 
 
-def require_fingerprint(metrics: dict[str, Any], record: Record) -> None:
-    """Raises a RunError unless a run's metrics.json follows the protocol of a record."""
-    if metrics["fingerprint"] != record.fingerprint:
+def require_fingerprint(fingerprint: str, record: Record) -> None:
+    """Raises a RunError unless a run follows the protocol of a record."""
+    if fingerprint != record.fingerprint:
         raise RunError(
-            f"the run's protocol must be {record.fingerprint}, that of the record, got {metrics['fingerprint']!r}. "
+            f"The run has protocol {fingerprint}, and the record {record.fingerprint}. "
             "Results on other data, labels or splits cannot be compared."
         )
 
@@ -229,7 +229,7 @@ def compare(metrics: dict[str, Any], record: Record) -> list[Comparison]:
     Raises:
         RunError: The run follows another protocol than the record.
     """
-    require_fingerprint(metrics, record)
+    require_fingerprint(metrics["fingerprint"], record)
     mean = record.mean
     return [
         Comparison(name, metrics["test"][name], mean[name], tolerance)

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import base64
-import json
-from typing import Any
-import jinja2
-from towerzoo.towers.model.dssm import DSSM
-from towerzoo.towers.runs.epochs import read_epochs
-from towerzoo.towers.runs.folder import REPORT, RunFolder
 import io
+import json
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jinja2
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from towerzoo.towers.runs.epochs import Row
+
 from towerzoo.towers.metrics.plan import main_metrics
+from towerzoo.towers.model.dssm import DSSM
+from towerzoo.towers.runs.documents import Environment
+from towerzoo.towers.runs.epochs import Row, read_epochs
+from towerzoo.towers.runs.folder import REPORT, RunFolder
 
 
 def write_report(run: RunFolder, metrics: dict[str, Any], model: DSSM) -> None:
@@ -28,7 +30,7 @@ def write_report(run: RunFolder, metrics: dict[str, Any], model: DSSM) -> None:
         run.name,
         config=run.config.read_text(),
         metrics=metrics,
-        environment=run.read_json("environment.json"),
+        environment=run.read(Environment).model_dump(),
         epochs=len(rows),
         curves=curves,
         model=model,

@@ -10,13 +10,14 @@ from rich.text import Text
 
 from towerzoo.datasets import TwoTowerData
 from towerzoo.datasets.splits import PARTS
-from towerzoo.towers.metrics.baselines import BEST_REACHABLE
-from towerzoo.towers.model.dssm import DSSM
-from towerzoo.towers.runs.epochs import Row
 from towerzoo.towers.losses.lab import ROUNDING, LossCheck
+from towerzoo.towers.metrics.baselines import BEST_REACHABLE
 from towerzoo.towers.metrics.plan import OF_ALL_LISTS, main_metrics, mode, told_metrics
-from towerzoo.towers.runs.records import Comparison
 from towerzoo.towers.metrics.slices import SliceFigures
+from towerzoo.towers.model.dssm import DSSM
+from towerzoo.towers.runs.documents import Metrics
+from towerzoo.towers.runs.epochs import Row
+from towerzoo.towers.runs.records import Comparison
 
 
 def data_table(data: TwoTowerData) -> Table:
@@ -147,19 +148,19 @@ def step_table(seconds: dict[str, float], samples: int) -> Table:
     return table
 
 
-def runs_table(runs: dict[str, dict[str, Any]]) -> Table:
-    """Returns the test figures of several runs' metrics.json, by the run's name, the best of each metric in bold."""
-    names = main_metrics(next(iter(runs.values()))["test"])
+def runs_table(runs: Mapping[str, Metrics]) -> Table:
+    """Returns the test figures of several runs, by the run's name, the best of each metric in bold."""
+    names = main_metrics(next(iter(runs.values())).test)
     table = _table("run", "best epoch", *(f"test {metric}" for metric in names))
-    tests = [metrics["test"] for metrics in runs.values()]
+    tests = [metrics.test for metrics in runs.values()]
     best = {
         metric: (max if mode(metric) == "max" else min)(test[metric] for test in tests if metric in test)
         for metric in names
     }
     for name, metrics in runs.items():
-        figures = {metric: metrics["test"].get(metric) for metric in names}
+        figures = {metric: metrics.test.get(metric) for metric in names}
         cells = [Text(_cell(value), "bold" if value == best[metric] else "") for metric, value in figures.items()]
-        table.add_row(name, str(metrics["best_epoch"]), *cells)
+        table.add_row(name, str(metrics.best_epoch), *cells)
     return table
 
 

@@ -17,6 +17,7 @@ from towerzoo.towers.recommend.items import allowed_items
 from towerzoo.towers.recommend.people import Person
 from towerzoo.towers.recommend.recommender import Answer, Recommender
 from towerzoo.towers.retrieval.seen_items import SeenItems
+from towerzoo.towers.runs.documents import Metrics
 from towerzoo.towers.runs.folder import RunFolder
 from towerzoo.towers.serving.schema import Recommend
 
@@ -41,7 +42,7 @@ class RunAnswers:
     def __init__(self, path: Path, recommender: Recommender) -> None:
         self.path = path
         self.recommender = recommender
-        self._metrics = RunFolder(path).read_json("metrics.json", "test")["test"]
+        self._metrics = RunFolder(path).read(Metrics).test
         self._filters: dict[tuple[str, ...], tuple[Tensor | None, tuple[str, ...]]] = {}
         events = recommender.events
         positive = events.label > 0.5

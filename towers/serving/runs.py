@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from towerzoo.registry.errors import TowerZooError
+from towerzoo.registry.errors import TowerZooError, one_line
 from towerzoo.towers.recommend.saved_index import open_recommender, require_index
 from towerzoo.towers.runs.folder import RunFolder
 from towerzoo.towers.serving.answers import RunAnswers
@@ -153,8 +153,7 @@ def _files(run: RunFolder) -> frozenset[tuple[str, int, int]]:
 
 
 def _unforeseen(run: ServedRun, error: Exception) -> str:
-    reason = " ".join(str(error).split()).removesuffix(".")
     return (
-        f"{run.source} must be a run that can be opened, got {type(error).__name__}: {reason}. "
+        f"{run.source} must be a run that can be opened, got {type(error).__name__}: {one_line(error)}. "
         f"See where with tools/serve.py {run.source} --port 0 --debug."
     )

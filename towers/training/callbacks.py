@@ -14,9 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from torch import Tensor
 
 from towerzoo.datasets.batches.loaders import epoch_seed
-from towerzoo.registry.errors import Interrupted, TrainingError
+from towerzoo.registry.errors import Interrupted, RunError, TrainingError
+from towerzoo.registry.files import refusals_as
 from towerzoo.towers.metrics.plan import mode
-from towerzoo.towers.runs.files import told_as_run_error
 from towerzoo.towers.runs.folder import RunFolder
 from towerzoo.towers.training.ranks import Ranks
 from towerzoo.towers.training.resumed_optimizer import KIND, kind
@@ -99,7 +99,7 @@ class EpochCheckpoints(Checkpoint):
             self.best_epoch, self.best_value = trainer.current_epoch, value
         for target in (self.run.best, self.run.last) if better else (self.run.last,):
             temporary = target.with_name(f".{target.name}")
-            with told_as_run_error(target, "a file that can be written"):
+            with refusals_as(RunError, target):
                 try:
                     trainer.save_checkpoint(temporary)
                     temporary.replace(target)

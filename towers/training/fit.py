@@ -9,13 +9,13 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from rich.console import Console
 
 from towerzoo.datasets import TwoTowerData
-from towerzoo.registry.errors import TrainingError
+from towerzoo.registry.errors import RunError, TrainingError
 from towerzoo.registry.experiment import Experiment
+from towerzoo.registry.files import refusals_as
 from towerzoo.towers.metrics.plan import mode, monitor
 from towerzoo.towers.model.dssm import DSSM
 from towerzoo.towers.runs.checkpoints import read_checkpoint
-from towerzoo.towers.runs.epochs import EpochLog, read_epochs
-from towerzoo.towers.runs.files import told_as_run_error
+from towerzoo.towers.runs.epochs import read_epochs
 from towerzoo.towers.runs.folder import RunFolder
 from towerzoo.towers.runs.summary import epoch_text
 from towerzoo.towers.training.callbacks import (
@@ -26,6 +26,7 @@ from towerzoo.towers.training.callbacks import (
     StopEarly,
     StopOnSignal,
 )
+from towerzoo.towers.training.epoch_log import EpochLog
 from towerzoo.towers.training.ranks import GradientSums, Ranks
 from towerzoo.towers.training.resumed_optimizer import earlier_kind, kind
 from towerzoo.towers.training.trainer import make_trainer
@@ -85,14 +86,12 @@ def fit(
     )
     model.ranks, data.share = ranks, (ranks.rank, ranks.size)
     try:
-        with told_as_run_error(run.path, "a folder that can be written"):
+        with refusals_as(RunError, run.path):
             trainer.fit(model, data, ckpt_path=str(run.last) if run.last.exists() else None, weights_only=True)
     finally:
         model.ranks, data.share = Ranks(), (0, 1)
     if log is not None and not log.rows:
-        raise TrainingError(
-            "training must finish an epoch, got none. Look at limit_train_batches and similar keys of trainer."
-        )
+        raise TrainingError("No epoch finished. Check trainer.limit_train_batches.")
 
 
 def last_checkpoint(run: RunFolder) -> dict[str, Any]:

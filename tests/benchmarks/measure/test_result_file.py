@@ -87,7 +87,7 @@ def changed_record(file, **changes):
 def test_a_folder_that_cannot_be_created(tmp_path, make_result):
     (tmp_path / "file").write_text("")
     for folder, reason in (("file", "File exists"), ("file/results", "Not a directory")):
-        with pytest.raises(RunError, match=rf"{folder} must be a folder that can be written, got '{reason}'\."):
+        with pytest.raises(RunError, match=rf"{folder} cannot be created: {reason}\."):
             write_result(make_result(), tmp_path / folder)
 
 

@@ -53,7 +53,7 @@ def test_a_part_that_cannot_be_exported_is_reported_with_its_code(failed_export,
 
 def test_a_run_without_weights_is_refused(failed_export, finished_run, out):
     (finished_run / "model.safetensors").unlink()
-    assert f"{finished_run} must be a run folder with model.safetensors" in failed_export(out / "bundle")
+    assert f"{finished_run} has no model.safetensors." in failed_export(out / "bundle")
     assert list(out.iterdir()) == []
 
 

@@ -130,7 +130,7 @@ def test_lists_of_many_users_are_a_parquet_file(invoke, run, recommender, tmp_pa
         (("--user", 1, "--where", "genre=War"), "must name a column of the items, got 'genre'. Did you mean 'genres'?"),
         (
             ("--users", "no/file", "--out", "missing/x.parquet"),
-            "missing/x.parquet must be a file that can be written, got 'No such file or directory'",
+            "missing/x.parquet cannot be written: No such file or directory",
         ),
         (("--users", "no/file", "--out", "x.parquet"), "--users must be a file of raw ids, one a line, got 'no/file'"),
     ],

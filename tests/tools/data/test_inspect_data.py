@@ -97,7 +97,7 @@ def test_the_config_trains_as_it_stands(
 def test_a_place_without_a_folder_is_told_before_tables_are_read(invoke: Callable[..., Result]) -> None:
     looked = invoke(inspect_data.main, "no.csv", "--out", "missing/mine.yaml")
     assert looked.exit_code == 1
-    assert "missing/mine.yaml must be a file that can be written, got 'No such file or directory'" in looked.output
+    assert "missing/mine.yaml cannot be written: No such file or directory" in looked.output
 
 
 def test_numbers_train_and_a_missing_one_learns_a_value_of_its_own(invoke: Callable[..., Result]) -> None:

@@ -72,26 +72,23 @@ def test_an_unfinished_run_is_refused(invoke, finished_run, other_run, tmp_path,
     (other_run / name).unlink()
     result = invoke(main, finished_run, other_run, "--out", tmp_path / "c.png")
     assert result.exit_code == 1
-    assert f"{other_run} must be a run folder with {name}, got one without it." in result.output
+    assert f"{other_run} has no {name}." in result.output
 
 
 @pytest.mark.parametrize(
-    ("name", "changes", "message"),
+    ("name", "changes", "reason"),
     [
-        ("metrics.json", {"test": [0.5]}, "test must be a mapping of length >= 1, got [0.5]."),
-        ("metrics.json", {"test": {"loss": "low"}}, "test.loss must be a number, got 'low'."),
-        ("metrics.json", {"protocol": "none"}, "protocol must be a mapping, got 'none'."),
-        ("metrics.json", {"best_epoch": {}}, "best_epoch must be a whole number, got {}."),
-        ("environment.json", {"config": ["tiny"]}, "config must be text, got ['tiny']."),
+        ("metrics.json", {"best_epoch": {}}, "best_epoch: Input should be a valid integer"),
+        ("environment.json", {"config": ["tiny"]}, "config: Input should be a valid string"),
     ],
-)  # fmt: skip
-def test_a_value_of_a_wrong_type_is_told_with_its_file_and_key(
-    invoke, finished_run, other_run, tmp_path, name, changes, message
+)
+def test_a_value_of_a_wrong_type_is_reported_with_its_file_and_key(
+    invoke, finished_run, other_run, tmp_path, name, changes, reason
 ):
     change_json(other_run / name, **changes)
     result = invoke(main, finished_run, other_run, "--out", tmp_path / "c.png")
     assert result.exit_code == 1
-    assert result.output == f"error: {other_run / name}: {message} Copy the run folder again.\n"
+    assert result.output == f"error: {other_run / name} is damaged: {reason}. Copy the run folder again.\n"
 
 
 def test_a_run_without_one_of_the_figures_has_none_in_the_table(invoke, finished_run, other_run, tmp_path):
@@ -101,26 +98,20 @@ def test_a_run_without_one_of_the_figures_has_none_in_the_table(invoke, finished
     assert result.output.splitlines()[2].split() == ["other", "0", "0.1234", "-", "-"]
 
 
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"a,b\n1,2\n", b"\xff\xfe", b"epoch,train/loss\n0,0.5\n"],
-    ids=["empty", "foreign", "binary", "old"],
-)
-def test_a_foreign_history_is_refused(invoke, finished_run, tmp_path, content):
-    (finished_run / "epochs.csv").write_bytes(content)
+def test_a_damaged_log_of_epochs_is_reported(invoke, finished_run, tmp_path):
+    (finished_run / "epochs.csv").write_text("a,b\n1,2\n")
     result = invoke(main, finished_run, "--out", tmp_path / "c.png")
     assert result.exit_code == 1
-    assert f"{finished_run / 'epochs.csv'} must be a whole CSV file, got " in result.output
+    assert f"{finished_run / 'epochs.csv'} is damaged: its columns are a, b." in result.output
 
 
 @pytest.mark.parametrize("out", ["/proc/towerzoo/curves.png", "missing/curves.png", "."])
-def test_a_picture_that_cannot_be_written_is_told(invoke, finished_run, tmp_path, monkeypatch, out):
+def test_a_picture_that_cannot_be_written_is_reported(invoke, finished_run, tmp_path, monkeypatch, out):
     monkeypatch.chdir(tmp_path)
     before = sorted(path.name for path in tmp_path.iterdir())
     result = invoke(main, finished_run, "--out", out)
     assert result.exit_code == 1
-    assert f"error: {Path(out)} must be a file that can be written, got '" in result.output
-    assert "Free space, or choose another folder." in result.output
+    assert f"error: {Path(out)} cannot be written: " in result.output
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 

@@ -73,9 +73,9 @@ def test_published_figures_and_tolerance_are_kept(invoke, make_run, records_file
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"commit": "0123456789+"}, "must be of a clean commit to be recorded, got '0123456789+'. Commit, then train."),
-        ({"commit": None}, "must be of a clean commit to be recorded, got None."),
-        ({"fingerprint": "f" * 12}, f"that of the record, got '{'f' * 12}'. Results on other data"),
+        ({"commit": "0123456789+"}, "was trained at commit 0123456789+, which is not a clean one. Commit, then train."),
+        ({"commit": None}, "was trained at commit None, which is not"),
+        ({"fingerprint": "f" * 12}, f"The run has protocol {'f' * 12}, and the record "),
     ],
 )
 def test_what_cannot_be_compared_is_refused_and_nothing_is_recorded(invoke, make_run, records_file, changes, expected):
@@ -92,19 +92,7 @@ def test_an_unfinished_run_is_refused(invoke, make_run, records_file):
     (run / "metrics.json").unlink()
     result = invoke(main, "add", run)
     assert result.exit_code == 1
-    assert f"{run} must be a run folder with metrics.json, got one without it." in result.output
-    assert not records_file.exists()
-
-
-def test_all_values_of_wrong_types_in_a_file_of_a_run_are_told(invoke, make_run, records_file):
-    run = make_run(1, 0.5, epochs="2", train_seconds=[], fingerprint=None)
-    result = invoke(main, "add", run)
-    assert result.exit_code == 1
-    assert result.output.splitlines() == [
-        f"error: {run / 'metrics.json'}: fingerprint must be text, got None. Copy the run folder again.",
-        f"{run / 'metrics.json'}: epochs must be a whole number, got '2'. Copy the run folder again.",
-        f"{run / 'metrics.json'}: train_seconds must be a number, got []. Copy the run folder again.",
-    ]
+    assert f"{run} has no metrics.json." in result.output
     assert not records_file.exists()
 
 

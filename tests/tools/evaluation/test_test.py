@@ -164,7 +164,7 @@ def test_a_record_of_another_protocol_is_not_compared_with(invoke, finished_run,
     result = invoke(main, finished_run, *options, "--device", "cpu")
     assert result.exit_code == status
     found = metrics_of(finished_run)["fingerprint"]
-    assert f"the run's protocol must be {'0' * 12}, that of the record, got '{found}'." in result.output
+    assert f"The run has protocol {found}, and the record {'0' * 12}." in result.output
     assert "reached" not in result.output
 
 
@@ -181,23 +181,15 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("environment.json", "json"),
-        ("schema.json", "json"),
-        ("metrics.json", "json"),
-        ("model.safetensors", "safetensors"),
-    ],
-)
-def test_a_damaged_run_is_refused(invoke, finished_run, name, kind, damage):
+@pytest.mark.parametrize("name", ["environment.json", "schema.json", "metrics.json", "model.safetensors"])
+def test_a_damaged_run_is_refused(invoke, finished_run, name, damage):
     DAMAGES[damage](finished_run / name)
     result = invoke(main, finished_run, "--device", "cpu")
     assert result.exit_code == 1
     if damage == "missing":
-        expected = f"error: {finished_run} must be a run folder with {name}, got one without it. "
+        expected = f"error: {finished_run} has no {name}. "
     else:
-        expected = f"error: {finished_run / name} must be a whole {kind} file, got "
+        expected = f"error: {finished_run / name} is damaged: "
     assert result.output.startswith(expected)
     assert result.output.rstrip().endswith(("copy the whole folder again.", "Copy the run folder again."))
 
@@ -208,23 +200,6 @@ def test_a_damaged_config_is_refused(invoke, finished_run, damage):
     result = invoke(main, finished_run, "--device", "cpu")
     assert result.exit_code == 1
     assert "config.yaml" in result.output
-    assert " must be " in result.output
-
-
-@pytest.mark.parametrize(("name", "missing"), [("schema.json", "users"), ("metrics.json", "best_epoch")])
-def test_json_of_another_program_is_refused(invoke, finished_run, name, missing):
-    (finished_run / name).write_text('{"hello": 1}')
-    result = invoke(main, finished_run, "--device", "cpu")
-    assert result.exit_code == 1
-    assert f"{name} must be a whole json file, got one without {missing}" in result.output
-
-
-def test_a_run_of_another_version_is_refused(invoke, finished_run):
-    about = json.loads((finished_run / "environment.json").read_text())
-    (finished_run / "environment.json").write_text(json.dumps(about | {"version": 99}))
-    result = invoke(main, finished_run)
-    assert result.exit_code == 1
-    assert f"{finished_run} was written in format towerzoo-run 99, and this version of TowerZoo reads" in result.output
 
 
 @pytest.mark.parametrize("name", ["nowhere", "tiny.yaml"])
@@ -237,18 +212,18 @@ def test_what_is_no_folder_is_refused(invoke, tmp_path, tiny_config, name):
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        ("data.seed=1", "the dataset's users must be those that"),
-        ("data.users=81", "the dataset's users must be those that"),
-        ("data.interactions=1900", "the dataset's events, labels and split must be those that"),
-        ("data.label.positive_from=3", "the dataset's events, labels and split must be those that"),
-        ("data.split.fractions=[0.7,0.2,0.1]", "the dataset's events, labels and split must be those that"),
+        ("data.seed=1", "The dataset's users are not the ones that"),
+        ("data.users=81", "The dataset's users are not the ones that"),
+        ("data.interactions=1900", "The dataset's events, labels or split are not the ones that"),
+        ("data.label.positive_from=3", "The dataset's events, labels or split are not the ones that"),
+        ("data.split.fractions=[0.7,0.2,0.1]", "The dataset's events, labels or split are not the ones that"),
     ],
 )
 def test_other_data_is_refused_and_the_figures_are_kept(invoke, finished_run, override, expected):
     before = (finished_run / "metrics.json").read_bytes()
     result = invoke(main, finished_run, "--device", "cpu", "--set", override)
     assert result.exit_code == 1
-    assert f"{expected} {finished_run} was trained with, got other ones." in result.output
+    assert f"{expected} {finished_run} was trained on." in result.output
     assert (finished_run / "metrics.json").read_bytes() == before
 
 
@@ -325,7 +300,7 @@ def test_a_checkpoint_in_its_run_is_not_tested_on_other_data(invoke, finished_ru
     checkpoint = finished_run / "checkpoints" / "best.ckpt"
     result = invoke(main, tiny_config, "--checkpoint", checkpoint, "--device", "cpu", "--set", override)
     assert result.exit_code == 1
-    assert f"must be those that {finished_run} was trained with, got other ones." in result.output
+    assert f"are not the ones that {finished_run} was trained on." in result.output
     assert not checkpoint.with_name("best.metrics.json").exists()
 
 

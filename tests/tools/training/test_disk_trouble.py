@@ -9,7 +9,7 @@ import pytest
 
 from towerzoo.tools import compare, results, test, train
 
-FULL = r"must be a file that can be written, got 'File too large'. Free space, or choose another folder."
+FULL = r"cannot be written: File too large. Free space, or choose another path."
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -111,5 +111,5 @@ def test_a_place_for_no_runs_is_told(invoke, tiny_config, monkeypatch, out):
     result = invoke(train.main, tiny_config, "--device", "cpu", "--out", out)
     assert result.exit_code == 1
     assert f"error: {out}/tiny/" in result.output
-    assert " must be a folder that can be made, got '" in result.output
+    assert " cannot be created: " in result.output
     assert files(tiny_config.parent) == before

@@ -219,12 +219,12 @@ def test_nothing_left_to_train_is_told(finished_run, invoke):
     [
         (
             lambda run: (run / "environment.json").unlink(),
-            "must be a run folder with environment.json, got one without it",
+            "has no environment.json.",
         ),
-        (lambda run: (run / "config.yaml").unlink(), "must be a run folder with config.yaml, got one without it"),
+        (lambda run: (run / "config.yaml").unlink(), "has no config.yaml."),
         (lambda run: os.truncate(run / "checkpoints" / "last.ckpt", 1000), "last.ckpt must be a whole checkpoint, got"),
-        (lambda run: (run / "epochs.csv").unlink(), "must be a run folder with epochs.csv, got one without it"),
-        (lambda run: (run / "schema.json").write_text("{"), "schema.json must be a whole json file, got"),
+        (lambda run: (run / "epochs.csv").unlink(), "has no epochs.csv."),
+        (lambda run: (run / "schema.json").write_text("{"), "schema.json is damaged: "),
     ],
 )
 def test_a_damaged_run_is_told(finished_run, invoke, damage, message):
@@ -238,7 +238,7 @@ def test_a_damaged_run_is_told(finished_run, invoke, damage, message):
     ("override", "message"),
     [
         ("user_tower.features.gender.dim=5", "must hold the weights of this architecture, got"),
-        ("data.users=90", "the dataset's users must be those that"),
+        ("data.users=90", "The dataset's users are not the ones that"),
     ],
 )
 def test_another_model_or_other_data_cannot_resume(finished_run, invoke, override, message):

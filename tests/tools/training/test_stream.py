@@ -182,7 +182,7 @@ def test_other_training_events_are_not_those_of_the_run(folder, streamed, tmp_pa
         (tmp_path / f"{part}.parquet").write_bytes((folder / f"{part}.parquet").read_bytes())
     result = CliRunner().invoke(retest, [str(streamed), f"--set=data.root={tmp_path}", "--device=cpu"])
     assert result.exit_code == 1
-    assert "the dataset's events, labels and split must be those that" in result.output
+    assert "The dataset's events, labels or split are not the ones that" in result.output
 
 
 @pytest.mark.parametrize(

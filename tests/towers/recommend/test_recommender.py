@@ -186,7 +186,7 @@ def test_a_run_that_lacks_a_file_says_which(make_run, tmp_path, name):
     _, path = make_run("plain")
     shutil.copytree(path, tmp_path / "copy")
     (tmp_path / "copy" / name).unlink()
-    with pytest.raises(RunError, match=f"must be a run folder with {name}, got one without it"):
+    with pytest.raises(RunError, match=rf"has no {name}\."):
         Recommender.open(tmp_path / "copy")
 
 

@@ -1,16 +1,16 @@
-
 from __future__ import annotations
 
 import base64
 import re
-from html.parser import HTMLParser
-import pytest
-from towerzoo.towers.model.build import build_model
-from towerzoo.towers.runs.report import render_report
 import struct
+from html.parser import HTMLParser
+
+import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from towerzoo.towers.runs.report import draw_curves
+
+from towerzoo.towers.model.build import build_model
+from towerzoo.towers.runs.report import draw_curves, render_report
 
 ATTACK = "<script>alert('x')</script>"
 FIGURES = {"loss": 0.12344, "auc": 0.56785, "accuracy": 0.9}

@@ -6,6 +6,7 @@ import re
 from rich.console import Console
 
 from towerzoo.towers.model.build import build_model, load_data
+from towerzoo.towers.runs.documents import Metrics
 from towerzoo.towers.runs.records import Comparison
 from towerzoo.towers.runs.summary import (
     data_table,
@@ -106,8 +107,8 @@ def test_the_record_is_reached_or_missed_metric_by_metric():
 
 def test_the_best_of_each_metric_is_bold():
     runs = {
-        "a": {"test": {"loss": 0.4, "auc": 0.7, "accuracy": 0.6}, "best_epoch": 3},
-        "b": {"test": {"loss": 0.5, "auc": 0.8, "accuracy": 0.6}, "best_epoch": 12},
+        "a": Metrics.model_construct(test={"loss": 0.4, "auc": 0.7, "accuracy": 0.6}, best_epoch=3),
+        "b": Metrics.model_construct(test={"loss": 0.5, "auc": 0.8, "accuracy": 0.6}, best_epoch=12),
     }
     assert lines(runs_table(runs))[1:] == [
         ["a", "3", "0.4000", "0.7000", "0.6000"],

@@ -103,7 +103,7 @@ def test_a_checkpoint_that_cannot_be_written_keeps_the_one_of_before(run):
         raise OSError(28, "No space left on device")
 
     trainer.save_checkpoint = fill_the_disk
-    with pytest.raises(RunError, match=r"best\.ckpt must be a file that can be written, got 'No space left on device'"):
+    with pytest.raises(RunError, match=r"best\.ckpt cannot be written: No space left on device"):
         trainer.end_epoch(0.4, checkpoints)
     assert (run.best.read_text(), run.last.read_text()) == ("0", "0")
     assert sorted(path.name for path in run.best.parent.iterdir()) == ["best.ckpt", "last.ckpt"]
