@@ -1,4 +1,4 @@
-"""A dataset, labelled and split, as a LightningDataModule."""
+"""A dataset, labelled and split, and its batches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
 from towerzoo.datasets.batches.counts import EventCounts, digest_of_columns
@@ -28,7 +27,7 @@ EVENTS_AT_ONCE = 1 << 20
 """Events that are looked at together where all are; bounds what that takes beside them."""
 
 
-class TwoTowerData(LightningDataModule):
+class TwoTowerData:
     """A labelled, split star schema that yields batches.
 
     Args:
@@ -40,9 +39,6 @@ class TwoTowerData(LightningDataModule):
         positives_only: Whether only positive events train, as losses with negatives want.
         label: The rule of labels, by which streamed events get theirs.
         shown: Whether training batches hold the items that were shown with each event's and not taken.
-
-    Attributes:
-        share: Which share of each training batch is yielded, from 0, and of how many.
 
     Raises:
         DataError: Batches are to hold such items, and the dataset has none.
@@ -60,7 +56,6 @@ class TwoTowerData(LightningDataModule):
         label: Mapping[str, Any] | None = None,
         shown: bool = False,
     ) -> None:
-        super().__init__()
         if shown and schema.interactions.negatives is None:
             raise DataError(
                 "the dataset must tell which items were shown and not taken for the sampler 'from-column', "
@@ -73,7 +68,6 @@ class TwoTowerData(LightningDataModule):
         self.seed = seed
         self.positives_only = positives_only
         self.shown = shown
-        self.share = (0, 1)
         self.label = label or {}
 
     @property
@@ -195,12 +189,17 @@ class TwoTowerData(LightningDataModule):
             )
         return data
 
-    def train_dataloader(self) -> EpochLoader:
-        """Returns the training batches, in an order drawn anew each epoch; of several ranks, this one's share."""
-        loader, (rank, n_ranks) = self._train_loader(), self.share
-        return loader if n_ranks == 1 else ShareLoader(loader, rank, n_ranks)
+    def train_batches(self, device: torch.device | None = None, share: tuple[int, int] = (0, 1)) -> EpochLoader:
+        """Returns the training batches, in a new order each epoch.
 
-    def _train_loader(self) -> EpochLoader:
+        Args:
+            device: Where they are used.
+            share: Which share of each batch is yielded, from 0, and of how many.
+        """
+        loader = self._train_loader(device)
+        return loader if share == (0, 1) else ShareLoader(loader, *share)
+
+    def _train_loader(self, device: torch.device | None) -> EpochLoader:
         if self.stream is not None:
             positives = self.train_counts.positives if self.positives_only else None
             return self.stream.loader(
@@ -209,31 +208,29 @@ class TwoTowerData(LightningDataModule):
                 seed=self.seed,
                 positives=positives,
                 shown=self.shown,
-                device=self._device,
+                device=device,
             )
         negatives = self.schema.interactions.negatives if self.shown else None
-        return self._loader(self.train_rows, self.batch_size, self.seed, negatives)
+        return self._loader(self.train_rows, self.batch_size, device, seed=self.seed, negatives=negatives)
 
-    def val_dataloader(self) -> BatchLoader:
-        """Returns the validation pairs in file order."""
-        return self._loader(self.split.valid, EVALUATION_BATCH_SIZE)
-
-    def test_dataloader(self) -> BatchLoader:
-        """Returns the test pairs in file order."""
-        return self._loader(self.split.test, EVALUATION_BATCH_SIZE)
+    def batches(self, part: str, device: torch.device | None = None) -> BatchLoader:
+        """Returns the pairs of a part of the split, `valid` or `test`, in file order."""
+        return self._loader(getattr(self.split, part), EVALUATION_BATCH_SIZE, device)
 
     def _loader(
-        self, rows: Tensor, batch_size: int, seed: int | None = None, negatives: Tensor | None = None
+        self,
+        rows: Tensor,
+        batch_size: int,
+        device: torch.device | None,
+        *,
+        seed: int | None = None,
+        negatives: Tensor | None = None,
     ) -> BatchLoader:
         interactions = self.schema.interactions
         events = Batch(
             interactions.user, interactions.item, self.labels, interactions.weight, event=None, negatives=negatives
         )
-        return BatchLoader(events, rows, batch_size=batch_size, seed=seed, device=self._device)
-
-    @property
-    def _device(self) -> torch.device | None:
-        return None if self.trainer is None else self.trainer.strategy.root_device
+        return BatchLoader(events, rows, batch_size=batch_size, seed=seed, device=device)
 
 
 def _observed(events: Interactions, column: str, labels: Tensor) -> Tensor:

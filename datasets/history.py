@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
@@ -42,6 +42,11 @@ class History:
     test_ends: Tensor
     place: Tensor
     ordered: bool
+
+    def limited(self, k: int) -> History:
+        """Returns histories of no more than the last k events that are known in test, k >= 0."""
+        starts = torch.maximum(self.starts, self.test_ends - min(k, len(self.partner)))
+        return replace(self, starts=starts, ends=torch.maximum(self.ends, starts))
 
     @classmethod
     def gather(

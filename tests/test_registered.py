@@ -112,10 +112,8 @@ def pooling(name: str) -> tuple[nn.Module, tuple[Tensor, ...], tuple[int, ...]]:
 def encoder(name: str) -> tuple[nn.Module, tuple[Tensor, ...], tuple[int, ...]]:
     column = COLUMNS[name]
     built = build(ENCODERS, name, column=column)
-    values = (
-        column.values.clone() if isinstance(column, Column) else torch.tensor([0, 1, 2, 3, 3, 4], dtype=torch.int32)
-    )
-    return built, (values,), (B, built.out_features)
+    rows = torch.arange(B) if isinstance(column, Column) else torch.tensor([0, 1, 2, 3, 3, 4])
+    return built, (built.inputs(rows).clone(),), (B, built.out_features)
 
 
 class Logits(nn.Module):

@@ -11,6 +11,7 @@ from typing import Final
 import torch
 from torch.nn import functional
 
+from towerzoo.registry.errors import TrainingError
 from towerzoo.registry.experiment import Experiment
 
 AUTO: Final = "auto"
@@ -125,3 +126,18 @@ def _keep_freed_memory() -> bool:
     except (AttributeError, OSError, TypeError):  # not glibc
         return False
     return bool(mallopt(M_MMAP_THRESHOLD, LARGEST_REUSED)) and bool(mallopt(M_TRIM_THRESHOLD, MOST_KEPT))
+
+
+def torch_device(device: str) -> torch.device:
+    """Returns the device that a name stands for.
+
+    Raises:
+        TrainingError: It is `cuda`, and this machine has no GPU that torch can use.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise TrainingError(
+            "--device must be a device of this machine, got 'cuda'. Torch finds no GPU; use --device cpu."
+        )
+    return torch.device(device)

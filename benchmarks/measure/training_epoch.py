@@ -12,9 +12,10 @@ from pytorch_lightning import Callback
 from towerzoo.benchmarks.measure.roofline import synchronize
 from towerzoo.datasets import TwoTowerData
 from towerzoo.registry.experiment import Experiment
-from towerzoo.towers.model.build import build_model
 from towerzoo.towers.runs.folder import RunFolder
 from towerzoo.towers.training.callbacks import EpochSeeds, FiniteLoss, StopOnSignal
+from towerzoo.towers.training.data import DataModule
+from towerzoo.towers.training.module import build_module
 from towerzoo.towers.training.trainer import make_trainer
 
 COMPILING_STEPS = 5
@@ -83,5 +84,5 @@ def epoch_rate(
     clock = Clock(device, skip)
     callbacks = [EpochSeeds(experiment.seed), FiniteLoss(), StopOnSignal(RunFolder(Path(os.devnull))), clock]
     trainer = make_trainer(experiment, device, callbacks=callbacks, logger=False, limit_val_batches=0, max_epochs=1)
-    trainer.fit(build_model(experiment, data.schema), data)
+    trainer.fit(build_module(experiment, data.schema), DataModule(data))
     return float((steps - skip) * experiment.data.batch_size / clock.seconds)

@@ -29,7 +29,7 @@ from towerzoo.registry.errors import Interrupted, TowerZooError
 from towerzoo.registry.experiment import Experiment
 from towerzoo.towers.device import settle_process, why_slow
 from towerzoo.towers.model.build import load_data, read_experiment
-from towerzoo.towers.training.rules import MODES
+from towerzoo.towers.training.module import EXECUTIONS
 
 
 @dataclass
@@ -132,7 +132,7 @@ def session(pytestconfig: pytest.Config) -> Session:
     return pytestconfig.stash[SESSION]
 
 
-@pytest.fixture(params=list(MODES))
+@pytest.fixture(params=list(EXECUTIONS))
 def execution(request: pytest.FixtureRequest, session: Session, device: str) -> str:
     """How modules are executed: eager, compile or cuda-graphs."""
     chosen = str(request.param)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from towerzoo.benchmarks.measure.roofline import DTYPES
-from towerzoo.towers.training.trainer import torch_device
+from towerzoo.towers.device import torch_device
 
 DEVICES = ("cpu", "cuda")
 LEAST_EVENTS = 100

@@ -9,7 +9,8 @@ from towerzoo.benchmarks.measure.measuring import Measure
 from towerzoo.benchmarks.measure.roofline import synchronize
 from towerzoo.datasets import TwoTowerData
 from towerzoo.registry.experiment import Experiment
-from towerzoo.towers.model.build import build_model
+from towerzoo.towers.training.data import DataModule
+from towerzoo.towers.training.module import build_module
 from towerzoo.towers.training.trainer import make_trainer
 
 
@@ -18,13 +19,13 @@ def test_pair_evaluation(
 ) -> None:
     """The dropout-first structure, from encoding the first user to the last metric."""
     experiment, data = prepare("tanh_bn_dropout_first")
-    model = build_model(experiment, data.schema)
+    module, batches = build_module(experiment, data.schema), DataModule(data)
     trainer = make_trainer(experiment, device, callbacks=[], logger=False)
 
     def test() -> float:
         synchronize(device)
         started = time.perf_counter()
-        trainer.test(model, data, verbose=False)
+        trainer.test(module, batches, verbose=False)
         synchronize(device)
         return len(data.split.test) / (time.perf_counter() - started)
 

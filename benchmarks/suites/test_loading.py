@@ -51,7 +51,7 @@ def test_epoch_of_batches(
 ) -> None:
     """The batch loader alone: the whole batches of an epoch, reshuffled each time."""
     _, data = prepare("tanh_bn", f"data.batch_size={batch_size}")
-    loader = data.train_dataloader()
+    loader = data.train_batches()
     whole = len(data.train_rows) // batch_size
     if not whole:
         pytest.skip("the data has no whole batch of this size")

@@ -16,7 +16,7 @@ from towerzoo.datasets.history import History
 from towerzoo.registry import BLOCKS, ENCODERS, POOLINGS
 from towerzoo.registry.errors import ConfigError
 from towerzoo.registry.registry import REQUIRED, Registry
-from towerzoo.towers.encoders.history import takes_history
+from towerzoo.towers.encoders import reads_events
 
 IDS, DIM, SLOTS, EVENTS = 6_040, 64, 6, 100_000
 SIZES = pytest.mark.parametrize("batch_size", [1_024, thorough(8_192)])
@@ -62,12 +62,13 @@ def test_encoder(measure: Measure, device: str, part: str, batch_size: int) -> N
 
 def encoder_and_values(name: str) -> tuple[nn.Module, Tensor]:
     """Builds an encoder for the first kind of column that it takes: histories, single ids, id lists, numbers."""
-    if takes_history({ENCODERS.key: name}):
+    if reads_events({ENCODERS.key: name}):
         owners = torch.randint(1, IDS, (EVENTS,))
         one = torch.arange(1)
         split = Split(torch.arange(EVENTS), one, one)
         history = History.gather(owners, owners, {}, None, split, n_owners=IDS + 1, n_partners=IDS + 1)
-        return build(ENCODERS, name, column=history), torch.arange(IDS + 1)
+        encoder = build(ENCODERS, name, column=history)
+        return encoder, encoder.inputs(torch.arange(IDS + 1))
     vocabulary = Vocabulary(range(1, IDS + 1))
     columns = (
         Column("id", torch.arange(IDS + 1, dtype=torch.int32), vocabulary),

@@ -18,6 +18,7 @@ from towerzoo.datasets import TwoTowerData
 from towerzoo.registry.experiment import Experiment
 from towerzoo.towers.model.build import build_model
 from towerzoo.towers.recipes.profile import profile_step
+from towerzoo.towers.training.module import build_module
 
 STRUCTURES = [thorough("relu"), thorough("tanh"), thorough("tanh_bn"), "tanh_bn_dropout_first"]
 TARGETS = {"float32": 1.35, "bf16": 2.0}
@@ -121,7 +122,7 @@ def test_profiled_step(
     parts: list[dict[str, float]] = []
 
     def profile() -> float:
-        parts.append(profile_step(experiment, data, build_model(experiment, data.schema), device))
+        parts.append(profile_step(experiment, data, build_module(experiment, data.schema), device))
         return sum(parts[-1].values())
 
     measure.rate(profile, unit="s", breakdown=lambda: min(parts, key=lambda seconds: sum(seconds.values())))

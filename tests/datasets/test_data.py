@@ -94,9 +94,9 @@ def test_fit_on_train_makes_unknown_what_no_training_event_shows_and_nothing_els
 def test_each_loader_yields_its_part_with_labels():
     data = load()
     for made, part in (
-        (data.train_dataloader(), PARTS.train),
-        (data.val_dataloader(), PARTS.valid),
-        (data.test_dataloader(), PARTS.test),
+        (data.train_batches(), PARTS.train),
+        (data.batches("valid"), PARTS.valid),
+        (data.batches("test"), PARTS.test),
     ):
         found = {event for batch in made for event in zip(*(column.tolist() for column in batch[:3]), strict=True)}
         labels = (RATING >= 4).float()
@@ -105,8 +105,8 @@ def test_each_loader_yields_its_part_with_labels():
 
 def test_training_is_shuffled_by_the_seed_and_evaluation_is_in_file_order():
     data = load(seed=11)
-    assert (data.train_dataloader().seed, data.train_dataloader().batch_size) == (11, 3)
-    for made, part in ((data.val_dataloader(), PARTS.valid), (data.test_dataloader(), PARTS.test)):
+    assert (data.train_batches().seed, data.train_batches().batch_size) == (11, 3)
+    for made, part in ((data.batches("valid"), PARTS.valid), (data.batches("test"), PARTS.test)):
         (batch,) = made
         assert made.seed is None
         assert torch.equal(batch.user, USER[part])
@@ -115,8 +115,8 @@ def test_training_is_shuffled_by_the_seed_and_evaluation_is_in_file_order():
 
 def test_evaluation_scores_many_pairs_at_once_whatever_the_training_batch(monkeypatch):
     monkeypatch.setattr(datamodule, "EVALUATION_BATCH_SIZE", 1)
-    assert len(load().val_dataloader()) == 2
-    assert len(load().test_dataloader()) == 2
+    assert len(load().batches("valid")) == 2
+    assert len(load().batches("test")) == 2
 
 
 @pytest.mark.parametrize(
@@ -166,10 +166,10 @@ def test_one_class_is_refused_where_pairs_are_learned_from():
 
 def test_positive_events_alone_train_losses_with_negatives():
     data = load(positives_only=True)
-    rows = torch.cat([batch.event for batch in data.train_dataloader()])
+    rows = torch.cat([batch.event for batch in data.train_batches()])
     assert sorted(rows.tolist()) == [row for row in PARTS.train.tolist() if RATING[row] >= 4]
     assert len(rows) < len(PARTS.train)
-    assert sum(len(batch.user) for batch in data.test_dataloader()) == len(PARTS.test)
+    assert sum(len(batch.user) for batch in data.batches("test")) == len(PARTS.test)
 
 
 def test_a_history_knows_the_measure_or_the_label_where_there_is_no_measure_of_numbers(monkeypatch):
@@ -193,7 +193,7 @@ def test_a_history_knows_the_measure_or_the_label_where_there_is_no_measure_of_n
 def test_loaders_share_the_events_and_copy_none():
     data = load()
     events = data.schema.interactions
-    for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
+    for loader in (data.train_batches(), data.batches("valid"), data.batches("test")):
         assert loader.events.user.data_ptr() == events.user.data_ptr()
         assert loader.events.item.data_ptr() == events.item.data_ptr()
         assert loader.events.label.data_ptr() == data.labels.data_ptr()
@@ -202,10 +202,12 @@ def test_loaders_share_the_events_and_copy_none():
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
 def test_events_live_on_the_gpu_that_trains(make_experiment, make_trainer):
-    from towerzoo.towers.model.build import build_model, load_data
+    from towerzoo.towers.model.build import load_data
+    from towerzoo.towers.training.data import DataModule
+    from towerzoo.towers.training.module import build_module
 
     experiment = make_experiment()
     data = load_data(experiment)
     trainer = make_trainer(accelerator="gpu", devices=1)
-    trainer.fit(build_model(experiment, data.schema), data)
-    assert data.train_dataloader().events.user.device.type == "cuda"
+    trainer.fit(build_module(experiment, data.schema), DataModule(data))
+    assert trainer.train_dataloader.events.user.device.type == "cuda"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -12,16 +12,16 @@ from towerzoo.datasets import UNKNOWN, Column
 from towerzoo.registry import ENCODERS, INITIALIZERS, POOLINGS, Spec
 from towerzoo.registry.errors import ConfigError, Problem
 from towerzoo.registry.ranges import Count, NonNegative, Rate
+from towerzoo.towers.encoders import Encoder
 from towerzoo.towers.layers.initializers import initialize
 from towerzoo.towers.layers.poolings import WeightedSum, built_pooling
-from towerzoo.towers.layers.trials import built_module, try_part
 
 FEW_IDS = 64
 """Ids up to which a sum of vectors is a product of matrices, which takes an eighth of the time of gathering them."""
 
 
 @ENCODERS.register("embedding")
-class EmbeddingEncoder(nn.Module):
+class EmbeddingEncoder(Encoder):
     """A learned vector for each id of a single-valued feature.
 
     The unknown id starts as the zero vector and is trained by the events whose value is missing.
@@ -51,7 +51,7 @@ class EmbeddingEncoder(nn.Module):
         penalty: NonNegative = 0.0,
         id_dropout: Rate = 0.0,
     ) -> None:
-        super().__init__()
+        super().__init__(column)
         self.penalty = penalty
         self.id_dropout = id_dropout
         if column.vocabulary is None or column.is_list:
@@ -71,7 +71,7 @@ class EmbeddingEncoder(nn.Module):
 
 
 @ENCODERS.register("embedding-bag")
-class EmbeddingBagEncoder(nn.Module):
+class EmbeddingBagEncoder(Encoder):
     """A learned vector for each id of a multi-valued feature, pooled over a row's ids.
 
     The padding vector is zero and stays zero.
@@ -100,7 +100,7 @@ class EmbeddingBagEncoder(nn.Module):
         sparse: bool = False,
         id_dropout: Rate = 0.0,
     ) -> None:
-        super().__init__()
+        super().__init__(column)
         self.id_dropout = id_dropout
         if column.vocabulary is None or not column.is_list:
             raise wrong_column(column, "a feature of id lists for encoder 'embedding-bag'", "Ids take 'embedding'.")
@@ -156,35 +156,3 @@ def drop_ids(ids: Tensor, rate: float) -> Tensor:
         tensor([0, 0, 0])
     """
     return ids.masked_fill(torch.rand(ids.shape, device=ids.device) < rate, UNKNOWN)
-
-
-def built_encoder(spec: Spec, column: Any) -> nn.Module:
-    """Builds an encoder and tries it on the unknown row, the first one and the one of the highest id.
-
-    Args:
-        spec: The encoder.
-        column: A column of a table; for a history, the history, whose encoder maps rows.
-
-    Raises:
-        PartError: It is not a module with `out_features`, or does not map the column's values to (B, out_features).
-    """
-    encoder = built_module(ENCODERS, spec, column=column)
-    width = getattr(encoder, "out_features", None)
-    if not isinstance(width, int):
-        problem = f"a {type(encoder).__name__} without it"
-        raise ENCODERS.fault(spec, "have an attribute out_features", problem, "Set it to a whole number.")
-    if getattr(encoder, "trouble", None) is None:  # trained weights, loaded later, may be all that it lacks
-        values = _trial_values(column) if isinstance(column, Column) else torch.arange(2)
-        contract = f"map values (B,) or (B, L) to (B, {width})"
-        for chunk in (values, values[:1]):
-            try_part(ENCODERS, spec, contract, (len(chunk), width), encoder.eval(), chunk, finite=True)
-        encoder.train()
-    return encoder
-
-
-def _trial_values(column: Column) -> Tensor:
-    values = column.values
-    if column.vocabulary is None:
-        return values[:2]
-    highest = int((values.amax(dim=1) if column.is_list else values).argmax())
-    return values[[*range(min(2, len(values))), highest]]

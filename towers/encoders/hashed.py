@@ -16,6 +16,7 @@ from towerzoo.datasets import UNKNOWN, Column
 from towerzoo.registry import ENCODERS, INITIALIZERS, POOLINGS, Spec
 from towerzoo.registry.errors import ConfigError, Problem
 from towerzoo.registry.ranges import Count, Rate, Seed
+from towerzoo.towers.encoders import Encoder
 from towerzoo.towers.encoders.embedding import drop_ids, fill, wrong_column
 from towerzoo.towers.layers.poolings import built_pooling
 
@@ -24,7 +25,7 @@ MOST_HASHES: Final = 8
 
 
 @ENCODERS.register("hashed-embedding")
-class HashedEmbeddingEncoder(nn.Module):
+class HashedEmbeddingEncoder(Encoder):
     """Learned vectors of a fixed number of rows, into which the raw values of ids are hashed.
 
     Memory does not grow with the ids, and a raw value falls into the same rows in every vocabulary. With `hashes: 2` an
@@ -76,7 +77,7 @@ class HashedEmbeddingEncoder(nn.Module):
         sparse: bool = False,
         id_dropout: Rate = 0.0,
     ) -> None:
-        super().__init__()
+        super().__init__(column)
         if column.vocabulary is None:
             raise wrong_column(column, "a feature of ids for encoder 'hashed-embedding'", "Numbers take 'numeric'.")
         if pooling is not None and not column.is_list:

@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from towerzoo.datasets import Column
+from towerzoo.datasets import UNKNOWN, Column
 from towerzoo.registry import ENCODERS, INITIALIZERS, Spec
 from towerzoo.registry.ranges import Count
+from towerzoo.towers.encoders import Encoder
 from towerzoo.towers.encoders.embedding import wrong_column
+from towerzoo.towers.encoders.inputs import Input
 from towerzoo.towers.layers.bag_sums import bag_sums
 from towerzoo.towers.layers.initializers import initialize
 
@@ -48,7 +50,7 @@ def letter_trigrams(text: str) -> list[str]:
 
 
 @ENCODERS.register("letter-trigrams")
-class LetterTrigramEncoder(nn.Module):
+class LetterTrigramEncoder(Encoder):
     """A learned vector for each letter trigram of a text, such as a title, summed over the text.
 
     This is the word hashing of the DSSM: sharing trigrams, texts of new words, other endings or misspelt ones get
@@ -82,6 +84,7 @@ class LetterTrigramEncoder(nn.Module):
         (True, [0.0, 0.0, 0.0, 0.0])
     """
 
+    sizes_vary = True
     trigrams: Tensor
     ids: Tensor
     starts: Tensor
@@ -96,11 +99,10 @@ class LetterTrigramEncoder(nn.Module):
         min_count: Count = 1,
         init: Annotated[Spec, INITIALIZERS] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(column)
         if column.vocabulary is None or column.is_list:
             raise wrong_column(column, "a text or single ids for encoder 'letter-trigrams'", "Name a text.")
         self.out_features = dim
-        self.sizes_vary = True
         self.pooling = pooling
         # The unknown text comes first, and has none.
         bags = [[], *([_code(trigram) for trigram in letter_trigrams(str(text))] for text in column.vocabulary.values)]
@@ -126,19 +128,31 @@ class LetterTrigramEncoder(nn.Module):
         for name, values in {"ids": rows[kept], "starts": np.cumsum(counts) - counts, "counts": counts}.items():
             setattr(self, name, torch.from_numpy(values).to(self.trigrams.device))
 
-    def lists(self, texts: Sequence[str]) -> Tensor:
+    def read(self, raw: Sequence[Any]) -> Tensor:
         """Returns the known trigrams of any texts (N, L), as `forward` takes them.
 
         Example:
             >>> from towerzoo.datasets import encode_column
             >>> encoder = LetterTrigramEncoder(encode_column("title", ["Alien", "Ran"]), dim=4)
-            >>> new = encoder(encoder.lists(["Ran Alien"]))
+            >>> new = encoder(encoder.read(["Ran Alien"]))
             >>> torch.allclose(new[0], encoder(torch.tensor([1, 2])).sum(dim=0))
             True
         """
         numbers = {trigram: number for number, trigram in enumerate(self.known)}
-        known = [[numbers[one] for one in letter_trigrams(text) if one in numbers] for text in texts]
+        known = [[numbers[one] for one in letter_trigrams(text or "") if one in numbers] for text in raw]
         return pad_sequence([torch.tensor(one, dtype=torch.int64) for one in known], True, NO_TRIGRAM)
+
+    def unknown_like(self, values: Tensor) -> Tensor:
+        """Returns ids (B,) of the unknown text, or empty lists (B, L) of trigrams."""
+        return torch.full_like(values, UNKNOWN if values.dim() == 1 else NO_TRIGRAM)
+
+    def export_input(self, name: str) -> Input:
+        """Returns an input of trigrams, so that unseen texts have vectors in a bundle as well."""
+        return Input(name, "trigrams", vocabulary=name, padding=NO_TRIGRAM)
+
+    def export_vocabulary(self) -> tuple[int, Sequence[Any]]:
+        """Returns the known trigrams."""
+        return 0, self.known
 
     def forward(self, ids: Tensor) -> Tensor:
         """Maps ids of texts (B,), or of the known trigrams of any text (B, L), padded with -1, to vectors (B, dim)."""

@@ -16,6 +16,7 @@ from towerzoo.datasets import UNKNOWN, Column
 from towerzoo.registry import ENCODERS, INITIALIZERS, Spec
 from towerzoo.registry.errors import ConfigError, DataError, Problem
 from towerzoo.registry.ranges import Count, Finite
+from towerzoo.towers.encoders import Encoder
 from towerzoo.towers.encoders.embedding import fill, wrong_column
 
 KNOTS: Final = 257
@@ -23,7 +24,7 @@ KNOTS: Final = 257
 
 
 @ENCODERS.register("numeric")
-class NumericEncoder(nn.Module):
+class NumericEncoder(Encoder):
     """A number at zero mean and unit variance or, for more outputs than one, a learned linear map of it.
 
     Mean, deviation or quantiles are those of the table's known numbers and are saved with the weights. An unknown
@@ -58,7 +59,7 @@ class NumericEncoder(nn.Module):
         dim: Count = 1,
         transform: Literal["standard", "log", "quantile"] = "standard",
     ) -> None:
-        super().__init__()
+        super().__init__(column)
         self.out_features = dim
         self.transform = transform
         self.numbers = ColumnNumbers(column, "numeric")
@@ -114,7 +115,7 @@ def _ranks(knots: Tensor, numbers: Tensor) -> Tensor:
 
 
 @ENCODERS.register("bucketized")
-class BucketizedEncoder(nn.Module):
+class BucketizedEncoder(Encoder):
     """A learned vector for each bucket of a number, so that the towers may treat ranges of it quite differently.
 
     Boundaries are saved with the weights. An unknown number (NaN, or the unknown id) has a row of its own, which starts
@@ -157,7 +158,7 @@ class BucketizedEncoder(nn.Module):
         boundaries: Annotated[list[Finite], Field(min_length=1)] | None = None,
         init: Annotated[Spec, INITIALIZERS] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(column)
         if boundaries and any(one >= other for one, other in pairwise(boundaries)):
             where = "boundaries of encoder 'bucketized'"
             raise ConfigError([Problem(where, "ascending numbers", boundaries, "Sort them, each once.")])

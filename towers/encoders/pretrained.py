@@ -20,15 +20,16 @@ from towerzoo.datasets import Column
 from towerzoo.registry import ENCODERS
 from towerzoo.registry.errors import DataError, one_line
 from towerzoo.registry.ranges import Count
+from towerzoo.towers.encoders import Encoder
 from towerzoo.towers.encoders.embedding import wrong_column
 
 
 @ENCODERS.register("pretrained")
-class PretrainedEncoder(nn.Module):
+class PretrainedEncoder(Encoder):
     """Vectors from a file, one an id, kept as they are or trained further.
 
     Ids without a vector, and the unknown id, start as zeros. The vectors are saved with the weights: a run is tested,
-    resumed and served without the file. What is wrong with the file is therefore kept as `trouble`, which `build_model`
+    resumed and served without the file. What is wrong with the file is therefore kept as `problem`, which `build_model`
     tells before training, and the encoder where weights that were to be loaded never came.
 
     Args:
@@ -38,7 +39,7 @@ class PretrainedEncoder(nn.Module):
         trainable: Whether training changes the vectors.
 
     Attributes:
-        trouble: What is wrong with the file; None once weights are loaded.
+        problem: What is wrong with the file; None once weights are loaded.
 
     Raises:
         ConfigError: The feature holds lists or numbers.
@@ -64,18 +65,17 @@ class PretrainedEncoder(nn.Module):
     without: Tensor
 
     def __init__(self, column: Column, *, path: str, dim: Count, trainable: bool = False) -> None:
-        super().__init__()
+        super().__init__(column)
         if column.vocabulary is None or column.is_list:
             raise wrong_column(column, "a feature of single ids for encoder 'pretrained'", "Name one.")
         self.out_features = dim
         self.embedding = nn.Embedding(column.cardinality, dim)
         nn.init.zeros_(self.embedding.weight).requires_grad_(trainable)
         self.register_buffer("without", torch.tensor(column.cardinality - 1))
-        self.trouble: DataError | None = None
         try:
             self._read(column, Path(path))
         except DataError as error:
-            self.trouble = error
+            self.problem = error
         self.register_load_state_dict_post_hook(_needs_no_file)  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
@@ -104,8 +104,8 @@ class PretrainedEncoder(nn.Module):
         Raises:
             DataError: The file could not be read, and no weights were loaded since.
         """
-        if self.trouble is not None:
-            raise self.trouble
+        if self.problem is not None:
+            raise self.problem
         vectors: Tensor = self.embedding(ids)
         return vectors
 
@@ -116,7 +116,7 @@ class PretrainedEncoder(nn.Module):
 
 
 def _needs_no_file(encoder: PretrainedEncoder, incompatible: Any) -> None:
-    encoder.trouble = None
+    encoder.problem = None
 
 
 def read_vectors(path: Path) -> tuple[NDArray[Any], NDArray[np.float32]]:

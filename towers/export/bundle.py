@@ -17,7 +17,6 @@ import torch
 from towerzoo.datasets import Vocabulary
 from towerzoo.registry.errors import ExportError
 from towerzoo.registry.extras import require_extra
-from towerzoo.towers.encoders.letter_trigrams import LetterTrigramEncoder
 from towerzoo.towers.export import reader as export_reader
 from towerzoo.towers.export.check import TOLERANCE, check_in_fresh_process
 from towerzoo.towers.export.programs import OPSET, OUTPUT, Programs, export_tower
@@ -156,11 +155,12 @@ def _vocabularies(recommender: Recommender, programs: dict[Side, Programs]) -> d
     vocabularies: dict[str, dict[str, Any]] = {"user": {}, "item": {}}
     vocabularies["item"][recommender.items.key] = _words(recommender.items.ids)
     for side, exported in programs.items():
+        tower = exported.tower.tower
         for spec in exported.tower.inputs:
-            if spec.kind == "trigrams":
-                encoder = exported.tower.tower.encoder(spec.name)
-                assert isinstance(encoder, LetterTrigramEncoder)
-                vocabularies[side][spec.name] = {"first": 0, "values": encoder.known}
+            if spec.name in tower.feature_names:
+                numbered = tower.encoder(spec.name).export_vocabulary()
+                if numbered is not None:
+                    vocabularies[side][spec.name] = {"first": numbered[0], "values": list(numbered[1])}
             elif spec.vocabulary is not None:
                 vocabulary = exported.tower.table.column(spec.vocabulary).vocabulary
                 assert vocabulary is not None

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -19,9 +20,9 @@ from torch import Tensor
 
 from towerzoo.datasets import Table, Vocabulary
 from towerzoo.registry.errors import ExportError, TowerZooError
-from towerzoo.towers.encoders.history import NO_EVENT, HistoryEncoder
+from towerzoo.towers.encoders.inputs import Input
 from towerzoo.towers.export.reader import Bundle
-from towerzoo.towers.export.tower import SIDES, Input
+from towerzoo.towers.export.tower import SIDES
 from towerzoo.towers.model.tower import Tower
 from towerzoo.towers.recommend.recommender import Recommender
 
@@ -75,6 +76,10 @@ def check(run: Path, folder: Path) -> Parity:
     recommender = Recommender.open(run)
     bundle = Bundle(folder)
     tables = {"user": recommender.users, "item": recommender.items}
+    encode: dict[str, Callable[[Tensor], Tensor]] = {
+        "user": partial(recommender.model.user_factors, as_of="test"),
+        "item": recommender.model.item_factors,
+    }
     rows = {side: _sample_rows(len(tables[side])) for side in SIDES}
     differences = {"program": 0.0, "onnx": 0.0}
     for side in SIDES:
@@ -85,7 +90,7 @@ def check(run: Path, folder: Path) -> Parity:
         ]
         tower = getattr(recommender.model, f"{side}_tower")
         for batch in (rows[side][:1], rows[side][-1:], *torch.split(rows[side], BATCH_SIZE)):
-            expected = getattr(recommender.model, f"{side}_factors")(batch).numpy()
+            expected = encode[side](batch).numpy()
             raw = raw_rows(specs, tower, tables[side], recommender.items.ids, batch)
             inputs = getattr(bundle, f"{side}_inputs")(raw)
             actual = {
@@ -136,9 +141,8 @@ def raw_rows(
 
 def _raw_values(spec: Input, tower: Tower, table: Table, item_ids: Vocabulary, rows: Tensor) -> list[Any]:
     if spec.kind == "events":
-        encoder = tower.encoder(spec.name)
-        assert isinstance(encoder, HistoryEncoder)
-        lists = [[id for id in ids if id != NO_EVENT] for ids in encoder.lists(rows).tolist()]
+        values = tower.encoder(spec.name).inputs(rows, as_of="test").tolist()
+        lists = [[id for id in ids if id != spec.padding] for ids in values]
         return [[(item_ids.decode([id % spec.items])[0], id // spec.items) for id in ids] for ids in lists]
     return table.column(spec.vocabulary or spec.name).raw(rows)
 

@@ -11,8 +11,9 @@ from typing import Any
 import jinja2
 
 from towerzoo.datasets import Table, Vocabulary
+from towerzoo.towers.encoders.inputs import Input
 from towerzoo.towers.export.programs import Programs
-from towerzoo.towers.export.tower import SIDES, Input, Side
+from towerzoo.towers.export.tower import SIDES, Side
 
 
 def render_readme(about: dict[str, Any], programs: dict[Side, Programs], items: Table) -> str:

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import nn
 
 from towerzoo.datasets import StarSchema, TwoTowerData
-from towerzoo.registry import LOSSES, SCORES
+from towerzoo.registry import SCORES
 from towerzoo.registry.checks import check_experiment
 from towerzoo.registry.config import load_config
-from towerzoo.registry.errors import ConfigError, DataError, Problem
+from towerzoo.registry.errors import ConfigError, Problem
 from towerzoo.registry.experiment import Experiment
 from towerzoo.registry.yaml_file import Document
-from towerzoo.towers.encoders.history import takes_history
-from towerzoo.towers.encoders.pretrained import PretrainedEncoder
+from towerzoo.towers.encoders import reads_events
 from towerzoo.towers.layers.trials import built_module
-from towerzoo.towers.losses.candidates import try_loss
 from towerzoo.towers.metrics.plan import EvaluationPlan, has_candidates
 from towerzoo.towers.metrics.ranking import checked_lengths
 from towerzoo.towers.model.dssm import DSSM
@@ -34,12 +29,10 @@ from towerzoo.towers.model.rules import (
 )
 from towerzoo.towers.model.scores import try_score
 from towerzoo.towers.model.tower import Tower
-from towerzoo.towers.training.optimizers import SCHEDULES, built_optimizer
 from towerzoo.towers.training.rules import (
     device_problems,
     execution_problems,
     optimizer_problems,
-    set_execution,
     trainer_problems,
 )
 
@@ -88,7 +81,7 @@ def load_data(experiment: Experiment) -> TwoTowerData:
         batch_size=data.batch_size,
         fit_on=data.fit_on,
         seed=experiment.seed,
-        history=any(map(takes_history, experiment.user_tower.features.values())),
+        history=any(map(reads_events, experiment.user_tower.features.values())),
         positives_only=has_candidates(experiment),
         shown=compares_with_shown(experiment),
     )
@@ -97,49 +90,21 @@ def load_data(experiment: Experiment) -> TwoTowerData:
     return loaded
 
 
-def build_model(experiment: Experiment, schema: StarSchema, *, trained: bool = False) -> DSSM:
+def build_model(experiment: Experiment, schema: StarSchema) -> DSSM:
     """Builds the experiment's model for a dataset; its weights are a function of the experiment's seed.
 
-    Args:
-        experiment: The experiment.
-        schema: The dataset.
-        trained: Whether trained weights are loaded next, so that files of vectors are not needed any more.
-
     Raises:
-        ConfigError: A feature's encoder does not suit its column, the towers' vectors differ in length, nothing can be
-            trained, or batch normalisation would get batches of one row.
-        DataError: A file of vectors is missing or wrong.
+        ConfigError: An encoder does not suit its column, the towers' vectors differ in length, or there are no weights.
     """
     torch.manual_seed(experiment.seed)
     user_tower, item_tower = (
         Tower(table, part.features, block=part.block, widths=part.widths, init=part.init, combine=part.combine)
         for table, part in ((schema.users, experiment.user_tower), (schema.items, experiment.item_tower))
     )
-    model = DSSM(
-        user_tower,
-        item_tower,
-        score=built_module(SCORES, experiment.score, n_users=len(schema.users), n_items=len(schema.items)),
-        loss=built_module(LOSSES, experiment.loss),
-        optimizer=functools.partial(_build_optimizer, experiment.optimizer),
-        unique=experiment.training.unique,
-        schedule=SCHEDULES[experiment.training.schedule],
-        plan=EvaluationPlan.of(experiment),
-    )
-    try_score(experiment.score, model.score, user_tower.out_features)
-    try_loss(experiment.loss, model.loss, weighted=schema.interactions.weight is not None)
+    score = built_module(SCORES, experiment.score, n_users=len(schema.users), n_items=len(schema.items))
+    model = DSSM(user_tower, item_tower, score)
+    try_score(experiment.score, score, user_tower.out_features)
     if not list(model.parameters()):
         hint = "Add features to the towers, or biases to the score."
         raise ConfigError([Problem("the model", "one with something to train", "no weights", hint)])
-    troubles = [str(part.trouble) for part in model.modules() if isinstance(part, PretrainedEncoder) and part.trouble]
-    if troubles and not trained:
-        raise DataError("\n".join(troubles))
-    if experiment.data.batch_size == 1 and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.modules()):
-        raise ConfigError(
-            [Problem("data.batch_size", "at least 2 for blocks with batch normalisation", 1, "Try 1024.")]
-        )
-    set_execution(model, experiment)
     return model
-
-
-def _build_optimizer(spec: Any, parameters: Any) -> torch.optim.Optimizer:
-    return built_optimizer(spec, list(parameters))

@@ -10,7 +10,7 @@ from towerzoo.registry import DATASETS, ENCODERS, LOSSES, SPLITS
 from towerzoo.registry.errors import Problem, name_hint
 from towerzoo.registry.experiment import Data, Experiment
 from towerzoo.registry.yaml_file import Document
-from towerzoo.towers.encoders.history import takes_history
+from towerzoo.towers.encoders import reads_events
 from towerzoo.towers.losses.candidates import CandidateLoss
 from towerzoo.towers.losses.samplers import takes_shown
 from towerzoo.towers.metrics.plan import PAIR_METRICS, USER_METRICS, EvaluationPlan, has_candidates
@@ -32,7 +32,7 @@ def column_problems(document: Document) -> list[Problem]:
         section = document.value.get(tower)
         features = section.get("features") if isinstance(section, Mapping) else None
         for feature, encoder in features.items() if isinstance(features, Mapping) else ():
-            if feature not in names and not (tower == "user_tower" and takes_history(encoder)):
+            if feature not in names and not (tower == "user_tower" and reads_events(encoder)):
                 where = document.where((tower, "features", feature))
                 expected = f"a feature of the {data['name']} dataset's {tower.split('_')[0]}s"
                 problems.append(Problem(where, expected, feature, name_hint(feature, names, "Features")))
@@ -56,7 +56,7 @@ def history_problems(document: Document, experiment: Experiment) -> list[Problem
             "Move the feature to user_tower.features, or take another encoder.",
         )
         for name, encoder in experiment.item_tower.features.items()
-        if takes_history(encoder)
+        if reads_events(encoder)
     ]
 
 
@@ -114,7 +114,7 @@ def _stream_problems(document: Document, experiment: Experiment) -> list[Problem
             "Histories hold all training events in memory. Remove the feature, or stream: true.",
         )
         for name, encoder in experiment.user_tower.features.items()
-        if takes_history(encoder)
+        if reads_events(encoder)
     ]
     loss = LOSSES.build(experiment.loss)
     if isinstance(loss, CandidateLoss) and loss.mask_known:

@@ -9,13 +9,12 @@ from typing import Any
 
 from towerzoo.datasets import TwoTowerData
 from towerzoo.registry.experiment import Experiment
-from towerzoo.towers.device import settle_process
+from towerzoo.towers.device import settle_process, torch_device
 from towerzoo.towers.metrics.baselines import baselines, ranking_baselines, training_biases
 from towerzoo.towers.metrics.plan import EvaluationPlan
 from towerzoo.towers.metrics.protocol import fingerprint, protocol
 from towerzoo.towers.metrics.ranking import ranking_task
-from towerzoo.towers.model.build import build_model, load_data, read_experiment
-from towerzoo.towers.model.dssm import DSSM
+from towerzoo.towers.model.build import load_data, read_experiment
 from towerzoo.towers.recipes.few_shots import few_shots, require_history
 from towerzoo.towers.recipes.slices import mask_biases, mask_columns, require_columns, sliced
 from towerzoo.towers.runs.checkpoints import load_state, read_checkpoint
@@ -23,7 +22,9 @@ from towerzoo.towers.runs.documents import Metrics, Schema
 from towerzoo.towers.runs.folder import REPORT, RunFolder
 from towerzoo.towers.runs.report import write_report
 from towerzoo.towers.runs.tables import require_same_data
-from towerzoo.towers.training.trainer import make_trainer, torch_device
+from towerzoo.towers.training.data import DataModule
+from towerzoo.towers.training.module import TrainingModule, build_module
+from towerzoo.towers.training.trainer import make_trainer
 
 
 def evaluate_run(
@@ -62,18 +63,18 @@ def evaluate_run(
     require_same_data(run, data, experiment)
     require_columns(data, mask, by)
     mask_columns(data, mask)
-    model = build_model(experiment, data.schema, trained=True)
-    run.load_weights(model)
-    mask_biases(model, data, mask)
-    metrics |= evaluate(model, data, experiment, device)
+    module = build_module(experiment, data.schema, trained=True)
+    run.load_weights(module.model, module.loss)
+    mask_biases(module.model, data, mask)
+    metrics |= evaluate(module, data, experiment, device)
     if by:
-        metrics["slices"] = sliced(model, data, EvaluationPlan.of(experiment), by)
+        metrics["slices"] = sliced(module.model, data, EvaluationPlan.of(experiment), by)
     if shots:
         metrics["shots"] = few_shots(run, experiment, data, shots, device)
     if not mask:
         run.write_json(Metrics.FILE, metrics)
         if shots and (run.path / REPORT).exists():  # of an unfinished run it would say that nothing is left to do
-            write_report(run, metrics, model)
+            write_report(run, metrics, module.model)
     return metrics
 
 
@@ -97,22 +98,23 @@ def evaluate_checkpoint(config: str, checkpoint: Path, overrides: Sequence[str] 
     run = RunFolder(checkpoint.absolute().parent.parent)
     if (run.path / Schema.FILE).is_file():
         require_same_data(run, data, experiment)
-    model = build_model(experiment, data.schema, trained=True)
-    load_state(model, state, checkpoint)
-    metrics = evaluate(model, data, experiment, device)
+    module = build_module(experiment, data.schema, trained=True)
+    load_state(module, state, checkpoint)
+    metrics = evaluate(module, data, experiment, device)
     RunFolder(checkpoint.parent).write_json(f"{checkpoint.stem}.metrics.json", metrics)
     return metrics
 
 
-def evaluate(model: DSSM, data: TwoTowerData, experiment: Experiment, device: str) -> dict[str, Any]:
+def evaluate(module: TrainingModule, data: TwoTowerData, experiment: Experiment, device: str) -> dict[str, Any]:
     """Returns the protocol, and on it the figures of a model (`valid`, `test`) and of the baselines.
 
     `test_seconds` is the time from encoding the first user to the last metric of the test split.
     """
     trainer = make_trainer(experiment, device, logger=False, callbacks=[])
-    valid = trainer.validate(model, data, verbose=False)[0]
+    batches = DataModule(data)
+    valid = trainer.validate(module, batches, verbose=False)[0]
     started = time.perf_counter()
-    test = trainer.test(model, data, verbose=False)[0]
+    test = trainer.test(module, batches, verbose=False)[0]
     seconds = time.perf_counter() - started
     described = protocol(experiment, data)
     plan = EvaluationPlan.of(experiment)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
-
-import torch
 
 from towerzoo.datasets import TwoTowerData
 from towerzoo.registry.errors import RunError
 from towerzoo.registry.experiment import Experiment
-from towerzoo.towers.encoders.history import takes_history
+from towerzoo.towers.encoders import reads_events
 from towerzoo.towers.metrics.plan import EvaluationPlan
-from towerzoo.towers.model.build import build_model
-from towerzoo.towers.model.dssm import DSSM
 from towerzoo.towers.recipes.slices import mask_biases, mask_columns
 from towerzoo.towers.runs.folder import RunFolder
+from towerzoo.towers.training.data import DataModule
+from towerzoo.towers.training.module import build_module
 from towerzoo.towers.training.trainer import make_trainer
 
 ALL: Final = "all"
@@ -29,7 +27,7 @@ Shots = dict[str, dict[str, float]]
 def require_history(run: RunFolder, experiment: Experiment) -> None:
     """Raises a RunError unless a run's user tower has a history encoder."""
     features = experiment.user_tower.features
-    if not any(map(takes_history, features.values())):
+    if not any(map(reads_events, features.values())):
         raise RunError(
             f"--shots must be given with a run whose user tower has a history encoder, got {run.path} with "
             f"{', '.join(features) or 'no features'}. Add a feature {{encoder: history, dim: 64}} and train again."
@@ -51,32 +49,18 @@ def few_shots(run: RunFolder, experiment: Experiment, data: TwoTowerData, shots:
         shots: How many events a history may hold, >= 0 each.
         device: `cpu`, `cuda` or `auto`.
     """
-    key = data.schema.users.key
-    mask_columns(data, [key])
-    model = build_model(experiment, data.schema, trained=True)
-    run.load_weights(model)
-    mask_biases(model, data, [key])
+    mask_columns(data, [data.schema.users.key])
     trainer = make_trainer(experiment, device, logger=False, callbacks=[])
     names = EvaluationPlan.of(experiment).names
     figures = {}
     for k in (*shots, None):
-        with histories_of(model, k):
-            found = trainer.test(model, data, verbose=False)[0]
-        figures[ALL if k is None else str(k)] = {name: found[f"test/{name}"] for name in names}
+        users = data.schema.users
+        assert users.history is not None
+        history = users.history if k is None else users.history.limited(k)
+        schema = replace(data.schema, users=replace(users, history=history))
+        module = build_module(experiment, schema, trained=True)
+        run.load_weights(module.model, module.loss)
+        mask_biases(module.model, data, [users.key])
+        tested = trainer.test(module, DataModule(data), verbose=False)[0]
+        figures[ALL if k is None else str(k)] = {name: tested[f"test/{name}"] for name in names}
     return figures
-
-
-@contextlib.contextmanager
-def histories_of(model: DSSM, k: int | None) -> Iterator[None]:
-    """Lets histories hold, in test, no more than the last k events; None leaves them whole."""
-    encoders = model.user_tower.histories
-    whole = [encoder.starts for encoder in encoders]
-    if k is not None:
-        for encoder in encoders:
-            most = min(k, len(encoder.ids))  # any whole number, also one that no tensor holds
-            encoder.starts = torch.maximum(encoder.starts, encoder.test_ends - most)
-    try:
-        yield
-    finally:
-        for encoder, starts in zip(encoders, whole, strict=True):
-            encoder.starts = starts.to(encoder.test_ends.device)

@@ -16,9 +16,11 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from towerzoo.datasets import TwoTowerData
 from towerzoo.registry.experiment import Experiment
-from towerzoo.towers.model.dssm import DSSM
+from towerzoo.towers.device import torch_device
 from towerzoo.towers.training.callbacks import EpochSeeds, FiniteLoss
-from towerzoo.towers.training.trainer import make_trainer, torch_device
+from towerzoo.towers.training.data import DataModule
+from towerzoo.towers.training.module import TrainingModule
+from towerzoo.towers.training.trainer import make_trainer
 
 WARM_UP, TIMED, PROFILED = 5, 30, 10
 """Steps that are run first, steps whose wall time is taken, and steps that are then looked into."""
@@ -49,7 +51,7 @@ PARTS: Final = (
 """Every part of a step, with its backward pass."""
 
 
-def profile_step(experiment: Experiment, data: TwoTowerData, model: DSSM, device: str) -> dict[str, float]:
+def profile_step(experiment: Experiment, data: TwoTowerData, module: TrainingModule, device: str) -> dict[str, float]:
     """Trains some steps through Lightning and returns the seconds that each part takes of one.
 
     A backward operation belongs to the part of its forward operation. The parts sum to the wall time of a step without
@@ -58,7 +60,7 @@ def profile_step(experiment: Experiment, data: TwoTowerData, model: DSSM, device
     Args:
         experiment: What to train.
         data: Its data; of at least one training batch.
-        model: Its model, which is trained a little.
+        module: Its model, which is trained a little.
         device: `cpu`, `cuda` or `auto`.
 
     Returns:
@@ -77,8 +79,8 @@ def profile_step(experiment: Experiment, data: TwoTowerData, model: DSSM, device
         max_steps=WARM_UP + TIMED + PROFILED,
         limit_val_batches=0,
     )
-    removers = mark_parts(model)
-    trainer.fit(model, data)
+    removers = mark_parts(module)
+    trainer.fit(module, DataModule(data))
     for remove in removers:
         remove()
     seconds = dict.fromkeys(PARTS, 0.0) | steps.seconds_by_part()
@@ -173,19 +175,20 @@ def _sequence_of(event: FunctionEvent) -> int:
     return -1
 
 
-def mark_parts(model: DSSM) -> list[Callable[[], None]]:
-    """Puts ranges around the parts of a model, and returns what removes them."""
-    removers = [_mark(model.user_tower, "embeddings"), _mark(model.item_tower, "embeddings")]
-    for tower in (model.user_tower, model.item_tower):
+def mark_parts(module: TrainingModule) -> list[Callable[[], None]]:
+    """Puts ranges around the parts of a training step, and returns what removes them."""
+    removers = []
+    for tower in (module.model.user_tower, module.model.item_tower):
+        removers.append(_mark(tower, "embeddings"))
         removers += [_mark(layer, _part_of(layer)) for layer in tower.mlp]
-    step = model.training_step
+    step = module.training_step
 
     def marked_step(*arguments: Any) -> Any:
         with record_function(PART + "score and loss"):  # all of a step that is not in a range of its own
             return step(*arguments)
 
-    model.training_step = marked_step  # type: ignore[method-assign, assignment]
-    return [*removers, lambda: delattr(model, "training_step")]
+    module.training_step = marked_step  # type: ignore[method-assign, assignment]
+    return [*removers, lambda: delattr(module, "training_step")]
 
 
 def _mark(module: nn.Module, part: str) -> Callable[[], None]:

@@ -10,7 +10,7 @@ import torch
 from towerzoo.datasets import Column, TwoTowerData
 from towerzoo.registry.errors import RunError, name_hint
 from towerzoo.towers.metrics.plan import EvaluationPlan
-from towerzoo.towers.metrics.ranking import rank, ranking_task
+from towerzoo.towers.metrics.ranking import ranking_task
 from towerzoo.towers.metrics.slices import (
     SliceFigures,
     Slices,
@@ -22,9 +22,7 @@ from towerzoo.towers.metrics.slices import (
     warmth_slices,
 )
 from towerzoo.towers.model.dssm import DSSM
-from towerzoo.towers.model.pair_scores import dot_pairs
-from towerzoo.towers.model.scores import Biases
-from towerzoo.towers.retrieval.vector_table import VectorTable
+from towerzoo.towers.model.evaluator import Evaluator
 
 USER_WARMTH, ITEM_WARMTH, POPULARITY = "user-warmth", "item-warmth", "popularity"
 """What can be sliced by besides columns: training events or none, and items by deciles of training events."""
@@ -74,11 +72,9 @@ def mask_columns(data: TwoTowerData, names: Sequence[str]) -> None:
 @torch.no_grad()
 def mask_biases(model: DSSM, data: TwoTowerData, names: Sequence[str]) -> None:
     """Sets the biases of users, or of items, to 0 where their ids are among the masked features."""
-    biases = getattr(model.score, "biases", None)
-    if isinstance(biases, Biases):
-        for table, bias in ((data.schema.users, biases.user), (data.schema.items, biases.item)):
-            if table.key in names and bias is not None:
-                bias.weight.zero_()
+    for table, bias in ((data.schema.users, model.bias("user")), (data.schema.items, model.bias("item"))):
+        if table.key in names and bias is not None:
+            bias.weight.zero_()
 
 
 @torch.no_grad()
@@ -94,26 +90,17 @@ def sliced(
         names: What to slice by, see `require_columns`.
     """
     chosen = [(name, *_slices(data, name)) for name in names]
-    model.eval()
-    users, items = (
-        VectorTable(encode, tower.n_rows)
-        for encode, tower in ((model.user_factors, model.user_tower), (model.item_factors, model.item_tower))
-    )
-    figures = {}
-    with model.finished():
-        if plan.pairs:
-            rows = data.split.test
-            user, item = (column.index_select(0, rows) for column in data.schema.interactions.pairs)
-            logits, labels = dot_pairs(*users(user), *items(item)), data.labels.index_select(0, rows)
-            for name, side, slices in chosen:
-                figures[name] = pair_slices(slices, user if side == "users" else item, logits, labels)
-        else:
-            task = ranking_task(data, "test", plan.at)
-            everything = torch.arange(model.item_tower.n_rows)
-            ranking = rank(users(task.user)[0], items(everything)[0], task)
-            for name, side, slices in chosen:
-                figures[name] = (user_slices if side == "users" else item_slices)(slices, ranking)
-    return figures
+    evaluator = Evaluator(model.eval(), "test")
+    if plan.pairs:
+        rows = data.split.test
+        user, item = (column.index_select(0, rows) for column in data.schema.interactions.pairs)
+        logits, labels = evaluator.logits(user, item), data.labels.index_select(0, rows)
+        return {
+            name: pair_slices(slices, user if side == "users" else item, logits, labels)
+            for name, side, slices in chosen
+        }
+    ranking = evaluator.ranking(ranking_task(data, "test", plan.at))
+    return {name: (user_slices if side == "users" else item_slices)(slices, ranking) for name, side, slices in chosen}
 
 
 def _slices(data: TwoTowerData, name: str) -> tuple[str, Slices]:

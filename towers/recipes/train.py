@@ -11,9 +11,8 @@ from towerzoo.datasets import TwoTowerData
 from towerzoo.registry.errors import ConfigError, Problem, RunError
 from towerzoo.registry.experiment import Experiment
 from towerzoo.registry.files import refusals_as
-from towerzoo.towers.device import AUTO, precision_advice, settle_process, settled_precision
-from towerzoo.towers.model.build import build_model, load_data
-from towerzoo.towers.model.dssm import DSSM
+from towerzoo.towers.device import AUTO, precision_advice, settle_process, settled_precision, torch_device
+from towerzoo.towers.model.build import load_data
 from towerzoo.towers.recipes.evaluate import evaluate
 from towerzoo.towers.recipes.profile import profile_step
 from towerzoo.towers.runs.checkpoints import load_state, read_checkpoint
@@ -25,10 +24,12 @@ from towerzoo.towers.runs.report import write_report
 from towerzoo.towers.runs.summary import data_table, model_text, result_table, step_table
 from towerzoo.towers.runs.tables import require_same_data, save_tables
 from towerzoo.towers.training.callbacks import FiniteLoss
+from towerzoo.towers.training.data import DataModule
 from towerzoo.towers.training.fit import epochs_left, fit, last_checkpoint, stopped_early
+from towerzoo.towers.training.module import TrainingModule, build_module
 from towerzoo.towers.training.rank_processes import several_ranks
 from towerzoo.towers.training.rules import require_divisible, require_gpu
-from towerzoo.towers.training.trainer import make_trainer, n_devices, require_devices, torch_device
+from towerzoo.towers.training.trainer import make_trainer, n_devices, require_devices
 
 
 def train(experiment: Experiment, *, name: str, out: Path, device: str, console: Console) -> RunFolder:
@@ -48,7 +49,7 @@ def train(experiment: Experiment, *, name: str, out: Path, device: str, console:
         TowerZooError: The data, the device, the disk or the loss does not allow it.
         Interrupted: A signal stopped training; the run can be resumed.
     """
-    experiment, data, model = _prepare(experiment, device, console)
+    experiment, data, module = _prepare(experiment, device, console)
     run = RunFolder.create(out, name)
     about = environment(torch_device(device)) | {"seed": experiment.seed, "devices": n_devices(experiment)}
     started = datetime.now().astimezone().isoformat(timespec="seconds")
@@ -59,8 +60,8 @@ def train(experiment: Experiment, *, name: str, out: Path, device: str, console:
     save_tables(run, data)
     save_events(run, data)
     console.print(f"run: {run.path}", soft_wrap=True)
-    _fit(experiment, data, model, run, device, console)
-    _test_and_report(experiment, data, model, run, device, console)
+    _fit(experiment, data, module, run, device, console)
+    _test_and_report(experiment, data, module, run, device, console)
     return run
 
 
@@ -90,25 +91,26 @@ def resume(run: RunFolder, experiment: Experiment, *, device: str, console: Cons
                 f"training.max_epochs must be more than the {finished} epochs that {run.path} has finished, "
                 f"got {experiment.training.max_epochs}. Add --set training.max_epochs={finished + 1} or more."
             )
-    experiment, data, model = _prepare(experiment, device, console, trained=trained)
+    experiment, data, module = _prepare(experiment, device, console, trained=trained)
     require_same_data(run, data, experiment)
     if trained:
-        load_state(model, checkpoint["state_dict"], run.last)
+        load_state(module, checkpoint["state_dict"], run.last)
     run.save_experiment(experiment)
     with refusals_as(RunError, report, "removed"):
         report.unlink(missing_ok=True)
     console.print(f"resuming: {run.path}", soft_wrap=True)
-    _fit(experiment, data, model, run, device, console)
-    _test_and_report(experiment, data, model, run, device, console)
+    _fit(experiment, data, module, run, device, console)
+    _test_and_report(experiment, data, module, run, device, console)
     return run
 
 
 def try_out(experiment: Experiment, *, device: str, console: Console) -> None:
     """Trains, validates and tests a single batch each on one device, and saves nothing."""
-    experiment, data, model = _prepare(experiment, device, console)
+    experiment, data, module = _prepare(experiment, device, console)
+    batches = DataModule(data)
     trainer = make_trainer(experiment, device, fast_dev_run=True, callbacks=[FiniteLoss()], logger=False)
-    trainer.fit(model, data)
-    trainer.test(model, data, verbose=False)
+    trainer.fit(module, batches)
+    trainer.test(module, batches, verbose=False)
     console.print("One batch each of training, validation and test passed; nothing was saved.")
 
 
@@ -122,9 +124,9 @@ def profile_training(experiment: Experiment, *, device: str, console: Console) -
         hint = "Compiled towers have no layers to be timed. Add --set training.execution=eager."
         problem = Problem("training.execution", "eager for --profile", experiment.training.execution, hint)
         raise ConfigError([problem])
-    experiment, data, model = _prepare(experiment, device, console)
+    experiment, data, module = _prepare(experiment, device, console)
     samples = experiment.data.batch_size * experiment.trainer.get("accumulate_grad_batches", 1)
-    console.print(step_table(profile_step(experiment, data, model, device), samples))
+    console.print(step_table(profile_step(experiment, data, module, device), samples))
 
 
 def _patience(experiment: Experiment) -> int | None:
@@ -134,7 +136,7 @@ def _patience(experiment: Experiment) -> int | None:
 
 def _prepare(
     experiment: Experiment, device: str, console: Console, *, trained: bool = False
-) -> tuple[Experiment, TwoTowerData, DSSM]:
+) -> tuple[Experiment, TwoTowerData, TrainingModule]:
     """Returns the experiment with the precision that it trains in, its data and its model; raises what forbids it."""
     asked = experiment.trainer.get("precision")
     experiment = settled_precision(experiment, torch_device(device))
@@ -148,39 +150,39 @@ def _prepare(
         console.print(advice, soft_wrap=True)
     with console.status(f"loading {experiment.data.name}"):
         data = load_data(experiment)
-    model = build_model(experiment, data.schema, trained=trained)
-    require_divisible(experiment, model)
+    module = build_module(experiment, data.schema, trained=trained)
+    require_divisible(experiment, module.model)
     console.print(data_table(data))
-    console.print(model_text(model), soft_wrap=True)
-    return experiment, data, model
+    console.print(model_text(module.model), soft_wrap=True)
+    return experiment, data, module
 
 
 def _fit(
-    experiment: Experiment, data: TwoTowerData, model: DSSM, run: RunFolder, device: str, console: Console
+    experiment: Experiment, data: TwoTowerData, module: TrainingModule, run: RunFolder, device: str, console: Console
 ) -> None:
     """Trains, on as many devices as the experiment asks for, if there is something left to train."""
     size = n_devices(experiment) if epochs_left(last_checkpoint(run), experiment) else 1
     if size > 1:
         console.print(f"{size} devices: this process and {size - 1} more divide each batch")
     with several_ranks(run, size, torch_device(device)) as ranks:
-        fit(experiment, data, model, run, device, ranks, console)
+        fit(experiment, data, module, run, device, ranks, console)
 
 
 def _test_and_report(
-    experiment: Experiment, data: TwoTowerData, model: DSSM, run: RunFolder, device: str, console: Console
+    experiment: Experiment, data: TwoTowerData, module: TrainingModule, run: RunFolder, device: str, console: Console
 ) -> None:
     """Tests the best epoch's weights and writes what the run is read by; the report comes last."""
     best = read_checkpoint(run.best)
-    load_state(model, best["state_dict"], run.best)
-    run.save_weights(model)
+    load_state(module, best["state_dict"], run.best)
+    run.save_weights(module.model, module.loss)
     rows = read_epochs(run)
     metrics = {
         "best_epoch": best["epoch"],
         "epochs": len(rows),
         "train_seconds": round(sum(row["seconds"] for row in rows), 1),
-        **evaluate(model, data, experiment, device),
+        **evaluate(module, data, experiment, device),
     }
     run.write_json("metrics.json", metrics)
-    write_report(run, metrics, model)
+    write_report(run, metrics, module.model)
     console.print(result_table(metrics))
     console.print(f"report: {run.path / REPORT}", soft_wrap=True)

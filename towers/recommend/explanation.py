@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from towerzoo.datasets import UNKNOWN, Column, Table
-from towerzoo.towers.encoders.history import NO_EVENT, HistoryEncoder
-from towerzoo.towers.encoders.letter_trigrams import NO_TRIGRAM, LetterTrigramEncoder
-from towerzoo.towers.model.scores import Biases
+from towerzoo.datasets import UNKNOWN
 from towerzoo.towers.model.tower import Tower
 from towerzoo.towers.recommend.people import Person
 from towerzoo.towers.recommend.recommender import Recommender
@@ -111,22 +107,21 @@ def _of_person(recommender: Recommender, person: Person, item: int, own: Tensor)
     if recommender.by_likes_alone(person):
         return []
     row = torch.tensor([person.row], device=recommender.device)
-    columns = recommender.person_vectors.columns([person], row)
+    columns = recommender.person_vectors.inputs([person], row)
     against = recommender.item_vectors.factors[item]
-    return _effects("user", recommender, recommender.users, columns, row, {}, lambda factors: own - factors @ against)
+    return _effects("user", recommender, columns, row, {}, lambda factors: own - factors @ against)
 
 
 def _of_item(recommender: Recommender, user: Tensor, item: int, own: Tensor) -> list[Effect]:
     columns, row = recommender.item_vectors.columns(item)
     # Of an item that was added, the encoded text is no row of the table's texts.
     texts = {name: known[item] for name, known in recommender.items.texts.items()}
-    return _effects("item", recommender, recommender.items, columns, row, texts, lambda factors: own - factors @ user)
+    return _effects("item", recommender, columns, row, texts, lambda factors: own - factors @ user)
 
 
 def _effects(
-    side: str,
+    side: Literal["user", "item"],
     recommender: Recommender,
-    table: Table,
     columns: Mapping[str, Tensor],
     row: Tensor,
     texts: Mapping[str, str],
@@ -141,37 +136,15 @@ def _effects(
 
     effects = []
     for name, values in columns.items():
-        masked = {**columns, name: _unknown(tower, table, name, values)}
-        without = change(factors(vector(masked), row)[0])
-        value = texts[name] or "unknown" if name in texts else _text(tower, table, name, values[0])
+        encoder = tower.encoder(name)
+        without = change(factors(vector({**columns, name: encoder.unknown_like(values)}), row)[0])
+        value = texts[name] or "unknown" if name in texts else encoder.describe(values[0])
         effects.append(Effect(side, name, value, without.item()))
-    biases = getattr(model.score, "biases", None)
-    bias = getattr(biases, side) if isinstance(biases, Biases) else None
+    bias = model.bias(side)
     if bias is not None:
         without = change(factors(vector(columns), torch.zeros_like(row))[0])
         effects.append(Effect(side, "bias", f"{bias(row).item():+.3f}", without.item()))
     return effects
-
-
-def _unknown(tower: Tower, table: Table, feature: str, values: Tensor) -> Tensor:
-    if isinstance(tower.encoder(feature), HistoryEncoder):
-        return torch.full_like(values, NO_EVENT)
-    if isinstance(tower.encoder(feature), LetterTrigramEncoder) and values.dim() == 2:
-        return torch.full_like(values, NO_TRIGRAM)
-    if values.is_floating_point():
-        return table.column(feature).unknown.to(values).expand_as(values)
-    return torch.full_like(values, UNKNOWN)
-
-
-def _text(tower: Tower, table: Table, feature: str, value: Tensor) -> str:
-    if isinstance(tower.encoder(feature), HistoryEncoder):
-        return f"{int((value != NO_EVENT).sum())} events"
-    column: Column = table.column(feature)
-    if column.vocabulary is None:
-        (number,) = replace(column, values=value.reshape(1).cpu()).raw(torch.tensor([0]))
-        return "unknown" if number is None else f"{number:.10g}"
-    rows = [row for row in value.tolist() if row != UNKNOWN] if column.is_list else [int(value)]
-    return "|".join("unknown" if raw is None else str(raw) for raw in column.vocabulary.decode(rows)) or "none"
 
 
 def _nearest(recommender: Recommender, person: Person, item: int) -> list[Near]:

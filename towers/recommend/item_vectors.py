@@ -46,7 +46,7 @@ class ItemVectors:
         tower, device = self._model.item_tower, self._model.device
         if row < tower.n_rows:
             rows = torch.tensor([row], device=device)
-            return tower.columns(rows), rows
+            return tower.inputs(rows), rows
         behind = row - tower.n_rows
         for new in self._added:
             if behind < new.n:

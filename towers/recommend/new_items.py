@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -18,9 +18,7 @@ from towerzoo.datasets.tabular.entities import read_key
 from towerzoo.datasets.tabular.files import find_shards
 from towerzoo.datasets.tabular.raw_table import RawTable, infinite_fault, read_shards
 from towerzoo.registry.errors import DataError
-from towerzoo.towers.encoders.letter_trigrams import LetterTrigramEncoder
 from towerzoo.towers.model.dssm import DSSM
-from towerzoo.towers.model.tower import Tower
 
 LIST_SEPARATOR: Final = "|"
 """Between the values of a list in a text file, as in commands."""
@@ -117,8 +115,8 @@ class NewItems:
         )
         tower = model.item_tower
         features = {
-            name: columns[name].values if name in columns else _text_ids(tower, items, name, texts[name])
-            for name in tower.feature_names
+            name: columns[name].values if name in columns else encoder.read([text or None for text in texts[name]])
+            for name, encoder in tower.features()
         }
         return cls(both, {name: values.to(model.device) for name, values in features.items()}, len(added))
 
@@ -190,18 +188,6 @@ def _encoded(column: Column, added: pa.Table) -> Column:
     lists = np.zeros((n, width), dtype=np.int32)
     lists[:, : rows.shape[1]] = rows[:, :width]
     return Column(column.name, torch.from_numpy(lists), column.vocabulary)
-
-
-def _text_ids(tower: Tower, items: Table, name: str, texts: list[str]) -> Tensor:
-    """Returns texts as the encoder of a feature that is made of them takes them: by their trigrams, or their ids."""
-    encoder = tower.encoder(name)
-    if isinstance(encoder, LetterTrigramEncoder):
-        return encoder.lists(texts)
-    # Those of items that were added before have no ids.
-    trained = replace(items, texts={name: items.texts[name][: tower.n_rows]})
-    vocabulary = trained.column(name).vocabulary
-    assert vocabulary is not None
-    return torch.from_numpy(vocabulary.encode(texts))
 
 
 def _unknown_values(name: str, values: pa.ChunkedArray, items: Table) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -14,14 +15,14 @@ from torch import Tensor
 from towerzoo.datasets import UNKNOWN, Interactions, StarSchema, Table
 from towerzoo.registry.errors import RequestError
 from towerzoo.registry.experiment import Experiment
-from towerzoo.towers.encoders.history import HistoryEncoder
+from towerzoo.towers.device import torch_device
 from towerzoo.towers.metrics.plan import has_candidates
 from towerzoo.towers.model.build import build_model, read_experiment
 from towerzoo.towers.model.dssm import DSSM
 from towerzoo.towers.recommend.item_vectors import ItemVectors
 from towerzoo.towers.recommend.items import ItemNames
 from towerzoo.towers.recommend.new_items import NewItems
-from towerzoo.towers.recommend.people import Person, PersonVectors, read_person
+from towerzoo.towers.recommend.people import Person, PersonVectors, givable, read_person
 from towerzoo.towers.retrieval.best_items import TopItems, best_items
 from towerzoo.towers.retrieval.exact_index import Index
 from towerzoo.towers.retrieval.seen_items import SeenItems
@@ -29,7 +30,6 @@ from towerzoo.towers.retrieval.vector_table import VectorTable
 from towerzoo.towers.runs.events import RunEvents, load_events
 from towerzoo.towers.runs.folder import RunFolder
 from towerzoo.towers.runs.tables import load_tables
-from towerzoo.towers.training.trainer import torch_device
 
 NEAR_LIKES = "the user tower has no history, so that the items nearest to the liked ones are recommended"
 LIKES_UNUSED = "the user tower has no history, so that liked and disliked items are only left out"
@@ -66,7 +66,7 @@ class Recommender:
         events: All events that the run was made of.
 
     Attributes:
-        model: The model in eval mode, its histories with the validation events.
+        model: The model in eval mode.
         users: The users table.
         items: The items table.
         names: How items are called.
@@ -79,15 +79,14 @@ class Recommender:
 
     def __init__(self, experiment: Experiment, model: DSSM, users: Table, items: Table, events: RunEvents) -> None:
         self.model = model.eval().requires_grad_(False)
-        self.model.let_histories_hold_validation(True)
         self.users = users
         self.items = items
         self.names = ItemNames(items)
         self.events = events
         self.seen = SeenItems(events.user, events.item, len(users))
         self._gives_probabilities = not has_candidates(experiment)
-        self._known = VectorTable(self.model.user_factors, len(users))
-        self.person_vectors = PersonVectors(self.model.user_tower, users.history, events.label)
+        self._known = VectorTable(functools.partial(self.model.user_factors, as_of="test"), len(users))
+        self.person_vectors = PersonVectors(self.model.user_tower)
         self.item_vectors = ItemVectors(self.model)
         self.index: Index | None = None
 
@@ -108,19 +107,14 @@ class Recommender:
         events = load_events(run, n_users=len(users), n_items=len(items))
         users = replace(users, history=events.history)
         nothing = Interactions(events.user, events.item, {})
-        model = build_model(experiment, StarSchema(users, items, nothing, digest=""), trained=True)
+        model = build_model(experiment, StarSchema(users, items, nothing, digest=""))
         run.load_weights(model)
         return cls(experiment, model.to(torch_device(device)), users, items, events)
 
     @cached_property
     def features(self) -> list[str]:
-        """The features that can be told of somebody new."""
-        tower = self.model.user_tower
-        return [
-            name
-            for name in tower.feature_names
-            if name != self.users.key and not isinstance(tower.encoder(name), HistoryEncoder)
-        ]
+        """The features that can be given for somebody new."""
+        return list(givable(self.model.user_tower, self.users.key))
 
     def person(
         self,
@@ -138,16 +132,16 @@ class Recommender:
         """
         person = read_person(
             self.users,
-            self.features,
+            self.model.user_tower,
             self.names,
             user=user,
-            told=features,
+            features=features,
             liked=liked,
             disliked=disliked,
             exclude=exclude,
         )
         told = (*person.liked, *person.disliked)
-        if told and not self.model.user_tower.histories:
+        if told and not self.model.user_tower.reads_events:
             note = NEAR_LIKES if self.by_likes_alone(person) else LIKES_UNUSED
             return replace(person, notes=(*person.notes, note))
         added = [self.names.title(row) for row in told if row >= self.model.item_tower.n_rows]
@@ -247,7 +241,7 @@ class Recommender:
     def by_likes_alone(self, person: Person) -> bool:
         """Whether somebody stands where the items stand that she likes, since the user tower knows nothing of her."""
         alone = person.row == UNKNOWN and bool(person.liked) and not person.features
-        return alone and not self.model.user_tower.histories and self.item_vectors.directions.shape[1] > 0
+        return alone and not self.model.user_tower.reads_events and self.item_vectors.directions.shape[1] > 0
 
     @property
     def device(self) -> torch.device:

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -119,7 +120,7 @@ class RunIndex:
     def recall(self, recommender: Recommender, k: int) -> Recall:
         """Measures the index against exact search, for up to `USERS_COMPARED` of the run's users."""
         rows = torch.linspace(1, len(recommender.users) - 1, min(USERS_COMPARED, len(recommender.users) - 1)).long()
-        users = encode_rows(recommender.model.user_factors, rows.to(recommender.device))
+        users = encode_rows(partial(recommender.model.user_factors, as_of="test"), rows.to(recommender.device))
         return measure_recall(self.index, users, min(k, len(recommender.item_vectors.factors) - 1))
 
     def save(self, recall: Recall) -> None:

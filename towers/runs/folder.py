@@ -165,15 +165,16 @@ class RunFolder:
         config["imports"] = copies
         self.write("config.yaml", write_yaml(config))
 
-    def save_weights(self, model: nn.Module) -> None:
-        """Writes model.safetensors."""
+    def save_weights(self, model: nn.Module, loss: nn.Module) -> None:
+        """Writes model.safetensors: the weights of the model and, where it has any, of the loss."""
         import safetensors.torch
 
-        state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-        self.write("model.safetensors", safetensors.torch.save(state))
+        state = {**model.state_dict(), **{f"loss.{name}": tensor for name, tensor in loss.state_dict().items()}}
+        contiguous = {name: tensor.contiguous() for name, tensor in state.items()}
+        self.write("model.safetensors", safetensors.torch.save(contiguous))
 
-    def load_weights(self, model: nn.Module) -> None:
-        """Loads model.safetensors into a model.
+    def load_weights(self, model: nn.Module, loss: nn.Module | None = None) -> None:
+        """Loads model.safetensors into a model and, where it is given, its loss.
 
         Raises:
             RunError: The file is missing or damaged, or holds the weights of another architecture.
@@ -184,7 +185,10 @@ class RunFolder:
 
         with self.reading("model.safetensors", safetensors.SafetensorError) as path:
             state = safetensors.torch.load(path.read_bytes())
-        load_state(model, state, path)
+        load_state(model, {name: tensor for name, tensor in state.items() if not name.startswith("loss.")}, path)
+        if loss is not None:
+            of_loss = {name.removeprefix("loss."): state[name] for name in state if name.startswith("loss.")}
+            load_state(loss, of_loss, path)
 
     def _file(self, name: str) -> Path:
         path = self.path / name

@@ -39,9 +39,7 @@ def model_text(model: DSSM) -> Text:
     towers = (("user tower", model.user_tower), ("item tower", model.item_tower))
     parts = []
     for name, tower in towers:
-        features = ", ".join(
-            f"{f} {e.out_features}" for f, e in zip(tower.feature_names, tower.encoders.values(), strict=True)
-        )
+        features = ", ".join(f"{feature} {encoder.out_features}" for feature, encoder in tower.features())
         parts.append(f"{name}: {features or 'no features'}\n{tower.mlp}")
     total = sum(parameter.numel() for parameter in model.parameters())
     parts.append(f"score: {type(model.score).__name__}, {total:,} parameters in all")

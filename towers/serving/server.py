@@ -16,9 +16,8 @@ import torch
 import uvicorn
 
 from towerzoo.registry.errors import ServingError
-from towerzoo.towers.device import settle_process
+from towerzoo.towers.device import settle_process, torch_device
 from towerzoo.towers.serving.http import PatientHttp
-from towerzoo.towers.training.trainer import torch_device
 
 Reload = Callable[[], Coroutine[Any, Any, object]]
 

@@ -13,7 +13,6 @@ from towerzoo.registry.errors import RunError, TrainingError
 from towerzoo.registry.experiment import Experiment
 from towerzoo.registry.files import refusals_as
 from towerzoo.towers.metrics.plan import mode, monitor
-from towerzoo.towers.model.dssm import DSSM
 from towerzoo.towers.runs.checkpoints import read_checkpoint
 from towerzoo.towers.runs.epochs import read_epochs
 from towerzoo.towers.runs.folder import RunFolder
@@ -26,7 +25,9 @@ from towerzoo.towers.training.callbacks import (
     StopEarly,
     StopOnSignal,
 )
+from towerzoo.towers.training.data import DataModule
 from towerzoo.towers.training.epoch_log import EpochLog
+from towerzoo.towers.training.module import TrainingModule
 from towerzoo.towers.training.ranks import GradientSums, Ranks
 from towerzoo.towers.training.resumed_optimizer import earlier_kind, kind
 from towerzoo.towers.training.trainer import make_trainer
@@ -35,7 +36,7 @@ from towerzoo.towers.training.trainer import make_trainer
 def fit(
     experiment: Experiment,
     data: TwoTowerData,
-    model: DSSM,
+    module: TrainingModule,
     run: RunFolder,
     device: str,
     ranks: Ranks,
@@ -46,7 +47,7 @@ def fit(
     Args:
         experiment: What to train.
         data: Its data.
-        model: Its model.
+        module: Its model, loss and optimizer.
         run: Where checkpoints and history are written, by the first rank alone.
         device: `cpu`, `cuda` or `auto`.
         ranks: Who trains.
@@ -66,7 +67,7 @@ def fit(
         callbacks.append(StopEarly(watched, mode=better, patience=stopping.patience, check_on_train_epoch_end=True))
     log = None
     if console is not None:
-        optimizer = model.configure_optimizers()
+        optimizer = module.configure_optimizers()
         if earlier := earlier_kind(checkpoint, optimizer):
             console.print(f"optimizer: {kind(optimizer)} starts afresh; the epochs before were trained with {earlier}")
         rows = [row for row in read_epochs(run) if row["epoch"] <= checkpoint["epoch"]] if run.last.exists() else []
@@ -84,12 +85,13 @@ def fit(
         # A run that was killed while it was tested has nothing more to train.
         max_epochs=checkpoint["epoch"] + 1 + epochs_left(checkpoint, experiment),
     )
-    model.ranks, data.share = ranks, (ranks.rank, ranks.size)
+    module.ranks = ranks
+    batches = DataModule(data, share=(ranks.rank, ranks.size))
     try:
         with refusals_as(RunError, run.path):
-            trainer.fit(model, data, ckpt_path=str(run.last) if run.last.exists() else None, weights_only=True)
+            trainer.fit(module, batches, ckpt_path=str(run.last) if run.last.exists() else None, weights_only=True)
     finally:
-        model.ranks, data.share = Ranks(), (0, 1)
+        module.ranks = Ranks()
     if log is not None and not log.rows:
         raise TrainingError("No epoch finished. Check trainer.limit_train_batches.")
 

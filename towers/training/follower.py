@@ -15,10 +15,11 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from towerzoo.registry.errors import TowerZooError
 from towerzoo.towers.device import settle_process
-from towerzoo.towers.model.build import build_model, load_data, read_experiment
+from towerzoo.towers.model.build import load_data, read_experiment
 from towerzoo.towers.runs.folder import RunFolder
 from towerzoo.towers.runs.tables import require_same_data
 from towerzoo.towers.training.fit import fit
+from towerzoo.towers.training.module import build_module
 from towerzoo.towers.training.rank_processes import HOST, LONGEST_WAIT, join, ready_key
 
 
@@ -39,10 +40,10 @@ def follow(run: RunFolder, rank: int, size: int, port: int, device: torch.device
     settle_process(device)
     data = load_data(experiment)
     require_same_data(run, data, experiment)
-    model = build_model(experiment, data.schema, trained=run.last.exists())
+    module = build_module(experiment, data.schema, trained=run.last.exists())
     store = TCPStore(HOST, port, size, is_master=False, timeout=LONGEST_WAIT)
     store.set(ready_key(rank), "")
-    fit(experiment, data, model, run, device.type, join(store, rank, size, device))
+    fit(experiment, data, module, run, device.type, join(store, rank, size, device))
     distributed.destroy_process_group()
 
 

@@ -20,7 +20,6 @@ from towerzoo.registry.ranges import Count, NonNegative
 from towerzoo.registry.yaml_file import Document, dotted
 from towerzoo.towers.device import AUTO
 from towerzoo.towers.metrics.plan import has_candidates
-from towerzoo.towers.model.dssm import DSSM
 from towerzoo.towers.training.optimizers import built_optimizer
 from towerzoo.towers.training.trainer import DEVICES, n_devices
 
@@ -129,18 +128,6 @@ def require_divisible(experiment: Experiment, model: nn.Module) -> None:
         problems.append(Problem("the penalty of encoder 'embedding'", expected, "more", hint))
     if problems:
         raise ConfigError(problems)
-
-
-MODES: Final = {"eager": None, "compile": "default", "cuda-graphs": "reduce-overhead"}
-"""torch.compile's mode of each execution; None does not compile."""
-
-
-def set_execution(model: DSSM, experiment: Experiment) -> None:
-    """Lets the towers of a model train as the experiment says; what is compiled is so at the first training batch."""
-    mode = MODES[experiment.training.execution]
-    if mode is not None:
-        for tower in (model.user_tower, model.item_tower):
-            tower.compile_training(mode, dynamic=_rows_vary(experiment))
 
 
 def execution_problems(document: Document, experiment: Experiment) -> list[Problem]:

@@ -13,7 +13,7 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from towerzoo.registry.errors import ConfigError, Problem, TrainingError
 from towerzoo.registry.experiment import Experiment
-from towerzoo.towers.device import settled_precision
+from towerzoo.towers.device import settled_precision, torch_device
 
 DEVICES: Final = "devices"
 """The key of `trainer` that is TowerZoo's own: how many processes train, each on a device."""
@@ -70,21 +70,6 @@ def _quieten_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
     warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint.*")
-
-
-def torch_device(device: str) -> torch.device:
-    """Returns the device that a name stands for.
-
-    Raises:
-        TrainingError: It is `cuda`, and this machine has no GPU that torch can use.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise TrainingError(
-            "--device must be a device of this machine, got 'cuda'. Torch finds no GPU; use --device cpu."
-        )
-    return torch.device(device)
 
 
 def require_devices(experiment: Experiment, device: str) -> None:

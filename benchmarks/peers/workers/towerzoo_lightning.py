@@ -15,9 +15,11 @@ from pytorch_lightning import Callback
 
 from towerzoo.benchmarks.measure.training_epoch import Clock
 from towerzoo.towers.device import settle_process
-from towerzoo.towers.model.build import build_model, load_data, read_experiment
+from towerzoo.towers.model.build import load_data, read_experiment
 from towerzoo.towers.runs.folder import RunFolder
 from towerzoo.towers.training.callbacks import EpochCheckpoints, EpochSeeds, FiniteLoss, StopOnSignal
+from towerzoo.towers.training.data import DataModule
+from towerzoo.towers.training.module import build_module
 from towerzoo.towers.training.trainer import make_trainer
 
 PACKAGES = ("towerzoo", "torch", "pytorch-lightning", "numpy", "pandas")
@@ -73,22 +75,22 @@ class Worker:
         trainer = self._trainer(
             [clock, samples], self._run(), max_epochs=1, limit_train_batches=self.settings["steps"], limit_val_batches=0
         )
-        self.model = build_model(self.experiment, self.data.schema)
-        trainer.fit(self.model, self.data)
+        self.module = build_module(self.experiment, self.data.schema)
+        trainer.fit(self.module, DataModule(self.data))
         return samples.count, clock.seconds
 
     def evaluate(self) -> tuple[int, float, float]:
         """Tests the last model."""
         trainer = make_trainer(self.experiment, "cpu", logger=False, callbacks=[])
         started = time.perf_counter()
-        figures = trainer.test(self.model, self.data, verbose=False)[0]
+        figures = trainer.test(self.module, DataModule(self.data), verbose=False)[0]
         return len(self.data.split.test), time.perf_counter() - started, float(figures["test/auc"])
 
     def fit(self, until: Callable[[float], bool]) -> None:
         """Trains epochs, at most those of the config, and saves their checkpoints."""
         run = self._run()
         trainer = self._trainer([Until(until), EpochCheckpoints(run, "valid/auc")], run)
-        trainer.fit(build_model(self.experiment, self.data.schema), self.data)
+        trainer.fit(build_module(self.experiment, self.data.schema), DataModule(self.data))
 
     def _run(self) -> RunFolder:
         return RunFolder.create(self.scratch / "runs", "peers")

@@ -17,7 +17,7 @@ from towerzoo.benchmarks.measure.roofline import (
 )
 from towerzoo.benchmarks.suites.options import SuiteOptions, why_absent, why_not
 from towerzoo.registry.errors import TrainingError
-from towerzoo.towers.training.rules import MODES
+from towerzoo.towers.training.module import EXECUTIONS
 
 
 def test_a_stopwatch_repeats_a_step_until_a_round_is_filled(monkeypatch):
@@ -80,13 +80,13 @@ def test_operations_are_those_of_the_linear_layers():
 
 
 def test_compiling_on_a_cpu_is_measured_on_request_and_graphs_need_a_gpu():
-    reasons = {name: [why_not(name, "cpu", requested=requested) for requested in (False, True)] for name in MODES}
+    reasons = {name: [why_not(name, "cpu", requested=requested) for requested in (False, True)] for name in EXECUTIONS}
     assert reasons == {
         "eager": [None, None],
         "compile": ["compiling on a CPU takes minutes; request it with --compile", None],
         "cuda-graphs": ["CUDA graphs need a GPU"] * 2,
     }
-    assert [why_not(name, "cuda", requested=False) for name in MODES] == [None] * 3
+    assert [why_not(name, "cuda", requested=False) for name in EXECUTIONS] == [None] * 3
 
 
 def test_a_missing_gpu_is_an_error_or_a_skip():

@@ -12,7 +12,9 @@ from pytorch_lightning import Callback
 
 from towerzoo.datasets import Batch, BatchLoader
 from towerzoo.datasets.batches.loaders import ShareLoader, epoch_seed
-from towerzoo.towers.model.build import build_model, load_data
+from towerzoo.towers.model.build import load_data
+from towerzoo.towers.training.data import DataModule
+from towerzoo.towers.training.module import build_module
 
 
 def events(n: int) -> Batch:
@@ -147,10 +149,10 @@ class Recorder(Callback):
 def test_lightning_tells_the_loader_its_epoch(make_experiment, make_trainer):
     experiment = make_experiment(data={"batch_size": 250})
     data, recorder = load_data(experiment), Recorder()
-    make_trainer(max_epochs=3, callbacks=[recorder]).fit(build_model(experiment, data.schema), data)
+    make_trainer(max_epochs=3, callbacks=[recorder]).fit(build_module(experiment, data.schema), DataModule(data))
     expected = []
     for epoch in range(3):
-        made = data.train_dataloader()
+        made = data.train_batches()
         made.set_epoch(epoch)
         expected.append([pair for b in made for pair in zip(b.user.tolist(), b.item.tolist(), strict=True)])
     assert recorder.epochs == expected

@@ -13,9 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from pytorch_lightning import Trainer
 
-from towerzoo.datasets import BatchLoader, Column, Table, Vocabulary
+from towerzoo.datasets import BatchLoader, Vocabulary
 from towerzoo.datasets.batches.loaders import Batch
 from towerzoo.datasets.batches.streams import StreamLoader
 from towerzoo.datasets.tabular.events import Ids
@@ -23,10 +22,7 @@ from towerzoo.datasets.tabular.files import find_shards
 from towerzoo.datasets.tabular.row_groups import RowGroups
 from towerzoo.datasets.tabular.sections import InteractionFiles
 from towerzoo.datasets.tabular.stream import ParquetStream
-from towerzoo.registry import LOSSES, OPTIMIZERS, SCORES
 from towerzoo.registry.errors import DataError
-from towerzoo.towers.model.dssm import DSSM
-from towerzoo.towers.model.tower import Tower
 
 USERS, ITEMS = Vocabulary(range(100, 140)), Vocabulary([f"i{number}" for number in range(25)])
 EVENTS, GROUP = 1_000, 50
@@ -314,23 +310,3 @@ def test_groups_that_hold_nothing_or_whole_numbers_take_the_type_of_the_others(f
     pq.write_table(halves, folder / "2.parquet", row_group_size=GROUP)
     found = joined(list(make_loader(folder, label={"column": "rating", "equals": 3.5})))
     assert int(found.label.sum()) == int((rows()["rating"][:600] == 3).sum())
-
-
-def test_a_model_trains_on_the_stream(folder: Path, make_trainer: Callable[..., Trainer]) -> None:
-    torch.manual_seed(0)
-    towers = []
-    for name, ids in (("user_id", USERS), ("item_id", ITEMS)):
-        key = Column(name, torch.arange(len(ids), dtype=torch.int32), ids)
-        towers.append(Tower(Table(name, {name: key}), {name: {"encoder": "embedding", "dim": 4}}))
-    model = DSSM(
-        *towers,
-        score=SCORES.build("cosine", n_users=len(USERS), n_items=len(ITEMS)),
-        loss=LOSSES.build("bce-with-logits"),
-        optimizer=lambda parameters: OPTIMIZERS.build({"name": "adam", "lr": 0.05}, parameters=parameters),
-    )
-    trainer = make_trainer(max_epochs=10)
-    loader = make_loader(folder, seed=0)
-    trainer.fit(model, loader, make_loader(folder, batch_size=EVENTS))
-    assert trainer.global_step == 10 * 16
-    assert loader.epoch == 9
-    assert trainer.callback_metrics["valid/auc"] > 0.6

@@ -139,7 +139,7 @@ def test_the_bundle_recommends_the_same_items_as_the_run(bundle, recommender):
     user = {"user_id": 7, "occupation": None, "gender": "?", "met": [(3, 1), (999, 0)]}
     model, n_items = recommender.model, len(recommender.items)
     row = torch.tensor([recommender.users.ids.row(7)])
-    columns = {name: values.clone() for name, values in model.user_tower.columns(row).items()}
+    columns = {name: values.clone() for name, values in model.user_tower.inputs(row).items()}
     for name in ("gender", "age", "occupation"):
         columns[name][:] = 0
     columns["met"][:] = torch.tensor([[recommender.items.ids.row(3) + n_items, 0, -1, -1, -1]])
@@ -163,7 +163,7 @@ def test_a_new_item_gets_a_vector_from_its_features(bundle, recommender):
     title, genres = recommender.items.texts["title"][row], recommender.items.columns["genres"]
     raw = {"title": title, "genres": genres.vocabulary.decode([id for id in genres.values[row].tolist() if id])}
     columns = {
-        name: values.clone() for name, values in recommender.model.item_tower.columns(torch.tensor([row])).items()
+        name: values.clone() for name, values in recommender.model.item_tower.inputs(torch.tensor([row])).items()
     }
     columns["movie_id"][:] = 0
     vectors = recommender.model.item_tower.encode(columns)

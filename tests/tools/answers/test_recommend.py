@@ -222,7 +222,7 @@ def test_an_explanation_re_scores_without_each_feature(invoke, run, recommender)
     }
     for effect in told["effects"]:
         tower = model.user_tower if effect["side"] == "user" else model.item_tower
-        column = getattr(tower, f"{effect['feature']}_column")
+        column = tower.encoder(effect["feature"]).values
         before = column.clone()
         column.zero_()
         assert effect["change"] == pytest.approx(own - model(user, item).item(), abs=1e-5)

@@ -111,10 +111,10 @@ def test_numbers_train_and_a_missing_one_learns_a_value_of_its_own(invoke: Calla
     (run,) = Path("runs/mine").iterdir()
     experiment, _ = read_experiment(run / "config.yaml")
     model = build_model(experiment, load_data(experiment).schema)
-    before = model.item_tower.encoders["price_encoder"].unknown.item()
+    before = model.item_tower.encoder("price").unknown.item()
     RunFolder(run).load_weights(model)
     assert before == 0
-    assert model.item_tower.encoders["price_encoder"].unknown.item() != 0
+    assert model.item_tower.encoder("price").unknown.item() != 0
 
 
 @pytest.mark.parametrize("write", [write_recbole, write_positive_only])

@@ -21,7 +21,7 @@ from towerzoo.tools.recommend import main as recommend_command
 from towerzoo.tools.similar import main as similar_command
 from towerzoo.tools.test import main as tester_command
 from towerzoo.tools.train import main as train_command
-from towerzoo.towers.encoders.history import NO_EVENT
+from towerzoo.towers.encoders.events import NO_EVENT
 from towerzoo.towers.export.reader import Bundle
 from towerzoo.towers.recommend.recommender import Recommender
 

@@ -9,7 +9,7 @@ from torch import nn
 from towerzoo.datasets import UNKNOWN, Column, Vocabulary
 from towerzoo.registry import ENCODERS, POOLINGS
 from towerzoo.registry.errors import ConfigError
-from towerzoo.towers.encoders.embedding import built_encoder
+from towerzoo.towers.encoders import Encoder, built_encoder
 
 IDS = Column("city", torch.tensor([0, 1, 2, 3], dtype=torch.int32), Vocabulary(["a", "b", "c"]))
 LISTS = Column(
@@ -199,11 +199,11 @@ def test_sums_by_a_product_stay_in_float32_under_autocast():
         assert torch.equal(encoder(column.values), expected)
 
 
-class SmallTable(nn.Module):
+class SmallTable(Encoder):
     """Has no vector for the last id."""
 
     def __init__(self, column: Column) -> None:
-        super().__init__()
+        super().__init__(column)
         self.out_features = 2
         self.inner = nn.Embedding(column.cardinality - 1, 2)
 
@@ -219,7 +219,8 @@ class SqueezingTable(SmallTable):
 @pytest.mark.parametrize(
     ("part", "problem"),
     [
-        (lambda column: nn.Embedding(4, 2), "have an attribute out_features, got a Embedding without it"),
+        (lambda column: nn.Embedding(4, 2), "return an Encoder, got a Embedding"),
+        (Encoder, "have an attribute out_features, got a Encoder without it"),
         (SmallTable, r"map values \(B,\) or \(B, L\) to \(B, 2\) without an error, got IndexError"),
         (SqueezingTable, r"got shape \(2,\) for inputs of \(1,\)"),
     ],

@@ -12,7 +12,9 @@ from towerzoo.registry import ENCODERS
 from towerzoo.registry.errors import ConfigError
 from towerzoo.towers.encoders.letter_trigrams import NO_TRIGRAM, letter_trigrams
 from towerzoo.towers.export import reader as export_reader
-from towerzoo.towers.model.build import build_model, load_data
+from towerzoo.towers.model.build import load_data
+from towerzoo.towers.training.data import DataModule
+from towerzoo.towers.training.module import build_module
 
 TEXTS = ["Alien", "Aliens", "Ran", "Banana banana", "!?", "Amélie 🎬 in Ελλάδα", "I"]
 TITLES = encode_column("title", TEXTS)
@@ -111,11 +113,11 @@ def test_a_model_trains_on_titles(make_experiment, make_trainer):
     user = {"user_id": {"encoder": "embedding", "dim": 8}}
     experiment = make_experiment(user_tower={"features": user}, item_tower={"features": title}, score={"name": "dot"})
     data = load_data(experiment)
-    model = build_model(experiment, data.schema)
-    before = model.item_tower.encoders["title_encoder"].embedding.weight.detach().clone()
+    model = build_module(experiment, data.schema)
+    before = model.model.item_tower.encoder("title").embedding.weight.detach().clone()
     trainer = make_trainer(max_epochs=15)
-    trainer.fit(model, data)
-    after = model.item_tower.encoders["title_encoder"].embedding.weight
+    trainer.fit(model, DataModule(data))
+    after = model.model.item_tower.encoder("title").embedding.weight
     assert bool((before != after).any(dim=1).all())
     assert trainer.callback_metrics["train/auc"] > 0.7
 
@@ -129,7 +131,7 @@ def test_trigrams_that_are_told_have_the_vectors_of_their_text(pooling, min_coun
     told = torch.tensor([[*some, *[NO_TRIGRAM] * (longest - len(some))] for some in lists])
     expected = encoder(torch.from_numpy(TITLES.vocabulary.encode(TEXTS)))
     torch.testing.assert_close(encoder(told), expected)
-    assert torch.equal(encoder.lists(TEXTS), told[:, :-1])
+    assert torch.equal(encoder.read(TEXTS), told[:, :-1])
 
 
 @pytest.mark.parametrize("text", TEXTS)

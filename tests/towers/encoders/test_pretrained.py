@@ -11,8 +11,10 @@ import torch
 from towerzoo.datasets import Column, encode_column
 from towerzoo.registry import ENCODERS
 from towerzoo.registry.errors import ConfigError, DataError
-from towerzoo.towers.model.build import build_model, load_data
+from towerzoo.towers.model.build import load_data
 from towerzoo.towers.runs.folder import RunFolder
+from towerzoo.towers.training.data import DataModule
+from towerzoo.towers.training.module import build_module
 
 CITIES = encode_column("city", ["a", "b", "c", "a"])
 IDS = np.array(["c", "x", "a"])
@@ -91,18 +93,18 @@ def test_a_run_is_tested_without_the_file(make_experiment, make_trainer, tmp_pat
     features = {"movie_id": {"encoder": "pretrained", "path": str(path), "dim": 8}}
     experiment = make_experiment(item_tower={"features": features, "block": "linear-act-dropout", "widths": [8]})
     data = load_data(experiment)
-    model = build_model(experiment, data.schema)
-    make_trainer().fit(model, data)
+    model = build_module(experiment, data.schema)
+    make_trainer().fit(model, DataModule(data))
     run = RunFolder(tmp_path)
-    run.save_weights(model)
-    expected = make_trainer().test(model, data, verbose=False)
+    run.save_weights(model.model, model.loss)
+    expected = make_trainer().test(model, DataModule(data), verbose=False)
     path.unlink()
 
-    again = build_model(experiment, data.schema, trained=True)
+    again = build_module(experiment, data.schema, trained=True)
     with pytest.raises(DataError, match="got no such file"):
-        make_trainer().test(again, data, verbose=False)
-    run.load_weights(again)
-    assert make_trainer().test(again, data, verbose=False) == expected
+        make_trainer().test(again, DataModule(data), verbose=False)
+    run.load_weights(again.model)
+    assert make_trainer().test(again, DataModule(data), verbose=False) == expected
 
 
 def test_what_is_wrong_with_files_is_told_when_the_model_is_built(make_experiment, world, tmp_path):
@@ -113,8 +115,8 @@ def test_what_is_wrong_with_files_is_told_when_the_model_is_built(make_experimen
     users = {"user_id": {"encoder": "pretrained", "path": str(tmp_path / "people.parquet"), "dim": 12}}
     experiment = make_experiment(item_tower={"features": features}, user_tower={"features": users})
     with pytest.raises(DataError, match=r"people\.parquet must be a file of vectors, got no.*\n.*films\.npz must be a"):
-        build_model(experiment, world)
-    assert build_model(experiment, world, trained=True).item_tower.out_features == 12
+        build_module(experiment, world)
+    assert build_module(experiment, world, trained=True).model.item_tower.out_features == 12
 
 
 @pytest.mark.parametrize(

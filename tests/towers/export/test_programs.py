@@ -80,7 +80,7 @@ def export(tower, score, side, table):
 def assert_agreement(programs, session, table, rows: torch.Tensor) -> np.ndarray:
     """Asserts that the model, the exported program and ONNX agree on rows of the table; returns the factors."""
     exported = programs.tower
-    columns = exported.tower.columns(rows) | ({exported.row: rows} if exported.row else {})
+    columns = exported.tower.inputs(rows) | ({exported.row: rows} if exported.row else {})
     inputs = {spec.name: columns[spec.name].to(getattr(torch, spec.dtype)) for spec in exported.inputs}
     expected = getattr(exported.score, f"{exported.side}_factors")(exported.tower(rows), rows).numpy()
     np.testing.assert_allclose(programs.program.module()(inputs).numpy(), expected, atol=1e-5)
@@ -102,7 +102,7 @@ def test_row_numbers_are_an_input_only_if_the_score_uses_them(world, name, bias)
     score = score_for(world, name, **{bias: True})
     exported, program = trace_tower(tower, score, "user", world.users)
     rows = torch.tensor([0, 1, 2, 60])
-    inputs = {"gender": tower.columns(rows)["gender"].long(), "user_id": rows}
+    inputs = {"gender": tower.inputs(rows)["gender"].long(), "user_id": rows}
     if bias != "user_bias":
         del inputs["user_id"]
     assert [spec.name for spec in exported.inputs] == list(inputs)

@@ -18,9 +18,11 @@ from towerzoo.registry import LOSSES, SAMPLERS
 from towerzoo.registry.errors import ConfigError, DataError
 from towerzoo.towers.losses.candidates import CandidateLoss, Candidates, draw_candidates, excluded_pairs
 from towerzoo.towers.losses.pairs import BCEWithLogits
-from towerzoo.towers.model.build import build_model, load_data, read_experiment
+from towerzoo.towers.model.build import load_data, read_experiment
 from towerzoo.towers.model.dssm import DSSM
 from towerzoo.towers.retrieval.seen_items import SeenItems
+from towerzoo.towers.training.data import DataModule
+from towerzoo.towers.training.module import build_module
 
 B, C = 4, 6
 GENERATOR = torch.Generator().manual_seed(0)
@@ -170,10 +172,10 @@ def test_training_against_candidates_finds_more(loss, make_trainer):
     world = ["data.users=300", "data.items=100", "data.interactions=9000", "data.batch_size=512"]
     experiment, _ = read_experiment("quickstart", [*world, *overrides, *towers, f"loss={loss}"])
     data = load_data(experiment)
-    model, trainer = build_model(experiment, data.schema), make_trainer(max_epochs=4)
-    trainer.validate(model, data, verbose=False)
+    model, trainer = build_module(experiment, data.schema), make_trainer(max_epochs=4)
+    trainer.validate(model, DataModule(data), verbose=False)
     before = trainer.callback_metrics["valid/recall@10"].item()
-    trainer.fit(model, data)
+    trainer.fit(model, DataModule(data))
     assert trainer.callback_metrics["valid/recall@10"].item() > before
     assert trainer.callback_metrics["train/loss"].isfinite()
     assert not {"train/auc", "valid/auc"} & set(trainer.callback_metrics)
@@ -203,7 +205,7 @@ def step(make_experiment) -> Step:
             for side, key in (("user", "user_id"), ("item", "movie_id"))
         }
         experiment = make_experiment(**towers, score="dot", loss=loss)
-        model = build_model(experiment, Synthetic(users=6, items=6, interactions=30).load()).double()
+        model = build_module(experiment, Synthetic(users=6, items=6, interactions=30).load()).double()
         assert isinstance(model.loss, CandidateLoss)
         model._sampler = SAMPLERS.build(model.loss.sampler, item_counts=COUNTS)
         model._known = known
@@ -217,7 +219,7 @@ def by_hand(model: DSSM, terms: Callable[[float, list[float]], float]) -> float:
     losses = []
     for user, item, shown in zip(USER, ITEM, COMPARED, strict=True):
         own, *others = (
-            model(user.unsqueeze(0), torch.tensor([row], dtype=torch.int32)).item() for row in (int(item), *shown)
+            model.model(user.unsqueeze(0), torch.tensor([row], dtype=torch.int32)).item() for row in (int(item), *shown)
         )
         losses.append(terms(own, others))
     return sum(losses) / len(losses)
@@ -277,7 +279,7 @@ def test_mixed_with_the_batch_others_lose_logq_and_what_was_shown_does_not(step)
     batch = Batch(USER[:2], torch.tensor([1, 3], dtype=torch.int32), torch.ones(2), negatives=SHOWN[:2])
     sampler = {"name": "mixed", "parts": ["in-batch", "from-column"]}
     model, found = step({"name": "sampled-softmax", "sampler": sampler}, batch)
-    logit = {(u, i): model(torch.tensor([u]), torch.tensor([i])).item() for u in (1, 2) for i in (1, 3, 4, 5)}
+    logit = {(u, i): model.model(torch.tensor([u]), torch.tensor([i])).item() for u in (1, 2) for i in (1, 3, 4, 5)}
     share = (COUNTS / COUNTS.sum()).tolist()
     first = [logit[1, 3], logit[1, 4]]  # item 3 counts once, as shown, though the batch holds it
     second = [logit[2, 5], logit[2, 1] - math.log(share[1])]  # item 1: one other event, drawn share[1] times
@@ -372,19 +374,19 @@ def config(tmp_path: Path) -> Path:
 def test_training_tells_what_was_taken_from_what_was_shown(config, make_trainer, loss):
     experiment, _ = read_experiment(config, [f"loss={loss}"])
     data = load_data(experiment)
-    model = build_model(experiment, data.schema)
+    model = build_module(experiment, data.schema)
 
     def right() -> float:
         events = data.schema.interactions
         assert events.negatives is not None
         rows = (events.negatives[:, 0] > 0).nonzero().flatten()
         user, item, shown = events.user[rows], events.item[rows], events.negatives[rows, 0]
-        return float((model(user, item) > model(user, shown)).float().mean())
+        return float((model.model(user, item) > model.model(user, shown)).float().mean())
 
     model.eval()
     before = right()
     model.train()
-    make_trainer(max_epochs=3).fit(model, data)
+    make_trainer(max_epochs=3).fit(model, DataModule(data))
     model.eval()
     assert right() > max(before, 0.9)
 
@@ -394,12 +396,12 @@ def test_batches_of_training_hold_what_was_shown_with_their_events_and_others_do
     data = load_data(experiment)
     column = data.schema.interactions.negatives
     assert column is not None
-    for batch in data.train_dataloader():
+    for batch in data.train_batches():
         assert torch.equal(batch.negatives, column[batch.event.long()])
-    assert next(iter(data.test_dataloader())).negatives is None
+    assert next(iter(data.batches("test"))).negatives is None
     experiment, _ = read_experiment(config, ["loss=sampled-softmax"])
     data = load_data(experiment)
-    assert next(iter(data.train_dataloader())).negatives is None
+    assert next(iter(data.train_batches())).negatives is None
     assert data.schema.interactions.negatives is None, "what nobody asks for would take up memory"
 
 
@@ -437,12 +439,12 @@ def test_events_that_are_streamed_and_those_in_memory_are_the_same_with_what_was
         data = load_data(experiment)
         assert (data.stream is None) == (IN_MEMORY in overrides)
         events: Counter[tuple[Any, ...]] = Counter()
-        for batch in data.train_dataloader():
+        for batch in data.train_batches():
             assert batch.negatives is not None
             shown = [tuple(row for row in rows if row) for rows in batch.negatives.tolist()]
             events.update(zip(batch.user.tolist(), batch.item.tolist(), batch.label.tolist(), shown, strict=True))
         found.append(events)
-        assert next(iter(data.test_dataloader())).negatives is None
+        assert next(iter(data.batches("test"))).negatives is None
     assert found[0] == found[1]
     assert found[0].total() == sum(1 for row in range(1_000) if row % 7 % 5 >= 3)
 
@@ -450,11 +452,11 @@ def test_events_that_are_streamed_and_those_in_memory_are_the_same_with_what_was
 def test_a_stream_trains_to_tell_what_was_taken_from_what_was_shown(divided, make_trainer):
     experiment, _ = read_experiment(divided, STREAMED)
     data = load_data(experiment)
-    model = build_model(experiment, data.schema)
-    make_trainer(max_epochs=15).fit(model, data)
+    model = build_module(experiment, data.schema)
+    make_trainer(max_epochs=15).fit(model, DataModule(data))
     model.eval()
     users, songs = torch.arange(1, 21), torch.arange(1, 21)
-    logits = model(users.repeat_interleave(20), songs.repeat(20)).view(20, 2, 10)
+    logits = model.model(users.repeat_interleave(20), songs.repeat(20)).view(20, 2, 10)
     taken, shown = logits.unbind(1)
     assert (taken.unsqueeze(2) > shown.unsqueeze(1)).float().mean() > 0.8, "before training it is half of them"
 

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from towerzoo.registry import SCORES
-from towerzoo.towers.model.build import build_model, load_data
+from towerzoo.towers.model.build import load_data
 from towerzoo.towers.model.scores import pair_logits, try_score
+from towerzoo.towers.training.data import DataModule
+from towerzoo.towers.training.module import build_module
 
 N_USERS, N_ITEMS, B, D = 7, 5, 6, 3
 BIASES = ("user_bias", "item_bias", "global_bias")
@@ -131,11 +133,11 @@ def factor_model(make_experiment):
 
 def test_no_blocks_and_a_dot_score_are_matrix_factorisation(factor_model, make_trainer):
     data = load_data(factor_model)
-    model = build_model(factor_model, data.schema)
-    make_trainer(max_epochs=2).fit(model, data)
-    weights = model.state_dict()
-    users = weights.pop("user_tower.encoders.user_id_encoder.embedding.weight")
-    items = weights.pop("item_tower.encoders.movie_id_encoder.embedding.weight")
+    model = build_module(factor_model, data.schema)
+    make_trainer(max_epochs=2).fit(model, DataModule(data))
+    weights = model.model.state_dict()
+    users = weights.pop("user_tower.encoders.0.embedding.weight")
+    items = weights.pop("item_tower.encoders.0.embedding.weight")
     of_user, of_item = weights.pop("score.biases.user.weight"), weights.pop("score.biases.item.weight")
     of_all = weights.pop("score.biases.everyone")
     assert weights == {}, "a factor model has no other weights"
@@ -144,7 +146,7 @@ def test_no_blocks_and_a_dot_score_are_matrix_factorisation(factor_model, make_t
     assert of_item.any()
     every_user, every_item = torch.arange(len(users)), torch.arange(len(items))
     by_hand = users @ items.T + of_user + of_item.T + of_all
-    logits = model(every_user.repeat_interleave(len(items)), every_item.repeat(len(users)))
+    logits = model.model(every_user.repeat_interleave(len(items)), every_item.repeat(len(users)))
     torch.testing.assert_close(logits, by_hand.flatten(), rtol=1e-5, atol=1e-6)
 
 
@@ -153,9 +155,9 @@ def test_biases_alone_train_through_the_trainer(make_experiment, make_trainer):
         user_tower={"features": {}}, item_tower={"features": {}}, score={"name": "dot", **dict.fromkeys(BIASES, True)}
     )
     data = load_data(experiment)
-    model, trainer = build_model(experiment, data.schema), make_trainer(max_epochs=30)
-    trainer.fit(model, data)
-    biases = dict(model.named_parameters())
+    model, trainer = build_module(experiment, data.schema), make_trainer(max_epochs=30)
+    trainer.fit(model, DataModule(data))
+    biases = dict(model.model.named_parameters())
     assert set(biases) == {"score.biases.user.weight", "score.biases.item.weight", "score.biases.everyone"}
     for table, rows in (
         (biases["score.biases.user.weight"], data.schema.interactions.user),
@@ -171,7 +173,7 @@ def test_biases_alone_train_through_the_trainer(make_experiment, make_trainer):
     positive = data.labels[data.split.train].mean().item()
     entropy = -positive * math.log(positive) - (1 - positive) * math.log(1 - positive)
     assert trainer.callback_metrics["train/loss"] < entropy
-    (results,) = trainer.test(model, data, verbose=False)
+    (results,) = trainer.test(model, DataModule(data), verbose=False)
     assert {"test/loss", "test/auc", "test/accuracy"} <= set(results)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from torch import nn
 
-from towerzoo.towers.losses.pairs import BCEWithLogits
 from towerzoo.towers.model.build import build_model, read_experiment
 
 RELU_USER = """\
@@ -170,11 +169,11 @@ def test_layers_and_weights_are_those_that_are_printed(structure, tower, width):
 @pytest.mark.parametrize(("tower", "features"), [("user_tower", 4), ("item_tower", 2)])
 def test_towers_start_from_64_numbers_a_feature(structure, tower, features):
     _, model = structure
-    assert [encoder.out_features for encoder in getattr(model, tower).encoders.values()] == [64] * features
+    assert [encoder.out_features for encoder in getattr(model, tower).encoders] == [64] * features
 
 
 def test_genres_are_six_slots_and_divided_by_six(structure):
-    genres = structure[1].item_tower.encoders["genres_encoder"]
+    genres = structure[1].item_tower.encoder("genres")
     assert genres.max_length == 6
     assert type(genres.pooling).__name__ == "PaddedMeanPooling"
 
@@ -194,8 +193,9 @@ def test_weights_are_xavier_normal_where_published(structure):
 
 
 def test_every_config_of_the_comparison_shares_score_and_loss(structure):
-    _, model = structure
+    name, model = structure
     assert type(model.score).__name__ == "CosineScore"
     assert model.score.fixed_scale == 10.0
     assert model.score.log_scale is None
-    assert isinstance(model.loss, BCEWithLogits)
+    experiment, _ = read_experiment(f"configs/{name}.yaml")
+    assert experiment.loss["name"] == "bce-with-logits"

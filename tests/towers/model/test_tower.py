@@ -32,7 +32,7 @@ def block_for_this_test_only(monkeypatch):
 def test_features_are_encoded_and_concatenated_in_the_order_of_the_config(world):
     rows = torch.tensor([5, 0, 5, 17], dtype=torch.int32)
     tower = Tower(world.items, {"genres": BAG, "movie_id": EMBEDDING})
-    genres, movie = tower.encoders.values()
+    genres, movie = tower.encoders
     columns = world.items.columns
     expected = torch.cat([genres(columns["genres"].values[rows]), movie(columns["movie_id"].values[rows])], dim=1)
     assert tower.out_features == 7
@@ -43,7 +43,7 @@ def test_features_are_encoded_and_concatenated_in_the_order_of_the_config(world)
 def test_a_text_is_a_feature_like_any_other(world):
     tower = Tower(world.items, {"title": {"encoder": "letter-trigrams", "dim": 4}})
     rows = torch.tensor([3, 0], dtype=torch.int32)
-    (encoder,) = tower.encoders.values()
+    (encoder,) = tower.encoders
     assert torch.equal(tower(rows), encoder(world.items.column("title").values[rows]))
     assert bool(tower(rows)[0].all())
     assert not tower(rows)[1].any()
@@ -63,9 +63,7 @@ def test_blocks_stand_on_the_encoders_and_on_each_other(world):
     assert (tower.out_features, tower.n_rows) == (5, len(world.users))
     tower.eval()
     rows = torch.arange(9)
-    encoded = torch.cat(
-        [tower.encoders[f"{name}_encoder"](world.users.columns[name].values[:9]) for name in ("gender", "age")], 1
-    )
+    encoded = torch.cat([tower.encoder(name)(world.users.columns[name].values[:9]) for name in ("gender", "age")], 1)
     assert torch.equal(tower(rows), tower.mlp(encoded))
     assert bool((tower(rows) != encoded[:, :5]).any())
 
@@ -92,17 +90,14 @@ def test_an_encoder_keeps_its_own_init(world):
     tower = Tower(
         world.users, {"gender": own, "age": {**EMBEDDING, "init": None}}, init={"name": "normal", "std": 1e-3}
     )
-    assert tower.encoders["gender_encoder"].embedding.weight.abs().max() > 10
-    assert 0 < tower.encoders["age_encoder"].embedding.weight.abs().max() < 0.1
+    assert tower.encoder("gender").embedding.weight.abs().max() > 10
+    assert 0 < tower.encoder("age").embedding.weight.abs().max() < 0.1
 
 
 def test_columns_move_with_the_tower_but_are_not_in_its_state(world):
     tower = Tower(world.items, {"genres": BAG, "movie_id": EMBEDDING})
-    assert {name for name, _ in tower.named_buffers()} == {"genres_column", "movie_id_column"}
-    assert set(tower.state_dict()) == {
-        "encoders.genres_encoder.embedding.weight",
-        "encoders.movie_id_encoder.embedding.weight",
-    }
+    assert {name for name, _ in tower.named_buffers()} == {"encoders.0.values", "encoders.1.values"}
+    assert set(tower.state_dict()) == {"encoders.0.embedding.weight", "encoders.1.embedding.weight"}
 
 
 @pytest.mark.parametrize(
@@ -121,7 +116,7 @@ def test_a_feature_may_have_any_name(names):
     columns["id"] = Column("id", torch.arange(3, dtype=torch.int32), Vocabulary(["a", "b"]))
     tower = Tower(Table("id", columns), dict.fromkeys(names, EMBEDDING))
     vectors = tower(torch.tensor([1]))
-    for number, encoder in enumerate(tower.encoders.values()):
+    for number, encoder in enumerate(tower.encoders):
         assert torch.equal(vectors[0, 4 * number : 4 * number + 4], encoder.embedding.weight[number])
     Tower(Table("id", columns), dict.fromkeys(names, EMBEDDING)).load_state_dict(tower.state_dict())
 
@@ -138,7 +133,7 @@ def test_encoding_features_equals_encoding_their_rows(world, combine):
     features = {"genres": bag, "movie_id": EMBEDDING, "title": {"encoder": "letter-trigrams", "dim": 4}}
     tower = Tower(world.items, features, block="linear-bn-tanh-dropout", widths=[6], combine=combine).eval()
     rows = torch.tensor([3, 0, 17, 3])
-    columns = tower.columns(rows)
+    columns = tower.inputs(rows)
     assert list(columns) == ["genres", "movie_id", "title"]
     assert torch.equal(tower.encode(columns), tower(rows))
     new = {**columns, "movie_id": torch.zeros(4, dtype=torch.int64)}

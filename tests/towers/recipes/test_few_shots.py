@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,13 @@ import torch
 
 from towerzoo.registry.errors import RunError
 from towerzoo.registry.experiment import Experiment
-from towerzoo.towers.encoders.history import NO_EVENT
+from towerzoo.towers.encoders.events import NO_EVENT
 from towerzoo.towers.model.build import build_model, load_data
 from towerzoo.towers.recipes.evaluate import evaluate
-from towerzoo.towers.recipes.few_shots import few_shots, histories_of, require_history
+from towerzoo.towers.recipes.few_shots import few_shots, require_history
 from towerzoo.towers.recipes.slices import mask_biases, mask_columns
 from towerzoo.towers.runs.folder import RunFolder
+from towerzoo.towers.training.module import build_module
 
 WHOLE = {"encoder": "history", "dim": 4, "pooling": "sqrtn"}
 LATEST = {"encoder": "history", "dim": 4, "last": 3}
@@ -32,28 +34,24 @@ def experiment(request, make_experiment) -> Experiment:
 
 
 @pytest.mark.parametrize("k", [0, 1, 3, 1_000, 10**20])
-def test_histories_hold_the_last_events_and_are_whole_again_afterwards(experiment, k):
-    model = build_model(experiment, load_data(experiment).schema)
-    (encoder,) = model.user_tower.histories
-    rows = torch.arange(model.user_tower.n_rows)
-    with model.finished():
-        whole = encoder.lists(rows)
-        with histories_of(model, k):
-            few = encoder.lists(rows)
-            vectors = encoder.eval()(rows)
-        assert torch.equal(encoder.lists(rows), whole)
-    width = min(k, whole.shape[1])
-    assert torch.equal(few[:, :width], whole[:, :width]), "the newest come first"
-    assert bool((few[:, width:] == NO_EVENT).all())
-    assert torch.allclose(vectors, encoder.pool(few), atol=1e-6)
+def test_limited_histories_hold_the_last_events(experiment, k):
+    schema = load_data(experiment).schema
+    limited = replace(schema, users=replace(schema.users, history=schema.users.history.limited(k)))
+    few, whole = (build_model(experiment, world).user_tower.encoder("met").eval() for world in (limited, schema))
+    rows = torch.arange(len(schema.users))
+    lists, all_events = few.inputs(rows, as_of="test"), whole.inputs(rows, as_of="test")
+    width = min(k, lists.shape[1], all_events.shape[1])
+    assert torch.equal(lists[:, :width], all_events[:, :width]), "the newest come first"
+    assert bool((lists[:, width:] == NO_EVENT).all())
+    assert torch.allclose(few.encode_rows(rows, as_of="test"), few(lists), atol=1e-6)
 
 
 def test_figures_are_those_of_users_without_an_id_and_with_short_histories(experiment, tmp_path: Path):
     data = load_data(experiment)
-    model = build_model(experiment, data.schema)
-    torch.nn.init.normal_(model.score.biases.user.weight)  # type: ignore[union-attr, operator]
+    model = build_module(experiment, data.schema)
+    torch.nn.init.normal_(model.model.score.biases.user.weight)  # type: ignore[union-attr, operator]
     run = RunFolder(tmp_path)
-    run.save_weights(model)
+    run.save_weights(model.model, model.loss)
     known = evaluate(model, data, experiment, "cpu")["test"]
     genders = data.schema.users.columns["gender"].values
     found = few_shots(run, experiment, data, [0, 2, 1_000], "cpu")
@@ -64,9 +62,9 @@ def test_figures_are_those_of_users_without_an_id_and_with_short_histories(exper
 
     again = load_data(experiment)
     mask_columns(again, ["user_id"])
-    masked = build_model(experiment, again.schema)
-    run.load_weights(masked)
-    mask_biases(masked, again, ["user_id"])
+    masked = build_module(experiment, again.schema)
+    run.load_weights(masked.model)
+    mask_biases(masked.model, again, ["user_id"])
     assert evaluate(masked, again, experiment, "cpu")["test"] == pytest.approx(found["all"], nan_ok=True)
     assert found["all"]["auc"] != known["auc"]
 

@@ -9,17 +9,18 @@ from torch.autograd import DeviceType
 from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile
 
-from towerzoo.towers.model.build import build_model, load_data
+from towerzoo.towers.model.build import load_data
 from towerzoo.towers.recipes import profile as step_profile
 from towerzoo.towers.recipes.profile import PARTS, mark_parts, parts_of_events, profile_step
 from towerzoo.towers.recipes.train import profile_training
+from towerzoo.towers.training.module import build_module
 
 
 @pytest.mark.parametrize("unique", [False, True])
 def test_every_part_of_a_step_takes_some_of_its_time(unique, make_experiment):
     experiment = make_experiment(data={"batch_size": 64}, training={"unique": unique})
     data = load_data(experiment)
-    model = build_model(experiment, data.schema)
+    model = build_module(experiment, data.schema)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     seconds = profile_step(experiment, data, model, "cpu")
     assert tuple(seconds) == PARTS
@@ -40,7 +41,7 @@ def test_a_step_of_several_batches_is_timed_once_and_counts_their_samples(make_e
 def test_the_model_is_left_without_marks(make_experiment):
     experiment = make_experiment()
     data = load_data(experiment)
-    model = build_model(experiment, data.schema)
+    model = build_module(experiment, data.schema)
     profile_step(experiment, data, model, "cpu")
     assert "training_step" not in vars(model)
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
@@ -66,12 +67,12 @@ OPERATIONS = {
 def test_backward_operations_belong_to_the_part_of_their_forward_operation(make_experiment):
     experiment = make_experiment()
     data = load_data(experiment)
-    model = build_model(experiment, data.schema)
+    model = build_module(experiment, data.schema)
     optimizer = model.configure_optimizers()
 
     def closure() -> torch.Tensor:  # as Lightning does, backward runs inside the optimizer's step
         optimizer.zero_grad()
-        loss = model.training_step(next(iter(data.train_dataloader())), 0)
+        loss = model.training_step(next(iter(data.train_batches())), 0)
         loss.backward()
         return loss
 

@@ -14,7 +14,7 @@ def test_a_history_and_what_is_told_are_features_like_others(with_history):
     person = recommender.person(7, features={"gender": "F"}, liked=[3, 4], disliked=[5])
     told = explain(recommender, person, 9)
     values = {(effect.side, effect.feature): effect.value for effect in told.effects}
-    held = int((recommender.model.user_tower.encoder("met").lists(torch.tensor([7])) >= 0).sum())
+    held = int((recommender.model.user_tower.encoder("met").inputs(torch.tensor([7]), as_of="test") >= 0).sum())
     assert values == {
         ("user", "user_id"): "7",
         ("user", "gender"): "F",
@@ -23,7 +23,7 @@ def test_a_history_and_what_is_told_are_features_like_others(with_history):
     }
     tower, item = recommender.model.user_tower, recommender.item_vectors.factors[9]
     row = torch.tensor([7])
-    columns = recommender.person_vectors.columns([person], row)
+    columns = recommender.person_vectors.inputs([person], row)
     columns["met"] = torch.full((1, 1), -1)
     without = recommender.model.score.user_factors(tower.encode(columns), row)[0] @ item
     (change,) = [effect.change for effect in told.effects if effect.feature == "met"]

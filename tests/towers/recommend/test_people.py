@@ -7,8 +7,9 @@ import torch
 
 from towerzoo.datasets import Column, Table, Vocabulary, encode_table
 from towerzoo.registry.errors import RequestError
+from towerzoo.towers.model.tower import Tower
 from towerzoo.towers.recommend.items import ItemNames
-from towerzoo.towers.recommend.people import read_person
+from towerzoo.towers.recommend.people import PersonVectors, read_person
 
 USERS = Table(
     "user",
@@ -20,11 +21,19 @@ USERS = Table(
     },
 )
 FILMS = ItemNames(encode_table("film", {"film": [7, 9]}, {"title": ["Heat", "Ran"]}))
-FEATURES = ["user", "town", "tags", "age"]
+TOWER = Tower(
+    USERS,
+    {
+        "user": {"encoder": "embedding", "dim": 2},
+        "town": {"encoder": "embedding", "dim": 2},
+        "tags": {"encoder": "embedding-bag", "dim": 2},
+        "age": "numeric",
+    },
+)
 
 
 def read(**request):
-    return read_person(USERS, FEATURES, FILMS, **request)
+    return read_person(USERS, TOWER, FILMS, **request)
 
 
 def test_a_known_user_is_a_row():
@@ -32,16 +41,16 @@ def test_a_known_user_is_a_row():
 
 
 def test_features_are_encoded_like_their_columns():
-    person = read(told={"town": "Rome", "tags": ["c", "a"], "age": "31"})
-    assert {name: value.tolist() for name, value in person.features.items()} == {
-        "town": 2,
-        "tags": [3, 1, 0],
-        "age": 31.0,
-    }
-    assert person.features["town"].dtype == torch.int32
-    assert read(told={"tags": "b|a"}).features["tags"].tolist() == [2, 1, 0]
-    assert read(told={"tags": ["a", "b", "c", "a"]}).features["tags"].tolist() == [1, 2, 3]
-    assert math.isnan(read(told={"age": None}).features["age"])
+    people = [
+        read(features={"town": "Rome", "tags": ["c", "a"], "age": "31"}),
+        read(features={"tags": "b|a", "age": None}),
+        read(features={"tags": ["a", "b", "c", "a"]}),
+        read(user=6),
+    ]
+    inputs = PersonVectors(TOWER).inputs(people, torch.tensor([person.row for person in people]))
+    assert inputs["town"].tolist() == [2, 0, 0, 2]
+    assert inputs["tags"].tolist() == [[3, 1, 0], [2, 1, 0], [1, 2, 3], [0, 0, 0]]
+    assert inputs["age"].tolist() == pytest.approx([31.0, math.nan, math.nan, 40.0], nan_ok=True)
 
 
 def test_items_are_told_by_id_or_title():
@@ -50,10 +59,11 @@ def test_items_are_told_by_id_or_title():
 
 
 def test_what_is_not_known_stands_for_the_unknown_and_is_told():
-    person = read(user=99, told={"town": "Paris", "tags": "a|z", "twon": "Oslo", "user": 5})
+    person = read(user=99, features={"town": "Paris", "tags": "a|z", "twon": "Oslo", "user": 5})
     assert person.row == 0
-    assert person.features["town"] == 0
-    assert person.features["tags"].tolist() == [1, 0, 0]
+    inputs = PersonVectors(TOWER).inputs([person], torch.tensor([person.row]))
+    assert inputs["town"].tolist() == [0]
+    assert inputs["tags"].tolist() == [[1, 0, 0]]
     assert person.notes == (
         "user 99 is not known",
         "town 'Paris' is not known",
@@ -74,10 +84,10 @@ def test_nobody_is_refused(request_, found):
 @pytest.mark.parametrize("age", ["old", "inf", 1e39, [1], {}], ids=str)
 def test_a_number_must_be_one(age):
     with pytest.raises(RequestError, match="feature age must be a finite number, got "):
-        read(told={"age": age})
+        read(features={"age": age})
 
 
 def test_all_faults_are_told_at_once():
     with pytest.raises(RequestError) as error:
-        read(user=5, told={"age": "old"}, liked=["Hea", "Nothing"], disliked=["a"])
+        read(user=5, features={"age": "old"}, liked=["Hea", "Nothing"], disliked=["a"])
     assert len(error.value.problems) == 3

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from towerzoo.registry.errors import RequestError, RunError
-from towerzoo.towers.encoders.history import NO_EVENT
+from towerzoo.towers.encoders.events import NO_EVENT
 from towerzoo.towers.model.build import build_model, load_data
 from towerzoo.towers.recommend.items import allowed_items
 from towerzoo.towers.recommend.new_items import NewItems
@@ -30,8 +30,8 @@ def test_a_run_scores_as_its_model_does_in_test(kind, request):
     model = build_model(experiment, data.schema)
     model.load_state_dict(recommender.model.state_dict())
     users, items = torch.tensor([1, 7, 33]), torch.arange(len(data.schema.items))
-    with model.eval().finished(), torch.no_grad():
-        expected = model.user_factors(users) @ model.item_factors(items).T
+    with torch.no_grad():
+        expected = model.eval().user_factors(users, as_of="test") @ model.item_factors(items).T
     people = [recommender.person(recommender.users.ids.values[row - 1]) for row in users.tolist()]
     torch.testing.assert_close(recommender.factors(people) @ recommender.item_vectors.factors.T, expected)
 
@@ -126,14 +126,14 @@ def test_what_is_told_counts_as_the_latest_events_of_its_kind(make_run, last):
     assert liked_kind > disliked_kind
     told = [4 + liked_kind * 41, 9 + liked_kind * 41, 2 + disliked_kind * 41]
     for row in (0, 5):
-        own = [number for number in encoder.lists(torch.tensor([row]))[0].tolist() if number != NO_EVENT]
+        own = [number for number in encoder.inputs(torch.tensor([row]), as_of="test")[0].tolist() if number != NO_EVENT]
         person = Person(row, liked=(4, 9), disliked=(2,))
-        columns = recommender.model.user_tower.columns(torch.tensor([row])) | {"met": torch.tensor([[*told, *own]])}
+        columns = recommender.model.user_tower.inputs(torch.tensor([row])) | {"met": torch.tensor([[*told, *own]])}
         expected = recommender.model.user_tower.encode(columns)
         # Beside somebody with a longer history, whose padding must not come between.
         both = recommender.factors([person, Person(6, liked=(1,)), Person(row)])
         torch.testing.assert_close(both[0], expected[0])
-        torch.testing.assert_close(both[2], recommender.model.user_factors(torch.tensor([row]))[0])
+        torch.testing.assert_close(both[2], recommender.model.user_factors(torch.tensor([row]), as_of="test")[0])
 
 
 def test_to_a_history_an_added_item_is_an_unknown_one(with_history):

@@ -129,7 +129,7 @@ def test_weights_come_back(run, contiguous):
     if not contiguous:
         model, other = nn.Linear(2, 3), nn.Linear(2, 3)
         model.weight = nn.Parameter(torch.arange(6.0).reshape(2, 3).T)
-    run.save_weights(model)
+    run.save_weights(model, nn.Identity())
     run.load_weights(other)
     assert {name: t.tolist() for name, t in other.state_dict().items()} == {
         name: t.tolist() for name, t in model.state_dict().items()

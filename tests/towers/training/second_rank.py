@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 from pytorch_lightning import seed_everything
 
-from towerzoo.towers.model.build import build_model, load_data, read_experiment
+from towerzoo.towers.model.build import load_data, read_experiment
 from towerzoo.towers.runs.folder import RunFolder
 from towerzoo.towers.training.fit import fit
+from towerzoo.towers.training.module import build_module
 from towerzoo.towers.training.rank_processes import HOST, LONGEST_WAIT, join, ready_key
 
 if __name__ == "__main__":
@@ -23,6 +24,6 @@ if __name__ == "__main__":
     for path in sorted(Path(run).parent.iterdir()):
         experiment, _ = read_experiment(path / "config.yaml")
         data = load_data(experiment)
-        fit(experiment, data, build_model(experiment, data.schema), RunFolder(path), device, ranks)
+        fit(experiment, data, build_module(experiment, data.schema), RunFolder(path), device, ranks)
     print("out of breath", flush=True)
     os._exit(3)

@@ -12,10 +12,12 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from towerzoo.registry.errors import Interrupted, RunError, TrainingError
-from towerzoo.towers.model.build import build_model, load_data
+from towerzoo.towers.model.build import load_data
 from towerzoo.towers.runs.checkpoints import read_checkpoint
 from towerzoo.towers.runs.folder import RunFolder
 from towerzoo.towers.training.callbacks import EpochCheckpoints, EpochProgress, EpochSeeds, FiniteLoss, StopOnSignal
+from towerzoo.towers.training.data import DataModule
+from towerzoo.towers.training.module import build_module
 
 
 @pytest.fixture
@@ -116,10 +118,10 @@ def fit(make_experiment, make_trainer):
     def go(*callbacks, model_changes=lambda model: None, **arguments):
         experiment = make_experiment(data={"batch_size": 120})
         data = load_data(experiment)
-        model = build_model(experiment, data.schema)
+        model = build_module(experiment, data.schema)
         model_changes(model)
         trainer = make_trainer(callbacks=list(callbacks), **arguments)
-        trainer.fit(model, data)
+        trainer.fit(model, DataModule(data))
         return trainer
 
     return go

@@ -25,10 +25,12 @@ import towerzoo.configs
 from towerzoo.datasets import Batch
 from towerzoo.datasets.batches.loaders import BatchLoader, ShareLoader
 from towerzoo.datasets.batches.streams import StreamedEvents
-from towerzoo.towers.model.build import build_model, load_data, read_experiment
+from towerzoo.towers.model.build import load_data, read_experiment
 from towerzoo.towers.recommend.explanation import explain
 from towerzoo.towers.recommend.recommender import Recommender
 from towerzoo.towers.training.callbacks import EpochSeeds, FiniteLoss
+from towerzoo.towers.training.data import DataModule
+from towerzoo.towers.training.module import build_module
 
 GPU, CPU = torch.device("cuda", 0), torch.device("cpu")
 BY_PLACES = ("aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_")
@@ -187,7 +189,7 @@ def waits_of_a_step(config: str, *overrides: str, split: str = "random") -> set[
     short = ["evaluation.ranking.at=[10]"] if "retrieval" in config else []
     experiment, _ = read_experiment(config, [data_of, "trainer={}", *short, *overrides])
     data = load_data(experiment)
-    model = build_model(experiment, data.schema)
+    model = build_module(experiment, data.schema)
     gpu = PretendedGPU()
     watch = _StepWaits(gpu)
     quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
@@ -200,8 +202,8 @@ def waits_of_a_step(config: str, *overrides: str, split: str = "random") -> set[
             callbacks=[EpochSeeds(0), FiniteLoss(), watch],
             **quiet,
         )
-        trainer.fit(model, data)
-        trainer.test(model, data, verbose=False)
+        trainer.fit(model, DataModule(data))
+        trainer.test(model, DataModule(data), verbose=False)
     return set().union(*watch.steps[2:-1])  # the first ones make what is kept, and losses are looked at in the last
 
 
@@ -226,14 +228,14 @@ def test_mistakes_of_devices_show():
         assert gpu.waits[1:] == ["to the CPU", "_local_scalar_dense"]
 
 
-UNIQUE = {"_unique2 in dssm.py", "bincount in pair_scores.py"}
+UNIQUE = {"_unique2 in module.py", "bincount in pair_scores.py"}
 HISTORY = {
     "_unique2 in history.py",
     "_local_scalar_dense in history.py",
     "index in history.py",
     "bincount in bag_sums.py",
 }
-CANDIDATES = {"_unique2 in candidates.py", "_unique2 in dssm.py", "index in candidates.py"}
+CANDIDATES = {"_unique2 in candidates.py", "_unique2 in module.py", "index in candidates.py"}
 KNOWN = {"repeat_interleave in seen_items.py"}
 WAITS = {
     "fast": UNIQUE,

@@ -6,11 +6,13 @@ import pytest
 import torch
 
 from towerzoo.datasets import Batch
-from towerzoo.towers.model.build import build_model, load_data
+from towerzoo.towers.model.build import load_data
 from towerzoo.towers.runs.epochs import read_epochs
 from towerzoo.towers.runs.folder import RunFolder
 from towerzoo.towers.training import epoch_log
+from towerzoo.towers.training.data import DataModule
 from towerzoo.towers.training.epoch_log import EpochLog
+from towerzoo.towers.training.module import build_module
 
 FIGURES = [f"{part}/{name}" for part in ("train", "valid") for name in ("loss", "auc", "accuracy")]
 
@@ -26,7 +28,7 @@ def test_every_epoch_has_a_row_of_its_own_figures(run, make_experiment, make_tra
     reported: list = []
     log = EpochLog(run, [], reported.append)
     trainer = make_trainer(max_epochs=2, callbacks=[log], enable_checkpointing=True)
-    trainer.fit(build_model(experiment, data.schema), data)
+    trainer.fit(build_module(experiment, data.schema), DataModule(data))
     rows = read_epochs(run)
     assert rows == log.rows == reported
     of_users = ["valid/user_auc", "valid/calibration_error"]

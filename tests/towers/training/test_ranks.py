@@ -15,10 +15,12 @@ from rich.console import Console
 from towerzoo.datasets.batches.loaders import ShareLoader
 from towerzoo.registry.errors import TrainingError
 from towerzoo.registry.experiment import Data
-from towerzoo.towers.model.build import build_model, load_data
+from towerzoo.towers.model.build import load_data
 from towerzoo.towers.runs.epochs import read_epochs
 from towerzoo.towers.runs.folder import RunFolder
+from towerzoo.towers.training.data import DataModule
 from towerzoo.towers.training.fit import fit
+from towerzoo.towers.training.module import build_module
 from towerzoo.towers.training.rank_processes import several_ranks
 from towerzoo.towers.training.ranks import Ranks
 
@@ -98,7 +100,7 @@ def gradients(model, data, ranks: int, *, gathered: bool = True) -> list[torch.T
     """Returns the sum of the gradients of all shares of the first batch."""
     model.zero_grad()
     for rank in range(ranks):
-        loader = data._train_loader()
+        loader = data.train_batches()
         batch = next(iter(loader if ranks == 1 else ShareLoader(loader, rank, ranks)))
         torch.manual_seed(5)
         model.training_step(batch if gathered else batch._replace(all_items=batch.item), 0).backward()
@@ -109,8 +111,8 @@ def gradients(model, data, ranks: int, *, gathered: bool = True) -> list[torch.T
 def test_gradients_of_shares_sum_to_that_of_the_batch(case, experiment_of, make_trainer):
     experiment = experiment_of(case)
     data = load_data(experiment)
-    model = build_model(experiment, data.schema)
-    make_trainer(limit_train_batches=0, limit_val_batches=0).fit(model, data)
+    model = build_module(experiment, data.schema)
+    make_trainer(limit_train_batches=0, limit_val_batches=0).fit(model, DataModule(data))
     model.train()
     model.on_fit_start()
     whole = gradients(model, data, 1)
@@ -125,7 +127,7 @@ def fitted(experiment, path: Path, ranks: Ranks) -> tuple[RunFolder, torch.nn.Mo
     """Trains an experiment into a folder as one of some ranks."""
     run = RunFolder(path)
     data = load_data(experiment)
-    model = build_model(experiment, data.schema)
+    model = build_module(experiment, data.schema)
     fit(experiment, data, model, run, "cpu", ranks, Console(file=io.StringIO()))
     return run, model
 

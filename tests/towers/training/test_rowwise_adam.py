@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from towerzoo.registry import OPTIMIZERS
-from towerzoo.towers.model.build import build_model, load_data
+from towerzoo.towers.model.build import load_data
+from towerzoo.towers.training.data import DataModule
+from towerzoo.towers.training.module import build_module
 
 ROWS, DIM = 12, 3
 
@@ -132,10 +134,10 @@ def test_sparse_encoders_train_through_the_trainer(optimizer, make_experiment, m
         optimizer=optimizer,
     )
     data = load_data(experiment)
-    model = build_model(experiment, data.schema)
+    model = build_module(experiment, data.schema)
     before = {name: value.clone() for name, value in model.named_parameters()}
-    make_trainer(max_epochs=1).fit(model, data)
+    make_trainer(max_epochs=1).fit(model, DataModule(data))
     for name, value in model.named_parameters():
         assert not torch.equal(value, before[name]), f"{name} has not moved"
-    padding = model.item_tower.encoders["genres_encoder"].embedding.weight[0]
+    padding = model.model.item_tower.encoder("genres").embedding.weight[0]
     assert not padding.any(), "the padding vector stays zero"

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounter
 from torch._dynamo.utils import counters
 
+from towerzoo.datasets import Batch
 from towerzoo.registry.errors import ConfigError
-from towerzoo.towers.model.build import build_model, load_data, read_experiment
-from towerzoo.towers.model.dssm import DSSM
+from towerzoo.towers.model.build import load_data, read_experiment
+from towerzoo.towers.training.module import TrainingModule, build_module
 from towerzoo.towers.training.rules import require_gpu
 
 EMBEDDING = {"encoder": "embedding", "dim": 4}
@@ -27,13 +28,14 @@ def programs() -> int:
     return int(counters["stats"]["unique_graphs"])
 
 
-def losses_and_gradients(model: DSSM, batches: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
+def losses_and_gradients(module: TrainingModule, batches: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
     values = []
     for user, item in batches:
-        model.zero_grad()
-        loss = nn.functional.binary_cross_entropy_with_logits(model(user, item), torch.ones(len(user)))
+        module.zero_grad()
+        logits = module.logits(Batch(user, item, user))
+        loss = nn.functional.binary_cross_entropy_with_logits(logits, torch.ones(len(user)))
         loss.backward()
-        values += [loss.detach(), *(parameter.grad.clone() for parameter in model.parameters())]
+        values += [loss.detach(), *(parameter.grad.clone() for parameter in module.parameters())]
     return values
 
 
@@ -49,16 +51,16 @@ def test_compiled_towers_train_as_eager_ones_and_evaluate_without_a_program(make
     data = load_data(eager)
     events = data.schema.interactions
     batches = [(events.user[rows], events.item[rows]) for rows in data.split.train.split(100)[:3]]
-    model = build_model(compiled, data.schema)
+    model = build_module(compiled, data.schema)
     model.eval()
-    expected = build_model(eager, data.schema).eval()(*batches[0])
-    torch.testing.assert_close(model(*batches[0]), expected)
+    expected = build_module(eager, data.schema).eval().model(*batches[0])
+    torch.testing.assert_close(model.model(*batches[0]), expected)
     assert programs() == 0
     model.train()
-    plain = losses_and_gradients(build_model(eager, data.schema).train(), batches)
+    plain = losses_and_gradients(build_module(eager, data.schema).train(), batches)
     torch.testing.assert_close(losses_and_gradients(model, batches), plain, rtol=1e-4, atol=1e-6)
     assert programs() == 2, "one for each tower, also where distinct rows are of another number in each batch"
-    assert [*model.state_dict()] == [*build_model(eager, data.schema).state_dict()]
+    assert [*model.state_dict()] == [*build_module(eager, data.schema).state_dict()]
 
 
 @pytest.mark.parametrize("setting", ["training.unique=true", "loss={name: sampled-softmax, sampler: in-batch}"])
@@ -97,11 +99,11 @@ def test_encoders_whose_sizes_vary_do_not_make_a_program_for_each_batch(make_exp
     data = load_data(experiment)
     counter, compile = CompileCounter(), torch.compile
     monkeypatch.setattr(torch, "compile", lambda run, *, mode, dynamic: compile(run, backend=counter, dynamic=dynamic))
-    compiled = build_model(experiment, data.schema).train()
+    compiled = build_module(experiment, data.schema).train()
     monkeypatch.undo()
-    plain = build_model(experiment.model_copy(update={"training": make_experiment().training}), data.schema).train()
-    for batch in islice(data.train_dataloader(), 5):
-        found, expected = (model(batch.user, batch.item, batch.event) for model in (compiled, plain))
+    plain = build_module(experiment.model_copy(update={"training": make_experiment().training}), data.schema).train()
+    for batch in islice(data.train_batches(), 5):
+        found, expected = (module.logits(batch) for module in (compiled, plain))
         torch.testing.assert_close(found, expected)
     assert counter.frame_count == 2, "one for each tower"
 

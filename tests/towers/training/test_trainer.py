@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from towerzoo.registry.errors import ConfigError, TrainingError
-from towerzoo.towers.training.trainer import make_trainer, torch_device
+from towerzoo.towers.device import torch_device
+from towerzoo.towers.training.trainer import make_trainer
 
 
 @pytest.mark.parametrize(("available", "expected"), [(True, "cuda"), (False, "cpu")])

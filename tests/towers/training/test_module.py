@@ -12,20 +12,22 @@ from towerzoo.datasets import Batch, TwoTowerData
 from towerzoo.registry import LOSSES
 from towerzoo.registry.errors import ConfigError
 from towerzoo.towers.metrics.plan import PAIR_METRICS, EvaluationPlan
-from towerzoo.towers.model.build import build_model, load_data
+from towerzoo.towers.model.build import load_data
 from towerzoo.towers.model.dssm import DSSM
 from towerzoo.towers.model.tower import Tower
+from towerzoo.towers.training.data import DataModule
+from towerzoo.towers.training.module import TrainingModule, build_module
 
 EMBEDDING = {"encoder": "embedding", "dim": 4}
 
 
-def row_by_row(model: DSSM, data: TwoTowerData, part: Tensor) -> tuple[Tensor, Tensor]:
+def row_by_row(module: TrainingModule, data: TwoTowerData, part: Tensor) -> tuple[Tensor, Tensor]:
     """The logits of events in eval mode, each pair encoded on its own, and the labels."""
     user, item = data.schema.interactions.user[part], data.schema.interactions.item[part]
-    model.eval()
+    model = module.eval().model
     with torch.no_grad():
         logits = torch.cat([model(user[n : n + 1], item[n : n + 1]) for n in range(len(part))])
-    model.train()  # Lightning trains a model in the mode that it finds it in
+    module.train()  # Lightning trains a model in the mode that it finds it in
     return logits, data.labels[part]
 
 
@@ -52,8 +54,8 @@ def split_of(results: dict[str, Any], split: str) -> dict[str, float]:
 def test_evaluation_equals_scoring_row_by_row(score, dtype, tolerance, make_experiment, make_trainer):
     experiment = make_experiment(score=score)
     data = load_data(experiment)
-    model, trainer = build_model(experiment, data.schema), make_trainer(max_epochs=3)
-    trainer.fit(model, data)
+    model, trainer = build_module(experiment, data.schema), make_trainer(max_epochs=3)
+    trainer.fit(model, DataModule(data))
     # The validation of the last epoch must have forgotten the vectors of the epochs before it.
     during_fit = split_of(trainer.callback_metrics, "valid")
     model.to(dtype)
@@ -65,7 +67,7 @@ def test_evaluation_equals_scoring_row_by_row(score, dtype, tolerance, make_expe
         ("test", trainer.test, data.split.test),
     ):
         logits.clear()
-        (results,) = evaluate(model, data, verbose=False)
+        (results,) = evaluate(model, DataModule(data), verbose=False)
         seen = torch.cat(logits)
         expected, labels = row_by_row(model, data, part)
         # Of logits up to 10: a product of many rows may add in another order than that of one.
@@ -80,11 +82,11 @@ def test_evaluation_encodes_each_distinct_row_once(make_experiment, make_trainer
     monkeypatch.setattr("towerzoo.datasets.data.EVALUATION_BATCH_SIZE", 16)
     experiment = make_experiment()
     data = load_data(experiment)
-    model = build_model(experiment, data.schema)
+    model = build_module(experiment, data.schema)
     encoded: dict[str, list[int]] = {"user": [], "item": []}
-    for side, tower in (("user", model.user_tower), ("item", model.item_tower)):
+    for side, tower in (("user", model.model.user_tower), ("item", model.model.item_tower)):
         tower.register_forward_pre_hook(lambda module, rows, side=side: encoded[side].extend(rows[0].tolist()))
-    make_trainer().test(model, data, verbose=False)
+    make_trainer().test(model, DataModule(data), verbose=False)
     for side in ("user", "item"):
         rows = getattr(data.schema.interactions, side)[data.split.test]
         assert sorted(encoded[side]) == rows.unique().tolist()
@@ -93,22 +95,22 @@ def test_evaluation_encodes_each_distinct_row_once(make_experiment, make_trainer
 def test_dropout_is_off_in_evaluation_and_on_in_training(make_experiment, make_trainer):
     experiment = make_experiment()
     data = load_data(experiment)
-    model, trainer = build_model(experiment, data.schema), make_trainer()
-    first, second = (trainer.validate(model, data, verbose=False) for _ in range(2))
+    model, trainer = build_module(experiment, data.schema), make_trainer()
+    first, second = (trainer.validate(model, DataModule(data), verbose=False) for _ in range(2))
     assert first == second
     model.train()
     rows = torch.arange(1, 30)
-    assert not torch.equal(model(rows, rows), model(rows, rows))
+    assert not torch.equal(model.model(rows, rows), model.model(rows, rows))
 
 
 def test_every_split_logs_its_loss_auc_and_accuracy(make_experiment, make_trainer):
     experiment = make_experiment()
     data = load_data(experiment)
-    model, trainer = build_model(experiment, data.schema), make_trainer()
-    trainer.fit(model, data)
+    model, trainer = build_module(experiment, data.schema), make_trainer()
+    trainer.fit(model, DataModule(data))
     names = {f"{split}/{metric}" for split in ("train", "valid") for metric in ("loss", "auc", "accuracy")}
     assert set(trainer.callback_metrics) == names | {"valid/user_auc", "valid/calibration_error"}
-    trainer.test(model, data, verbose=False)
+    trainer.test(model, DataModule(data), verbose=False)
     assert set(trainer.callback_metrics) == {f"test/{metric}" for metric in EvaluationPlan().names}
 
 
@@ -129,7 +131,7 @@ def test_training_figures_are_those_of_the_last_epoch_alone(make_experiment, mak
     experiment, losses = make_experiment(), Losses()
     data = load_data(experiment)
     trainer = make_trainer(max_epochs=2, callbacks=[losses])
-    trainer.fit(build_model(experiment, data.schema), data)
+    trainer.fit(build_module(experiment, data.schema), DataModule(data))
     first, last = (total / len(data.split.train) for total in losses.epochs)
     assert abs(first - last) > 1e-3, "the case has lost its point"
     assert trainer.callback_metrics["train/loss"].item() == pytest.approx(last, abs=1e-6)
@@ -144,8 +146,8 @@ def test_training_figures_are_those_of_the_whole_epoch(make_experiment, make_tra
         optimizer={"name": "sgd", "lr": 1e-12},  # weights stand still, so that all batches meet the same ones
     )
     data = load_data(experiment)
-    model, trainer = build_model(experiment, data.schema), make_trainer(max_epochs=2)
-    trainer.fit(model, data)
+    model, trainer = build_module(experiment, data.schema), make_trainer(max_epochs=2)
+    trainer.fit(model, DataModule(data))
     expected = figures(*row_by_row(model, data, data.split.train))
     assert split_of(trainer.callback_metrics, "train") == pytest.approx(expected, abs=1e-6)
 
@@ -160,9 +162,9 @@ def test_training_lowers_the_loss(unique, make_experiment, make_trainer):
         training={"unique": unique},
     )
     data = load_data(experiment)
-    model = build_model(experiment, data.schema)
+    model = build_module(experiment, data.schema)
     before = figures(*row_by_row(model, data, data.split.train))["loss"]
-    make_trainer(max_epochs=20).fit(model, data)
+    make_trainer(max_epochs=20).fit(model, DataModule(data))
     after = figures(*row_by_row(model, data, data.split.train))["loss"]
     # Below what any constant prediction can reach. Six seeds ended at 0.65 to 0.69 of that, and at 0.18 to 0.32 of
     # their start.
@@ -174,9 +176,9 @@ def test_training_lowers_the_loss(unique, make_experiment, make_trainer):
 
 def trained_weights(experiment: Any, trainer: Any) -> dict[str, Tensor]:
     data = load_data(experiment)
-    model = build_model(experiment, data.schema)
-    trainer.fit(model, data)
-    return model.state_dict()
+    model = build_module(experiment, data.schema)
+    trainer.fit(model, DataModule(data))
+    return model.model.state_dict()
 
 
 def test_the_seed_decides_every_bit(make_experiment, make_trainer):
@@ -193,29 +195,29 @@ def test_the_seed_decides_every_bit(make_experiment, make_trainer):
 
 
 def test_weights_at_the_start_are_those_of_the_seed(make_experiment, world):
-    models = [build_model(make_experiment(seed=seed), world).state_dict() for seed in (1, 1, 2)]
-    name = "user_tower.mlp.0.weight"
+    models = [build_module(make_experiment(seed=seed), world).state_dict() for seed in (1, 1, 2)]
+    name = "model.user_tower.mlp.0.weight"
     assert torch.equal(models[0][name], models[1][name])
     assert not torch.equal(models[0][name], models[2][name])
 
 
 def test_the_towers_do_not_start_alike(make_experiment, world):
-    model = build_model(make_experiment(), world)
-    assert not torch.equal(model.user_tower.mlp[4].weight, model.item_tower.mlp[4].weight)
+    model = build_module(make_experiment(), world)
+    assert not torch.equal(model.model.user_tower.mlp[4].weight, model.model.item_tower.mlp[4].weight)
 
 
 def test_the_loss_is_that_of_the_config(make_experiment, world, monkeypatch):
     monkeypatch.setitem(LOSSES._parts, "absolute", lambda: nn.L1Loss())
-    model = build_model(make_experiment(loss="absolute"), world)
+    model = build_module(make_experiment(loss="absolute"), world)
     rows = torch.tensor([1, 2, 3], dtype=torch.int32)
     batch = Batch(rows, rows, torch.tensor([1.0, 0.0, 1.0]))
     model.eval()
-    expected = (model(batch.user, batch.item) - batch.label).abs().mean()
+    expected = (model.model(batch.user, batch.item) - batch.label).abs().mean()
     torch.testing.assert_close(model.training_step(batch, 0), expected)
 
 
 def test_the_optimizer_gets_every_parameter(make_experiment, world):
-    model = build_model(make_experiment(score={"name": "cosine", "learn_scale": True, "user_bias": True}), world)
+    model = build_module(make_experiment(score={"name": "cosine", "learn_scale": True, "user_bias": True}), world)
     optimizer = model.configure_optimizers()
     assert isinstance(optimizer, torch.optim.Adam)
     assert optimizer.defaults["lr"] == 0.01
@@ -227,7 +229,7 @@ def test_towers_of_unequal_lengths_are_an_error(world):
     towers = Tower(world.users, {"gender": EMBEDDING}), Tower(world.items, {"movie_id": {**EMBEDDING, "dim": 5}})
     message = r"the towers' vectors must be of equal length, got '4 and 5'\.\s+Change widths or feature dims\."
     with pytest.raises(ConfigError, match=message):
-        DSSM(*towers, score=nn.Identity(), loss=nn.Identity(), optimizer=torch.optim.Adam)
+        DSSM(*towers, score=nn.Identity())
 
 
 def test_a_model_without_weights_is_an_error(make_experiment, world):
@@ -236,7 +238,7 @@ def test_a_model_without_weights_is_an_error(make_experiment, world):
         r"the model must be one with something to train, got 'no weights'\.\s+Add features to the towers, or biases"
     )
     with pytest.raises(ConfigError, match=message):
-        build_model(make_experiment(user_tower=nothing, item_tower=nothing), world)
+        build_module(make_experiment(user_tower=nothing, item_tower=nothing), world)
 
 
 NORMALISED = {"block": "dropout-linear-bn-tanh", "widths": [8]}
@@ -251,13 +253,13 @@ def test_batch_normalisation_of_single_rows_is_an_error(make_experiment, world, 
     }
     message = r"data\.batch_size must be at least 2 for blocks with batch normalisation, got 1\."
     with pytest.raises(ConfigError, match=message):
-        build_model(make_experiment(data={"batch_size": 1}, **towers), world)
-    build_model(make_experiment(data={"batch_size": 2}, **towers), world)
+        build_module(make_experiment(data={"batch_size": 1}, **towers), world)
+    build_module(make_experiment(data={"batch_size": 2}, **towers), world)
 
 
 def test_single_rows_are_fine_without_batch_normalisation(make_experiment, world):
     plain = {"block": "linear-act-dropout", "widths": [8]}
-    build_model(
+    build_module(
         make_experiment(
             data={"batch_size": 1},
             user_tower={"features": {"user_id": EMBEDDING}, **plain},
@@ -272,7 +274,7 @@ def test_a_lone_last_row_does_not_break_batch_normalisation(make_experiment, mak
     data = load_data(experiment)
     assert len(data.split.train) % 109 == 1, "the case has lost its point"
     trainer = make_trainer()
-    trainer.fit(build_model(experiment, data.schema), data)
+    trainer.fit(build_module(experiment, data.schema), DataModule(data))
     assert trainer.global_step == len(data.split.train) // 109
     assert math.isfinite(trainer.callback_metrics["train/loss"])
 
@@ -300,11 +302,11 @@ def without_dropout_or_batch_norm(score: Any) -> dict[str, Any]:
 def test_unique_training_equals_plain_training_where_rows_do_not_depend_on_each_other(score, make_experiment):
     sections = without_dropout_or_batch_norm(score)
     data = load_data(make_experiment())
-    user, item, label, *_ = next(iter(data.train_dataloader()))
+    user, item, label, *_ = next(iter(data.train_batches()))
     assert len(user.unique()) < len(user), "the case has lost its point"
     results = []
     for unique in (False, True):
-        model = build_model(make_experiment(**sections, training={"unique": unique}), data.schema).double()
+        model = build_module(make_experiment(**sections, training={"unique": unique}), data.schema).double()
         loss = model.training_step(Batch(user, item, label.double()), 0)
         loss.backward()
         results.append((loss, {name: parameter.grad for name, parameter in model.named_parameters()}))
@@ -316,10 +318,10 @@ def test_unique_training_equals_plain_training_where_rows_do_not_depend_on_each_
 def test_unique_training_encodes_each_distinct_row_of_a_batch_once(make_experiment):
     experiment = make_experiment(training={"unique": True})
     data = load_data(experiment)
-    model = build_model(experiment, data.schema)
-    batch = next(iter(data.train_dataloader()))
+    model = build_module(experiment, data.schema)
+    batch = next(iter(data.train_batches()))
     encoded: dict[str, list[int]] = {}
-    for side, tower in (("user", model.user_tower), ("item", model.item_tower)):
+    for side, tower in (("user", model.model.user_tower), ("item", model.model.item_tower)):
         tower.register_forward_pre_hook(lambda module, rows, side=side: encoded.update({side: rows[0].tolist()}))
     model.training_step(batch, 0)
     assert encoded == {"user": batch.user.unique().tolist(), "item": batch.item.unique().tolist()}
@@ -328,7 +330,7 @@ def test_unique_training_encodes_each_distinct_row_of_a_batch_once(make_experime
 def test_unique_training_takes_a_batch_of_one_user(make_experiment):
     experiment = make_experiment(training={"unique": True})
     data = load_data(experiment)
-    model = build_model(experiment, data.schema)
+    model = build_module(experiment, data.schema)
     user, item = torch.full((4,), 3, dtype=torch.int32), torch.tensor([1, 2, 3, 3], dtype=torch.int32)
     loss = model.training_step(Batch(user, item, torch.tensor([1.0, 0.0, 1.0, 0.0])), 0)
     loss.backward()
