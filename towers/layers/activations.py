@@ -1,4 +1,4 @@
-"""Activations, by the name that YAML gives them."""
+"""Activations: elementwise functions between layers."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from towerzoo.registry.ranges import NonNegative
 from towerzoo.towers.layers.processor import INTEL, processor_field
 
 TANH_BY_SIGMOID = processor_field("vendor_id") != INTEL
-"""Whether the logistic function is the faster way to tanh: of torch's kernels that of tanh is Intel's math library."""
+"""Whether to compute tanh as 2 sigmoid(2x) - 1: torch's tanh kernel is fast on Intel processors only (MKL)."""
 TANH_BY_ONEDNN = torch.backends.mkldnn.is_available() and "avx512_bf16" in (processor_field("flags") or "").split()  # type: ignore[no-untyped-call]
-"""Whether oneDNN computes tanh of bfloat16."""
+"""Whether oneDNN has a tanh kernel for bfloat16."""
 MINUS_ONE = torch.tensor(-1.0)
 
 
 class Tanh(nn.Tanh):
-    """Torch's tanh, which on a CPU in float32 and bfloat16 is computed the fastest way that the processor has.
+    """Tanh that uses the fastest kernel of the CPU in float32 and bfloat16, and torch's elsewhere.
 
-    In float32 that is torch's own kernel on an Intel processor, and on others 2 sigmoid(2x) - 1, which takes half the
-    time there. Values differ from torch's by at most 2.4e-7. In bfloat16 it is oneDNN where it can, else the same as in
-    float32; values are computed in float32 and rounded once.
+    In float32 it is torch's kernel on Intel processors and 2 sigmoid(2x) - 1 on others, which halves the time there and
+    differs from torch by at most 2.4e-7. In bfloat16 it is oneDNN's kernel where there is one; otherwise values are
+    computed as in float32 and rounded once.
 
     Example:
         >>> Tanh()
@@ -61,48 +61,48 @@ class _FastTanh(torch.autograd.Function):
 
 
 def _by_sigmoid(x: Tensor) -> Tensor:
-    """Returns tanh of x in float32."""
+    """Computes tanh of x in float32."""
     y = (x * 2 if x.dtype is torch.float32 else x.float().mul_(2)).sigmoid_()
     return torch.add(MINUS_ONE, y, alpha=2, out=y)
 
 
 @ACTIVATIONS.register("relu")
 def relu() -> nn.Module:
-    """max(x, 0)."""
+    """ReLU: max(x, 0)."""
     return nn.ReLU()
 
 
 @ACTIVATIONS.register("leaky-relu")
 def leaky_relu(*, negative_slope: NonNegative = 0.01) -> nn.Module:
-    """X where positive, negative_slope times x elsewhere."""
+    """Leaky ReLU: x where positive, negative_slope times x elsewhere."""
     return nn.LeakyReLU(negative_slope)
 
 
 @ACTIVATIONS.register("tanh")
 def tanh() -> nn.Module:
-    """Hyperbolic tangent, into (-1, 1)."""
+    """Hyperbolic tangent, in (-1, 1)."""
     return Tanh()
 
 
 @ACTIVATIONS.register("sigmoid")
 def sigmoid() -> nn.Module:
-    """Logistic function, into (0, 1)."""
+    """Logistic function, in (0, 1)."""
     return nn.Sigmoid()
 
 
 @ACTIVATIONS.register("gelu")
 def gelu() -> nn.Module:
-    """X times the standard normal distribution function of x."""
+    """GELU: x times the standard normal distribution function of x."""
     return nn.GELU()
 
 
 @ACTIVATIONS.register("silu")
 def silu() -> nn.Module:
-    """X times the logistic function of x."""
+    """SiLU: x times the logistic function of x."""
     return nn.SiLU()
 
 
 @ACTIVATIONS.register("identity")
 def identity() -> nn.Module:
-    """X as it is."""
+    """No activation: x unchanged."""
     return nn.Identity()

@@ -1,6 +1,6 @@
-"""Tower blocks: what stands between two widths of a tower.
+"""Blocks: one layer of a tower, from one width to the next.
 
-A block returns a flat list of modules, so that a tower is one `nn.Sequential` and prints as its published structure.
+Each returns a flat list of modules, so a tower is one `nn.Sequential` and prints as its published structure.
 """
 
 from __future__ import annotations
@@ -21,11 +21,9 @@ from towerzoo.towers.layers.trials import built_module, require_module, trial_nu
 def linear_act_dropout(
     in_features: int, out_features: int, *, act: Annotated[Spec, ACTIVATIONS] = "relu", dropout: Rate = 0.2
 ) -> list[nn.Module]:
-    """Linear, activation, dropout: the plain multi-layer perceptron.
+    """Linear, activation, dropout: the layer of a plain multi-layer perceptron.
 
     Args:
-        in_features: Width of the input (B, in_features).
-        out_features: Width of the output (B, out_features).
         act: A registered activation.
         dropout: Share of outputs set to 0 in training, in [0, 1).
 
@@ -38,13 +36,11 @@ def linear_act_dropout(
 
 @BLOCKS.register("linear-bn-tanh-dropout")
 def linear_bn_tanh_dropout(in_features: int, out_features: int, *, dropout: Rate = 0.2) -> list[nn.Module]:
-    """Linear, batch normalisation, tanh, dropout: normalised before the tanh can saturate.
+    """Linear, batch normalisation, tanh, dropout: normalises before the tanh can saturate.
 
-    Batch normalisation: Ioffe and Szegedy, ICML 2015, section 3.
+    Batch normalisation: Ioffe and Szegedy, ICML 2015, section 3. It needs at least two rows in training.
 
     Args:
-        in_features: Width of the input (B, in_features); B >= 2 in training.
-        out_features: Width of the output (B, out_features).
         dropout: Share of outputs set to 0 in training, in [0, 1).
     """
     return [nn.Linear(in_features, out_features), nn.BatchNorm1d(out_features), Tanh(), Dropout(dropout)]
@@ -52,14 +48,12 @@ def linear_bn_tanh_dropout(in_features: int, out_features: int, *, dropout: Rate
 
 @BLOCKS.register("dropout-linear-bn-tanh")
 def dropout_linear_bn_tanh(in_features: int, out_features: int, *, dropout: Rate = 0.3) -> list[nn.Module]:
-    """Dropout, linear, batch normalisation, tanh: the statistics are those of the output that the next layer gets.
+    """Dropout, linear, batch normalisation, tanh: drops the input, so no dropout follows the normalisation.
 
-    Dropout after batch normalisation shifts variances between training and test (Li et al., CVPR 2019); dropping the
-    block's input instead leaves its output undropped, the tower's vector above all.
+    Dropout after batch normalisation shifts variances between training and test (Li et al., CVPR 2019). Here the output
+    of the block, and with it the tower's vector, is never dropped. It needs at least two rows in training.
 
     Args:
-        in_features: Width of the input (B, in_features); B >= 2 in training.
-        out_features: Width of the output (B, out_features).
         dropout: Share of inputs set to 0 in training, in [0, 1).
     """
     return [Dropout(dropout), nn.Linear(in_features, out_features), nn.BatchNorm1d(out_features), Tanh()]

@@ -1,4 +1,4 @@
-"""Dropout whose masks come from a fast generator on a CPU."""
+"""Dropout with a fast mask generator on CPUs."""
 
 from __future__ import annotations
 
@@ -9,21 +9,20 @@ import torch
 from torch import Tensor, nn
 
 LEVELS = 256
-"""Equally likely bytes that a mask is drawn from."""
+"""Values of the random byte that decides over each number."""
 
 
 class Dropout(nn.Dropout):
-    """Torch's dropout, which in training on a CPU draws eight mask values from each 64-bit random number.
+    """Dropout that, in training on a CPU, takes eight mask values from each 64-bit random number.
 
-    Torch's own CPU kernel draws a double for each value, one after the other, which takes a third of a training step of
-    the published structures. Here a value is dropped where a random byte is below a level. The level is 256 p; where
-    that is no whole number, it is one of its two neighbours, drawn for each call such that p is the share on average.
-    What is kept is scaled by the share of the call, so that the mean is kept exactly. The bytes come from a generator
-    that is seeded by torch's default one for each call: `torch.manual_seed` fixes the masks. Under autocast, float32
-    values come out in its type, as from the layers around.
+    Torch's CPU kernel draws one double per value, which takes a third of a training step of the published structures.
+    Here a value is dropped where a random byte is below 256 p. If 256 p is not a whole number, each call draws one of
+    its two neighbours, so p is the expected share. The kept values are scaled by the share of that call, which keeps
+    the mean exactly. Each call seeds the byte generator from torch's default generator, so `torch.manual_seed` fixes
+    the masks. Under autocast, float32 values come out in autocast's type, like those of the layers around.
 
     Args:
-        p: Share of values set to 0 in training, in [0, 1); one above 255 / 256 is left to torch.
+        p: Share of values set to 0 in training, in [0, 1); above 255 / 256 torch's kernel is used.
 
     Example:
         >>> dropout = Dropout(0.5)
@@ -54,19 +53,14 @@ class Dropout(nn.Dropout):
         return x * kept.to(x.dtype).mul_(scale)
 
     def _random_bytes(self, n: int) -> tuple[Tensor, float]:
-        """Returns equally likely bytes (n,), and a number that is equally likely anywhere in [0, 1)."""
+        """Returns uniform random bytes (n,) and a uniform random number in [0, 1)."""
         state = torch.randint(torch.iinfo(torch.int64).max, (4,)).numpy().view(np.uint64)
-        self._generator.state = {
-            "bit_generator": "SFC64",
-            "state": {"state": state},
-            "has_uint32": 0,
-            "uinteger": 0,
-        }
+        self._generator.state = {"bit_generator": "SFC64", "state": {"state": state}, "has_uint32": 0, "uinteger": 0}
         words = self._generator.random_raw(n // 8 + 2)
         return torch.from_numpy(words.view(np.uint8)[:n]), (int(words[-1]) >> 32) / 2**32
 
 
 @functools.cache
 def _bits(value: float, dtype: torch.dtype) -> int:
-    """Returns the bits of a number in a type of two bytes, as an integer."""
+    """Returns the bits of a number in a two-byte type, as an integer."""
     return int(torch.tensor(value, dtype=dtype).view(torch.int16))

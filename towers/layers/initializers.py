@@ -1,4 +1,4 @@
-"""Initializers: how a weight matrix is filled before training."""
+"""Initializers: the weights before training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from towerzoo.registry.ranges import Positive
 
 @INITIALIZERS.register("torch-default")
 def torch_default(weight: Tensor) -> None:
-    """Leaves the weights as torch's constructor drew them."""
+    """Keeps the weights that torch's constructor drew."""
 
 
 @INITIALIZERS.register("xavier-normal")
@@ -21,7 +21,6 @@ def xavier_normal(weight: Tensor, *, gain: Positive = 1.0) -> None:
     Glorot and Bengio, AISTATS 2010, section 4.2.
 
     Args:
-        weight: Matrix (out_features, in_features), filled in place.
         gain: Factor of the standard deviation, > 0.
     """
     nn.init.xavier_normal_(weight, gain=gain)
@@ -32,19 +31,15 @@ def kaiming_normal(weight: Tensor) -> None:
     """Normal with standard deviation sqrt(2 / fan_in); suits ReLU.
 
     He et al., ICCV 2015, section 2.2.
-
-    Args:
-        weight: Matrix (out_features, in_features), filled in place.
     """
     nn.init.kaiming_normal_(weight, nonlinearity="relu")
 
 
 @INITIALIZERS.register("normal")
 def normal(weight: Tensor, *, std: Positive = 0.01) -> None:
-    """Normal with mean 0 and the given standard deviation; small values suit the id vectors of a factor model.
+    """Normal with mean 0 and the given standard deviation; small values suit the embeddings of factor models.
 
     Args:
-        weight: Matrix, filled in place.
         std: Standard deviation, > 0.
     """
     nn.init.normal_(weight, std=std)

@@ -1,7 +1,7 @@
-"""Pooling ops: many vectors become one.
+"""Poolings: many vectors become one.
 
-Each takes vectors (B, L, D) and a mask (B, L), true where a vector counts, and returns (B, D). A row without any vector
-that counts becomes zeros.
+Each maps vectors (B, L, D) and a mask (B, L), true where a vector counts, to (B, D). A row in which none counts gives
+zeros.
 """
 
 from __future__ import annotations
@@ -32,17 +32,19 @@ def divide_by_count(sums: Tensor, counts: Tensor, power: float) -> Tensor:
 
 
 class WeightedSum(nn.Module):
-    """A pooling that is a sum, with weights that the mask alone decides."""
+    """Sum of the vectors that count, over a power of their number; a subclass may define other `weights`."""
+
+    power = 0.0
 
     def __init__(self, dim: int) -> None:
         super().__init__()
 
     def weights(self, mask: Tensor) -> Tensor:
-        """Returns the weight of each vector (B, L), 0 where it does not count."""
-        raise NotImplementedError
+        """Maps a mask (B, L) alone to the weight of each vector (B, L), 0 where it does not count."""
+        return divide_by_count(mask.float(), mask.sum(dim=1), self.power)
 
     def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
-        """Pools (B, L, D) to (B, D)."""
+        """Maps (B, L, D) and (B, L) to (B, D)."""
         return (vectors * self.weights(mask).to(vectors.dtype).unsqueeze(-1)).sum(dim=1)
 
 
@@ -50,78 +52,65 @@ class WeightedSum(nn.Module):
 class SumPooling(WeightedSum):
     """Sum of the vectors that count."""
 
-    def weights(self, mask: Tensor) -> Tensor:
-        """Returns 1 for each vector that counts."""
-        return mask.float()
-
 
 @POOLINGS.register("mean")
 class MeanPooling(WeightedSum):
-    """Sum of the vectors that count, divided by how many they are."""
+    """Sum of the vectors that count, divided by their number."""
 
-    def weights(self, mask: Tensor) -> Tensor:
-        """Returns 1 / how many count."""
-        return divide_by_count(mask.float(), mask.sum(dim=1), COUNT_POWERS["mean"])
-
-
-@POOLINGS.register("padded-mean")
-class PaddedMeanPooling(WeightedSum):
-    """Sum of the vectors that count, divided by the number of slots L, whether they are filled or not.
-
-    An item of few genres gets a short vector. This is what the published structures do; `mean` is the better default.
-    """
-
-    def weights(self, mask: Tensor) -> Tensor:
-        """Returns 1 / L."""
-        return mask / mask.shape[1]
+    power = COUNT_POWERS["mean"]
 
 
 @POOLINGS.register("sqrtn")
 class SqrtNPooling(WeightedSum):
-    """Sum of the vectors that count, divided by the square root of how many they are; keeps the variance even."""
+    """Sum of the vectors that count, divided by the square root of their number, which keeps the variance even."""
+
+    power = COUNT_POWERS["sqrtn"]
+
+
+@POOLINGS.register("padded-mean")
+class PaddedMeanPooling(WeightedSum):
+    """Sum of the vectors that count, divided by the number of slots L, filled or not.
+
+    An item with few genres gets a short vector. The published structures do this; `mean` is the better default.
+    """
 
     def weights(self, mask: Tensor) -> Tensor:
-        """Returns 1 / the root of how many count."""
-        return divide_by_count(mask.float(), mask.sum(dim=1), COUNT_POWERS["sqrtn"])
+        """1 / L."""
+        return mask / mask.shape[1]
 
 
 @POOLINGS.register("max")
 class MaxPooling(nn.Module):
-    """Largest value of each dimension over the vectors that count."""
+    """Largest value of each dimension among the vectors that count."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
 
     def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
-        """Pools (B, L, D) to (B, D)."""
+        """Maps (B, L, D) and (B, L) to (B, D)."""
         largest = vectors.masked_fill(~mask.unsqueeze(-1), float("-inf")).amax(dim=1)
         return largest.masked_fill(~mask.any(dim=1, keepdim=True), 0.0)
 
 
 @POOLINGS.register("attention")
 class AttentionPooling(nn.Module):
-    """Mean of the vectors that count, weighted by the softmax of their dot products with a learned query.
-
-    Args:
-        dim: Length of the vectors.
-    """
+    """Mean of the vectors that count, weighted by the softmax of their dot products with a learned query."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.query = nn.Parameter(torch.zeros(dim))
 
     def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
-        """Pools (B, L, D) to (B, D)."""
+        """Maps (B, L, D) and (B, L) to (B, D)."""
         return _weighted(vectors, vectors @ self.query, mask)
 
 
 @POOLINGS.register("recency")
 class RecencyPooling(nn.Module):
-    """Mean of the vectors that count, weighted by the softmax of a learned number for each slot: which is how recent.
+    """Mean of the vectors that count, weighted by the softmax of a learned number for each slot, newest first.
 
     Args:
-        dim: Length of the vectors.
-        slots: The most slots that there are; that of the newest is the first.
+        slots: The largest number of slots L.
     """
 
     def __init__(self, dim: int, *, slots: Count = 50) -> None:
@@ -129,17 +118,17 @@ class RecencyPooling(nn.Module):
         self.slots = nn.Parameter(torch.zeros(slots))
 
     def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
-        """Pools (B, L, D) to (B, D)."""
+        """Maps (B, L, D) and (B, L) to (B, D)."""
         if vectors.shape[1] > len(self.slots):
             raise DataError(
-                f"slots of pooling 'recency' must be at least {vectors.shape[1]}, the vectors of a row, "
+                f"slots of pooling 'recency' must be at least {vectors.shape[1]}, the length of the lists, "
                 f"got {len(self.slots)}. Raise it."
             )
         return _weighted(vectors, self.slots[: vectors.shape[1]].expand(mask.shape), mask)
 
 
 def _weighted(vectors: Tensor, logits: Tensor, mask: Tensor) -> Tensor:
-    # Rows without any vector that counts have no softmax: their weights are masked after it as well.
+    # A row in which no vector counts would get equal weights from the softmax, so the mask applies after it too.
     weights = logits.masked_fill(~mask, torch.finfo(logits.dtype).min).softmax(dim=1) * mask
     return (weights.unsqueeze(1) @ vectors).squeeze(1)
 

@@ -1,15 +1,15 @@
-"""What the processor says of itself."""
+"""The processor of this machine."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 INTEL = "GenuineIntel"
-"""The vendor whose processors Intel's math library runs at full speed."""
+"""Vendor id of the processors that Intel's math library (MKL) runs at full speed on."""
 
 
 def processor_field(name: str) -> str | None:
-    """Returns a field of the first processor in /proc/cpuinfo, such as `model name`; None where it is not told.
+    """Returns a field of the first processor in /proc/cpuinfo, such as `model name`; None if it is unknown.
 
     Example:
         >>> processor_field("no such field") is None

@@ -16,26 +16,20 @@ from towerzoo.registry import Registry, Spec
 
 
 def built_module(registry: Registry, spec: Spec, **context: Any) -> nn.Module:
-    """Builds a part that must be an `nn.Module`.
-
-    Raises:
-        PartError: It is not one, or its `__init__` does not call that of nn.Module.
-    """
+    """Builds a part that must be an `nn.Module`; see `require_module`."""
     return require_module(registry, spec, registry.build(spec, **context))
 
 
 def require_module(registry: Registry, spec: Spec, part: object) -> nn.Module:
-    """Returns a built part, or a piece of one, if it is an initialised `nn.Module`.
+    """Returns a built part, or a piece of one, if it is an `nn.Module` whose `__init__` called that of its parent.
 
     Raises:
         PartError: It is not.
     """
-    if not isinstance(part, nn.Module):
-        raise registry.fault(spec, "return an nn.Module", described(part))
-    if "_parameters" not in vars(part):
-        problem = f"{described(part)} whose __init__ does not call super().__init__() first"
-        raise registry.fault(spec, "return an nn.Module", problem)
-    return part
+    if isinstance(part, nn.Module) and "_parameters" in vars(part):
+        return part
+    problem = " whose __init__ does not call super().__init__() first" if isinstance(part, nn.Module) else ""
+    raise registry.fault(spec, "return an nn.Module", described(part) + problem)
 
 
 def try_part(
@@ -48,20 +42,19 @@ def try_part(
     finite: bool = False,
     hint: str = "",
 ) -> Tensor:
-    """Calls a part, or one of its methods, and returns its output if that is as promised.
+    """Calls a part, or one of its methods, and returns the output if it has this shape and torch's default type.
 
     Args:
         registry: The registry of the part.
         spec: The part.
         contract: What the part must do, to be read after "must".
         shape: The shape of the output; None stands for any length.
-        function: What is called.
-        inputs: Its arguments.
+        function: The part or method to call with `inputs`; None if it is missing.
         finite: Whether every number of the output must be finite.
         hint: What to do when the output is wrong.
 
     Raises:
-        PartError: `function` is missing or fails, or its output is not a tensor of this shape and torch's default type.
+        PartError: The function is missing or fails, or its output is something else.
     """
     if not callable(function):
         raise registry.fault(spec, contract, "none", hint)

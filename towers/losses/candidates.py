@@ -1,4 +1,4 @@
-"""Candidates: the items that a batch's positives are compared with."""
+"""Candidates, the items that the positives of a batch are compared with, and the contract of losses that use them."""
 
 from __future__ import annotations
 
@@ -15,37 +15,35 @@ from towerzoo.towers.retrieval.seen_items import SeenItems
 
 
 class Sampler(Protocol):
-    """The contract of a registered sampler: draws item rows, and knows how often it draws each.
+    """The contract of a registered sampler: it draws item rows and knows how often it draws each.
 
-    The unknown item, row 0, is never drawn.
+    It never draws row 0, the unknown item.
     """
 
     def draw(self, positives: Tensor) -> Tensor:
         """Draws items for a batch.
 
-        Torch's default generator of the CPU draws the same on all ranks.
-
         Args:
-            positives: The batch's own items (B,), those of all ranks.
+            positives: The items (B,) of the batch's events, on all devices together.
 
         Returns:
-            int64 item rows (n,); one may come several times.
+            int64 item rows (n,); a row may occur several times.
         """
 
     def expected(self, rows: Tensor, n_positives: int) -> Tensor:
-        """Returns how often each of item rows (C,) is drawn on average for a pair: float32 > 0 (C,)."""
+        """Returns how often each of item rows (C,) is drawn on average for an event: float32 > 0 (C,)."""
 
 
 class Candidates(NamedTuple):
-    """The items that the pairs of a batch are compared with: distinct ones for all pairs, then each pair's own.
+    """The items that the events of a batch are compared with: distinct ones for all events, then some for each event.
 
     Attributes:
-        rows: int64 item rows for all pairs, ascending (C,).
-        log_count: Logarithm of how often each was drawn (C,), then zeros for what was shown (L,).
-        log_expected: Logarithm of how often each is drawn on average (C,), then zeros (L,). A sum over candidates of
-            count / expected times anything is on average the sum over the whole catalogue.
-        shown: int64 item rows that were shown with each pair's item and not taken (B, L), each once; the pair's own
-            item, which is no candidate, where there is none. None where training does not compare with them.
+        rows: int64 item rows for all events, ascending (C,).
+        log_count: Logarithm of how often each was drawn (C,), then a zero for each column of `shown` (L,).
+        log_expected: Logarithm of how often each is drawn on average (C,), then zeros (L,). On average, a sum over
+            candidates of count / expected times a value is the sum of that value over the whole catalogue.
+        shown: int64 distinct item rows that were shown with each event and not taken (B, L), padded with the event's
+            own item, which is not a candidate. None where the loss does not compare with them.
     """
 
     rows: Tensor
@@ -59,14 +57,14 @@ Mining = Literal["semi-hard"]
 
 
 class CandidateLoss(nn.Module):
-    """What losses against candidates share, their parameters among it.
+    """A loss of positives against candidates; subclasses define `forward`.
 
     Args:
         sampler: The registered sampler of candidates.
-        hardest: How many candidates of the highest logit count for each event; none takes all.
-        mining: `semi-hard` leaves out candidates that score higher than the event's own item, which are often items
-            that the user would like.
-        mask_known: Whether items that the user is known to like are no candidates for her.
+        hardest: How many candidates count for each event, those with the highest logits; None means all.
+        mining: `semi-hard` leaves out candidates that score higher than the event's own item, which the user would
+            often like.
+        mask_known: Whether items that the user is known to like are left out of the user's candidates.
     """
 
     def __init__(
@@ -84,7 +82,7 @@ class CandidateLoss(nn.Module):
         self.mask_known = mask_known
 
     def mine(self, positive: Tensor, negatives: Tensor) -> Tensor:
-        """Returns the logits of the candidates that count (B, K)."""
+        """Maps logits (B,) and (B, C) to the logits of the candidates that count (B, K)."""
         if self.mining == "semi-hard":
             negatives = negatives.masked_fill(negatives >= positive.unsqueeze(1), float("-inf"))
         if self.hardest is None or self.hardest >= negatives.shape[1]:
@@ -93,65 +91,61 @@ class CandidateLoss(nn.Module):
 
 
 def draw_candidates(sampler: Sampler, batch: Batch, known: SeenItems | None = None) -> Candidates:
-    """Draws the candidates of a batch, and adds what was shown with its events where it holds that.
+    """Draws the candidates of a batch, and adds the items that were shown with its events if the batch has them.
 
     Args:
-        sampler: Where from.
-        batch: The events (B,); of a rank's share, candidates are those of the whole batch.
-        known: The items that each user is known to like, which count as not shown; None lets them count.
+        sampler: Draws the items.
+        batch: The events (B,); for a device's share of a batch, candidates are those of the whole batch.
+        known: The items that each user is known to like, which never count as shown; None lets them count.
     """
     positives = batch.pool
     rows, counts = torch.unique(sampler.draw(positives), return_counts=True)
     log_count, log_expected = counts.log(), sampler.expected(rows, len(positives)).log()
     if batch.negatives is None:
         return Candidates(rows, log_count, log_expected)
-    shown = _shown(batch, batch.negatives, known)
-    certain = log_count.new_zeros(shown.shape[1])
-    return Candidates(rows, torch.cat([log_count, certain]), torch.cat([log_expected, certain]), shown)
-
-
-def _shown(batch: Batch, negatives: Tensor, known: SeenItems | None) -> Tensor:
-    """Returns the distinct items that were shown with each event (B, L), its own item where there is none."""
-    own, shown = batch.item.long().unsqueeze(1), negatives.long().sort(dim=1).values
-    none = shown == UNKNOWN
-    none[:, 1:] |= shown[:, 1:] == shown[:, :-1]
+    own, shown = batch.item.long().unsqueeze(1), batch.negatives.long().sort(dim=1).values
+    dropped = shown == UNKNOWN
+    dropped[:, 1:] |= shown[:, 1:] == shown[:, :-1]
     if known is not None:
-        none |= known.holds(batch.user.unsqueeze(1), shown)
-    return own.where(none, shown)
+        dropped |= known.holds(batch.user.unsqueeze(1), shown)
+    certain = log_count.new_zeros(shown.shape[1])
+    return Candidates(
+        rows, torch.cat([log_count, certain]), torch.cat([log_expected, certain]), own.where(dropped, shown)
+    )
 
 
 def excluded_pairs(batch: Batch, candidates: Candidates, known: SeenItems | None) -> tuple[Tensor, Tensor]:
-    """Returns which candidates do not count for which events.
+    """Finds the candidates that do not count for an event.
 
-    They are the own item, what the user is known to like, and, among the items for all events, what was shown with the
-    event: that counts already, as the event's own.
+    These are the event's own item, the items that its user is known to like and, among the items for all events, those
+    that were shown with the event and count in its own columns already.
 
     Args:
         batch: The events (B,).
-        candidates: What they are compared with.
+        candidates: The items that they are compared with.
         known: The items that each user is known to like.
 
     Returns:
-        Places of events and of candidates, one each a pair that does not count.
+        The position of the event and the column of the candidate of each excluded pair, (P,) and (P,).
     """
     rows, shown = candidates.rows, candidates.shown
-    places = torch.arange(len(batch.item), device=batch.item.device)
-    pairs = [(places, batch.item.long())]
+    positions = torch.arange(len(batch.item), device=batch.item.device)
+    pairs = [(positions, batch.item.long())]
     if shown is not None:
-        pairs.append((places.repeat_interleave(shown.shape[1]), shown.flatten()))
+        pairs.append((positions.repeat_interleave(shown.shape[1]), shown.flatten()))
     if known is not None:
         pairs.append(known.of(batch.user))
     events, items = (torch.cat(part) for part in zip(*pairs, strict=True))
     if len(rows):
         columns = torch.searchsorted(rows, items).clamp_max(len(rows) - 1)
-        found = rows.index_select(0, columns) == items
-        events, columns = events[found], columns[found]
+        drawn = rows.index_select(0, columns) == items
+        events, columns = events[drawn], columns[drawn]
     else:
         events = columns = events[:0]
     if shown is None:
         return events, columns
-    owners, slots = (shown == batch.item.unsqueeze(1)).nonzero(as_tuple=True)
-    return torch.cat([events, owners]), torch.cat([columns, len(rows) + slots])
+    padded, slots = (shown == batch.item.unsqueeze(1)).nonzero(as_tuple=True)
+    return torch.cat([events, padded]), torch.cat([columns, len(rows) + slots])
 
 
 def try_loss(spec: Spec, loss: nn.Module, *, weighted: bool) -> None:
@@ -169,8 +163,7 @@ def try_loss(spec: Spec, loss: nn.Module, *, weighted: bool) -> None:
     if isinstance(loss, CandidateLoss):
         contract = "map logits (B,) and (B, C), the candidates and weights (B,) or None to a mean loss ()"
         hint = "A logit of minus infinity is a candidate that does not count."
-        excluded = torch.eye(4, 5, dtype=torch.bool)
-        negatives = trial_numbers(4, 5, seed=1).masked_fill(excluded, float("-inf"))
+        negatives = trial_numbers(4, 5, seed=1).masked_fill(torch.eye(4, 5, dtype=torch.bool), float("-inf"))
         candidates = Candidates(torch.arange(1, 6), torch.zeros(5), torch.zeros(5))
         given = weights if weighted else None
         value = try_part(LOSSES, spec, contract, (), loss, logits, negatives, candidates, given, finite=True, hint=hint)

@@ -1,4 +1,4 @@
-"""The loss lab: how near a sampled softmax comes to the full one, measured on a small catalogue."""
+"""The loss lab: measures on a small catalogue how close a sampled softmax comes to the full one."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from torch import Tensor
 
 from towerzoo.datasets import Batch
 from towerzoo.registry import Spec
-from towerzoo.towers.losses.candidates import Sampler, draw_candidates, excluded_pairs
+from towerzoo.towers.losses.candidates import draw_candidates, excluded_pairs
 from towerzoo.towers.losses.sampled import SampledSoftmax
 from towerzoo.towers.losses.samplers import built_sampler, takes_shown
 
 AGREES = 2.0
-"""Standard errors that the mean gradient of an exact correction stays within: its length varies by about a tenth."""
+"""Standard errors within which the bias of an exact correction stays; its length varies by about a tenth."""
 
 SHOWN = 5
-"""Items that are shown with a pair's own and not taken."""
+"""Items that are shown with each pair's own item and not taken."""
 
 ROUNDING = 1e-6
-"""Length of a difference that is none; draws are counted in float32."""
+"""Length of a difference that is rounding alone; draws are counted in float32."""
 
 
 @dataclass(frozen=True)
 class LossCheck:
-    """The gradient of a sampled softmax in all logits of one pair, against that of the full softmax.
+    """The gradient of a sampled softmax in the logits of one pair, compared with that of the full softmax.
 
     Attributes:
-        bias: Length of the difference between the mean over all draws and the exact gradient.
-        standard_error: Length that the difference has by chance where there is no bias.
-        variance: Mean squared distance of one draw's gradient from their mean.
+        bias: Length of the difference between the mean gradient over all draws and the exact one.
+        standard_error: Length that the difference has by chance if there is no bias.
+        variance: Mean squared distance of a draw's gradient from their mean.
     """
 
     bias: float
@@ -39,7 +39,7 @@ class LossCheck:
 
     @property
     def agrees(self) -> bool:
-        """Whether what is seen of a bias is no more than chance, and rounding."""
+        """Whether chance and rounding explain the bias."""
         return self.bias <= AGREES * self.standard_error + ROUNDING
 
 
@@ -55,21 +55,21 @@ def check_sampler(
 ) -> LossCheck:
     """Compares a sampler's mean gradient with the exact one.
 
-    The catalogue's popularity falls as 1 / rank, the user's logits are standard normal, and the other pairs of each
-    batch are drawn by popularity, as in training. A ratio of estimates has a bias of its own, which falls as
-    1 / batch_size, faster than chance does: with fewer draws than pairs in a batch it does not show.
+    The popularity of the items falls as 1 / rank, the user's logits are standard normal, and the other pairs of each
+    batch are drawn by popularity, as in training. A ratio of estimates has a bias of its own. It falls as
+    1 / batch_size, faster than the standard error, so it does not show with fewer draws than pairs in a batch.
 
-    For `from-column`, some items were shown with the pair and not taken, always the same. Alone they stand for no
-    catalogue: the gradient is biased with logQ and without, and nothing is left to chance. In `mixed` it agrees.
+    For `from-column`, the same items are shown with the pair in every batch. On their own they do not stand for the
+    catalogue: the gradient is biased, with logQ and without, and does not vary. In `mixed` it agrees.
 
     Args:
         sampler: The registered sampler.
         logq: Whether logits are corrected for how often their item is drawn.
-        temperature: What logits are divided by, > 0.
+        temperature: Divides the logits, > 0.
         items: Items of the catalogue, >= 2.
         batch_size: Pairs in a batch, >= 2.
         draws: Batches, >= 2.
-        seed: Seed of everything.
+        seed: Seed of all random numbers.
 
     Example:
         >>> check_sampler("in-batch").agrees, check_sampler("in-batch", logq=False).agrees
@@ -79,11 +79,29 @@ def check_sampler(
     logits = torch.cat([torch.zeros(1), torch.randn(items)]).double()
     counts = (1e6 / torch.arange(1, items + 1)).round()[torch.randperm(items)]
     counts = torch.cat([torch.zeros(1), counts])
-    own = int(torch.randint(1, items + 1, ()))
-    drawn = built_sampler(sampler, counts)
+    own = torch.randint(1, items + 1, (1,))
+    built = built_sampler(sampler, counts)
     loss = SampledSoftmax(temperature=temperature, logq=logq)
     shown = torch.randint(1, items + 1, (1, SHOWN)) if takes_shown(sampler) else None
-    gradients = torch.stack([_gradient(loss, drawn, logits, own, counts, batch_size, shown) for _ in range(draws)])
+
+    def gradient() -> Tensor:
+        """Draws a batch and returns the gradient of its first pair's loss in the logits of all items (items,)."""
+        positives = torch.cat([own, torch.multinomial(counts, batch_size - 1, replacement=True)])
+        nobody, liked = torch.zeros(batch_size, dtype=torch.int64), torch.ones(batch_size)
+        column = None if shown is None else shown.expand(batch_size, -1)
+        candidates = draw_candidates(built, Batch(nobody, positives, liked, negatives=column))
+        leaf = logits.clone().requires_grad_()
+        negatives = leaf[candidates.rows].unsqueeze(0)
+        if candidates.shown is not None:
+            candidates = candidates._replace(shown=candidates.shown[:1])
+            negatives = torch.cat([negatives, leaf[candidates.shown]], dim=1)
+        excluded = excluded_pairs(Batch(nobody[:1], positives[:1], liked[:1]), candidates, None)
+        negatives = negatives.index_put(excluded, negatives.new_tensor(float("-inf")))
+        loss(leaf[own], negatives, candidates).backward()
+        assert leaf.grad is not None
+        return leaf.grad[1:]
+
+    gradients = torch.stack([gradient() for _ in range(draws)])
     exact = (logits[1:] / temperature).softmax(0) / temperature
     exact[own - 1] -= 1 / temperature
     mean, variance = gradients.mean(0), gradients.var(0).sum()
@@ -92,30 +110,3 @@ def check_sampler(
         standard_error=float((variance / draws).sqrt()),
         variance=float(variance),
     )
-
-
-def _gradient(
-    loss: SampledSoftmax,
-    sampler: Sampler,
-    logits: Tensor,
-    own: int,
-    counts: Tensor,
-    batch_size: int,
-    shown: Tensor | None,
-) -> Tensor:
-    """Returns the gradient of one pair's loss in the logits of all items (items,), with candidates as in training."""
-    positives = torch.cat([torch.tensor([own]), torch.multinomial(counts, batch_size - 1, replacement=True)])
-    nobody, liked = torch.zeros(batch_size, dtype=torch.int64), torch.ones(batch_size)
-    column = None if shown is None else shown.expand(batch_size, -1)
-    candidates = draw_candidates(sampler, Batch(nobody, positives, liked, negatives=column))
-    pair = Batch(nobody[:1], positives[:1], liked[:1])
-    leaf = logits.clone().requires_grad_()
-    negatives = leaf[candidates.rows].unsqueeze(0)
-    if candidates.shown is not None:
-        candidates = candidates._replace(shown=candidates.shown[:1])
-        negatives = torch.cat([negatives, leaf[candidates.shown]], dim=1)
-    excluded = excluded_pairs(pair, candidates, None)
-    negatives = negatives.index_put(excluded, negatives.new_tensor(float("-inf")))
-    loss(leaf[own].unsqueeze(0), negatives, candidates).backward()
-    assert leaf.grad is not None
-    return leaf.grad[1:]

@@ -11,9 +11,9 @@ from towerzoo.registry.ranges import Positive, Rate
 
 @LOSSES.register("bce-with-logits")
 class BCEWithLogits(nn.Module):
-    """Mean binary cross-entropy of the logit's logistic function against the label, in nats.
+    """Mean binary cross-entropy between the sigmoid of the logit and the label, in nats.
 
-    Class weight and smoothing act in training alone, so that validation and test report the plain log loss.
+    Class weight, smoothing and weights of events act in training only; validation and test report the plain log loss.
 
     Args:
         positive_weight: How many negative events a positive one counts as.

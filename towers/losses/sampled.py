@@ -1,8 +1,6 @@
-"""Losses of positives against candidates: an event's own item is to score higher than others.
+"""Losses of positives against candidates: an event's own item should score higher than other items.
 
-Each takes the logit of every event's own item, positive (B,); those of its user with all candidates, negatives (B, C),
-minus infinity where a candidate does not count, as the own item; the candidates themselves; and the weights of the
-events (B,) or None. It returns the weighted mean loss (). Its `sampler` is where candidates come from.
+See `candidates.CandidateLoss` for the parameters that they share.
 """
 
 from __future__ import annotations
@@ -21,18 +19,19 @@ from towerzoo.towers.losses.candidates import CandidateLoss, Candidates, Mining
 
 @LOSSES.register("sampled-softmax")
 class SampledSoftmax(CandidateLoss):
-    """Cross-entropy of picking the own item among itself and the candidates, which stand for the whole catalogue.
+    """Cross-entropy of picking the event's own item among itself and the candidates.
 
-    A candidate's logit loses the logarithm of how often it is drawn (logQ: Bengio and Senecal, 2008; Yi et al., RecSys
-    2019); the own item's does not, since it is certain to be there. So the denominator is on average that of the full
-    softmax. Tools/verify_loss.py measures how near each sampler comes.
+    The candidates stand for the whole catalogue: the logarithm of how often a candidate is drawn on average is
+    subtracted from its logit (logQ: Bengio and Senecal, 2008; Yi et al., RecSys 2019). The own item is always there, so
+    its logit is not corrected. On average the denominator is then that of the full softmax, which
+    `tools/verify_loss.py` checks for each sampler.
 
     Args:
         sampler: The registered sampler of candidates.
-        temperature: What logits are divided by, > 0. For a cosine score of scale s, s is its inverse already.
-        logq: Whether logits are corrected for how often their item is drawn; without it each draw counts once.
-        hardest: As of `CandidateLoss`.
-        mask_known: As of `CandidateLoss`.
+        temperature: Divides the logits, > 0; leave it at 1 for a cosine score, whose scale is an inverse temperature.
+        logq: Whether logits are corrected for how often their item is drawn; otherwise each draw counts once.
+        hardest: See `CandidateLoss`.
+        mask_known: See `CandidateLoss`.
     """
 
     def __init__(
@@ -49,21 +48,21 @@ class SampledSoftmax(CandidateLoss):
         self.logq = logq
 
     def forward(self, positive: Tensor, negatives: Tensor, drawn: Candidates, weights: Tensor | None = None) -> Tensor:
-        """Maps logits (B,) and (B, C) to a mean loss ()."""
+        """Maps logits (B,) and (B, C) to a weighted mean loss ()."""
         if self.temperature != 1:
             positive, negatives = positive / self.temperature, negatives / self.temperature
         log_weight = drawn.log_count - drawn.log_expected if self.logq else drawn.log_count
         negatives = self.mine(positive, negatives + log_weight)
-        everything = torch.logaddexp(log_sum_exp(negatives), positive)
-        return weighted_mean(everything - positive, weights)
+        log_total = torch.logaddexp(log_sum_exp(negatives), positive)
+        return weighted_mean(log_total - positive, weights)
 
 
 @LOSSES.register("full-softmax")
 def full_softmax(*, temperature: Positive = 1.0) -> SampledSoftmax:
-    """Cross-entropy of picking the own item out of the whole catalogue; exact, and dear where that is large.
+    """Cross-entropy of picking the event's own item from the whole catalogue; exact, and slow if that is large.
 
     Args:
-        temperature: What logits are divided by, > 0.
+        temperature: Divides the logits, > 0.
     """
     return SampledSoftmax(sampler="catalogue", temperature=temperature, logq=False, mask_known=False)
 
@@ -72,14 +71,14 @@ def full_softmax(*, temperature: Positive = 1.0) -> SampledSoftmax:
 class BPR(CandidateLoss):
     """Bayesian personalised ranking: mean over candidates of -log sigmoid(positive - negative).
 
-    Rendle et al., UAI 2009. Its parameters are those of `CandidateLoss`.
+    Rendle et al., UAI 2009. It takes the parameters of `CandidateLoss`.
     """
 
     def forward(self, positive: Tensor, negatives: Tensor, drawn: Candidates, weights: Tensor | None = None) -> Tensor:
-        """Maps logits (B,) and (B, C) to a mean loss ()."""
+        """Maps logits (B,) and (B, C) to a weighted mean loss ()."""
         negatives = self.mine(positive, negatives)
         losses = functional.softplus(negatives - positive.unsqueeze(1))
-        return weighted_mean(mean_of_finite(losses, negatives), weights)
+        return weighted_mean(mean_over_candidates(losses, negatives), weights)
 
 
 @LOSSES.register("hinge")
@@ -90,10 +89,10 @@ class Hinge(CandidateLoss):
 
     Args:
         sampler: The registered sampler of candidates.
-        margin: By how much the own item is to score higher, > 0, in the logit's unit.
-        hardest: As of `CandidateLoss`.
-        mining: As of `CandidateLoss`.
-        mask_known: As of `CandidateLoss`.
+        margin: By how much the own item should score higher, > 0, in the unit of logits.
+        hardest: See `CandidateLoss`.
+        mining: See `CandidateLoss`.
+        mask_known: See `CandidateLoss`.
     """
 
     def __init__(
@@ -109,14 +108,14 @@ class Hinge(CandidateLoss):
         self.margin = margin
 
     def forward(self, positive: Tensor, negatives: Tensor, drawn: Candidates, weights: Tensor | None = None) -> Tensor:
-        """Maps logits (B,) and (B, C) to a mean loss ()."""
+        """Maps logits (B,) and (B, C) to a weighted mean loss ()."""
         negatives = self.mine(positive, negatives)
         losses = functional.relu(self.margin - positive.unsqueeze(1) + negatives)
-        return weighted_mean(mean_of_finite(losses, negatives), weights)
+        return weighted_mean(mean_over_candidates(losses, negatives), weights)
 
 
-def mean_of_finite(losses: Tensor, negatives: Tensor) -> Tensor:
-    """Returns the mean of losses (B, K) over the candidates that count (B,); 0 where none does."""
+def mean_over_candidates(losses: Tensor, negatives: Tensor) -> Tensor:
+    """Averages losses (B, K) over the candidates whose logits (B, K) count, to (B,); 0 where none counts."""
     return losses.sum(dim=1) / negatives.isfinite().sum(dim=1).clamp_min(1)
 
 

@@ -1,6 +1,6 @@
-"""Samplers: which items training compares an event's own item with.
+"""Samplers: the items that training compares an event's own item with.
 
-Each knows how often it draws an item on average, from which the logQ correction is made.
+Each knows how often it draws an item on average, which the logQ correction needs.
 """
 
 from __future__ import annotations
@@ -20,56 +20,48 @@ from towerzoo.towers.losses.candidates import Sampler
 
 @SAMPLERS.register("catalogue")
 class CatalogueSampler:
-    """Every item of the catalogue, once: nothing is left to chance.
-
-    Args:
-        item_counts: Training events of each item row (n_items,).
-    """
+    """Every item of the catalogue, once."""
 
     def __init__(self, item_counts: Tensor) -> None:
         self._rows = torch.arange(1, len(item_counts), device=item_counts.device)
 
     def draw(self, positives: Tensor) -> Tensor:
-        """Returns all item rows but the unknown one's."""
+        """All item rows except the unknown one's."""
         return self._rows.to(positives.device)
 
     def expected(self, rows: Tensor, n_positives: int) -> Tensor:
-        """Returns ones."""
+        """Ones."""
         return torch.ones(len(rows), device=rows.device)
 
 
 @SAMPLERS.register("in-batch")
 class InBatchSampler:
-    """The items of the batch's other events: drawn, in effect, by their popularity, and encoded already.
+    """The items of the batch's other events: drawn by popularity, in effect, and encoded already.
 
     Without the logQ correction popular items are punished for being popular. Yi et al., RecSys 2019.
-
-    Args:
-        item_counts: Training events of each item row (n_items,).
     """
 
     def __init__(self, item_counts: Tensor) -> None:
         self._shares = item_counts / item_counts.sum()
 
     def draw(self, positives: Tensor) -> Tensor:
-        """Returns the batch's items."""
+        """The batch's items."""
         return positives.long()
 
     def expected(self, rows: Tensor, n_positives: int) -> Tensor:
-        """Returns the number of other events times each item's share of all training events."""
+        """The number of other events times each item's share of all training events."""
         return (n_positives - 1) * self._shares.to(rows.device).index_select(0, rows)
 
 
 @SAMPLERS.register("popularity")
 class PopularitySampler:
-    """Items drawn with replacement, an item of n training events with a chance proportional to n ** power.
+    """Items drawn with replacement, with a probability proportional to the power of their number of training events.
 
-    Items without a training event are never drawn, unless power is 0.
+    Items without training events are never drawn, unless power is 0.
 
     Args:
-        item_counts: Training events of each item row (n_items,).
-        n: Items a batch.
-        power: 1 is by popularity, 0.75 as in word2vec (Mikolov et al., NIPS 2013), 0 uniform.
+        n: Items per batch.
+        power: 1 is popularity itself, 0.75 that of word2vec (Mikolov et al., NIPS 2013), 0 uniform.
     """
 
     def __init__(self, item_counts: Tensor, *, n: Count, power: NonNegative = 0.75) -> None:
@@ -80,63 +72,62 @@ class PopularitySampler:
         self._ends = (chances.cumsum(0) / chances.sum()).cpu()  # where torch draws the same on all ranks
 
     def draw(self, positives: Tensor) -> Tensor:
-        """Draws n item rows from torch's default generator."""
+        """Draws n item rows."""
         numbers = torch.rand(self._n, dtype=torch.float64)
         rows = torch.searchsorted(self._ends, numbers, right=True).clamp_max(len(self._ends) - 1)
         return rows.to(positives.device, non_blocking=True)
 
     def expected(self, rows: Tensor, n_positives: int) -> Tensor:
-        """Returns n times each item's chance."""
+        """Returns n times each item's probability."""
         return self._n * self._chances.to(rows.device).index_select(0, rows)
 
 
 @SAMPLERS.register("uniform")
 def uniform_sampler(item_counts: Tensor, *, n: Count) -> PopularitySampler:
-    """Items drawn with replacement, all with the same chance, whether they have training events or not.
+    """Items drawn with replacement, all with the same probability, with training events or not.
 
     Args:
-        item_counts: Training events of each item row (n_items,).
-        n: Items a batch.
+        n: Items per batch.
     """
     return PopularitySampler(item_counts, n=n, power=0.0)
 
 
 @SAMPLERS.register("from-column")
 class FromColumnSampler:
-    """What was shown with an event's own item and not taken, as the dataset's column of negatives says.
+    """The items that were shown with an event's own item and not taken, from the dataset's column of negatives.
 
-    These items are not drawn: they are there with certainty, as the own item is, so that their logits lose nothing by
-    logQ, and each counts once. Alone, `sampled-softmax` is then the chance of the choice that was made among what was
-    shown (McFadden, 1974), with logQ or without; it says nothing of the rest of the catalogue. In `mixed`, what was
-    shown with an event is taken out of what the other parts draw, so that the denominator is on average still that of
-    the full softmax. An event with which nothing was shown has no such negatives; alone, its loss is 0.
+    These items are not drawn. They are always there, as the own item is, so logQ leaves their logits alone, and each
+    counts once. On its own, this makes `sampled-softmax` the probability of the choice among the items shown (McFadden,
+    1974), with logQ or without; it says nothing about the rest of the catalogue. In `mixed`, an item that was shown
+    with an event is removed from the other samplers' draws for that event, so that the denominator is still that of the
+    full softmax on average. An event with which nothing was shown has no such negatives; its loss is 0 if there are no
+    other samplers.
 
-    What a user is known to like is no negative of hers (`mask_known`), even where she did not take it this time.
+    With `mask_known`, items that the user is known to like are not negatives, even if they were not taken this time.
 
-    Args:
-        item_counts: Training events of each item row (n_items,).
     """
+
+    takes_shown = True
 
     def __init__(self, item_counts: Tensor) -> None:
         pass
 
     def draw(self, positives: Tensor) -> Tensor:
-        """Draws nothing: the batch holds what was shown."""
+        """Draws nothing: the batch has the items."""
         return positives.new_empty(0, dtype=torch.int64)
 
     def expected(self, rows: Tensor, n_positives: int) -> Tensor:
-        """Returns zeros."""
+        """Zeros."""
         return torch.zeros(len(rows), device=rows.device)
 
 
 @SAMPLERS.register("mixed")
 class MixedSampler:
-    """Several samplers together, such as in-batch and uniform, which adds the items that no batch would hold.
+    """Several samplers together, such as in-batch and uniform, which adds items that no batch would have.
 
     Mixed negative sampling: Yang et al., WWW 2020.
 
     Args:
-        item_counts: Training events of each item row (n_items,).
         parts: The samplers.
     """
 
@@ -146,30 +137,30 @@ class MixedSampler:
         self._parts: Sequence[Sampler] = [SAMPLERS.build(part, item_counts=item_counts) for part in parts]
 
     def draw(self, positives: Tensor) -> Tensor:
-        """Returns what all parts draw."""
+        """The draws of all parts."""
         return torch.cat([part.draw(positives) for part in self._parts])
 
     def expected(self, rows: Tensor, n_positives: int) -> Tensor:
-        """Returns the sum over the parts."""
+        """The sum over the parts."""
         return torch.stack([part.expected(rows, n_positives) for part in self._parts]).sum(0)
 
 
 def takes_shown(sampler: Spec) -> bool:
-    """Returns whether a checked spec is of `from-column`, or of a sampler that has it among its parts.
+    """Returns whether a checked spec, or one of its parts, names a sampler that uses the dataset's negatives column.
 
     Example:
         >>> takes_shown({"name": "mixed", "parts": ["in-batch", "from-column"]}), takes_shown("in-batch")
         (True, False)
     """
     name, parameters = SAMPLERS.split(sampler)
-    return name == "from-column" or any(map(takes_shown, parameters.get("parts", ())))
+    return getattr(SAMPLERS.get(name), "takes_shown", False) or any(map(takes_shown, parameters.get("parts", ())))
 
 
 def built_sampler(spec: Spec, item_counts: Tensor) -> Sampler:
-    """Builds a sampler and lets it draw once, for the item of the most events.
+    """Builds a sampler and lets it draw once, for the item with the most events.
 
     Raises:
-        PartError: It lacks a method, does not draw rows (n,) of items, or its expected numbers are not > 0 (C,).
+        PartError: It lacks a method, does not draw item rows (n,), or its expected numbers (C,) are not > 0.
     """
     sampler: Sampler = SAMPLERS.build(spec, item_counts=item_counts)
     for method in ("draw", "expected"):

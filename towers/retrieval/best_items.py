@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from towerzoo.datasets import UNKNOWN
-from towerzoo.towers.retrieval.seen_items import SeenItems
+from towerzoo.towers.retrieval.seen_items import SeenBy
 
 USERS_AT_ONCE, ITEMS_AT_ONCE = 512, 16_384
 """Users and items that are scored in one matrix product: at most 32 MiB of scores, whatever the catalogue's size."""
@@ -38,7 +38,7 @@ def best_items(
     item_factors: Tensor,
     k: int,
     *,
-    seen: tuple[SeenItems, Tensor] | None = None,
+    seen: SeenBy | None = None,
     allowed: Tensor | None = None,
 ) -> TopItems:
     """Returns the k items of the largest dot product with each user; the unknown item is not a candidate.

@@ -1,4 +1,4 @@
-"""Indexes: what finds the best items of a user, exactly or nearly so."""
+"""The contract of an index, which finds the best items of users, and the index that scores every item."""
 
 from __future__ import annotations
 
@@ -11,20 +11,14 @@ from torch import Tensor
 from towerzoo.registry import INDEXES
 from towerzoo.registry.errors import SearchError
 from towerzoo.towers.retrieval.best_items import TopItems, best_items
-from towerzoo.towers.retrieval.seen_items import SeenItems
-
-SeenBy = tuple[SeenItems, Tensor]
-"""What to leave out of some users' lists, and the rows (U,) of these users in it."""
+from towerzoo.towers.retrieval.seen_items import SeenBy
 
 
 class Index(Protocol):
     """The contract of a registered index: maximum inner product search over the rows of the items table.
 
-    Scales and biases are inside the factors, so that the dot product is the logit. Row 0, the unknown item, is no
-    candidate. Searching changes nothing, so that several threads may do it.
-
     Attributes:
-        item_vectors: The vectors that are searched (I, F), a row each.
+        item_vectors: The vectors that are searched (I, F), one per row.
     """
 
     item_vectors: Tensor
@@ -32,13 +26,13 @@ class Index(Protocol):
     def search(
         self, user_vectors: Tensor, k: int, *, seen: SeenBy | None = None, allowed: Tensor | None = None
     ) -> TopItems:
-        """Returns the k best items of each user, as `best_items` does, or nearly so; arguments are as there."""
+        """Returns the k best items of each user, exactly or approximately; see `best_items` for the arguments."""
 
     def add(self, item_vectors: Tensor) -> None:
-        """Adds the vectors (A, F) of items as the next rows, without training anything."""
+        """Adds vectors (A, F) as the next rows, without training anything."""
 
     def save(self, path: Path) -> None:
-        """Writes a file with what `load` needs beside the vectors, if anything.
+        """Writes a file with what `load` needs in addition to the vectors, if anything.
 
         Raises:
             OSError: The file cannot be written.
@@ -49,18 +43,18 @@ class Index(Protocol):
         """Returns the index that was saved.
 
         Args:
-            path: The file; there is none where `save` wrote none.
-            item_vectors: The vectors that it was built from and those that were added (I, F).
-            parameters: Those that it was built with.
+            path: The file, which does not exist if `save` wrote none.
+            item_vectors: All vectors of the index, those added later included (I, F).
+            parameters: The YAML parameters of the index.
 
         Raises:
-            SearchError: The file is damaged or of other vectors.
+            SearchError: The file is damaged or belongs to other vectors.
         """
 
 
 @INDEXES.register("exact")
 class ExactIndex:
-    """Scores every item, in blocks of bounded memory; of equal scores the item of the lower row comes first.
+    """Scores every item, in blocks of bounded memory; among equal scores the item of the lower row comes first.
 
     Args:
         item_vectors: The vectors to search (I, F).
@@ -89,7 +83,7 @@ class ExactIndex:
         self.item_vectors = checked_vectors(torch.cat([self.item_vectors, item_vectors]))
 
     def save(self, path: Path) -> None:
-        """Writes nothing: the vectors are all there is."""
+        """Writes nothing: the vectors are enough."""
 
     @classmethod
     def load(cls, path: Path, item_vectors: Tensor) -> ExactIndex:
@@ -98,19 +92,19 @@ class ExactIndex:
 
 
 def checked_vectors(item_vectors: Tensor) -> Tensor:
-    """Returns the vectors of items (I, F), which an index can search.
+    """Returns the item vectors (I, F) if an index can search them.
 
     Raises:
         SearchError: There is no item but the unknown one, or a vector is not finite.
     """
     if item_vectors.dim() != 2 or len(item_vectors) < 2 or not item_vectors.shape[1]:
         raise SearchError(
-            "the items to search must be at least one with a vector, besides the unknown one, got vectors of shape "
-            f"{tuple(item_vectors.shape)}. Train on a catalogue."
+            "item vectors must be (I, F) with at least one row after the unknown item's, got shape "
+            f"{tuple(item_vectors.shape)}. Train on a dataset with items."
         )
-    if faulty := int((~item_vectors.isfinite()).any(dim=1).sum()):
+    if n_bad := int((~item_vectors.isfinite()).any(dim=1).sum()):
         raise SearchError(
-            f"the vectors of items must be finite, got {faulty:,} of {len(item_vectors):,} that are not. "
-            "Lower the learning rate, or take an earlier checkpoint."
+            f"item vectors must be finite, got {n_bad:,} of {len(item_vectors):,} with NaN or infinity. "
+            "Lower the learning rate, or use an earlier checkpoint."
         )
     return item_vectors

@@ -1,9 +1,11 @@
-"""The `faiss` index: approximate search in memory, by any of FAISS's structures."""
+"""The `faiss` index: approximate search in memory with any structure of FAISS."""
 
 from __future__ import annotations
 
 import importlib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,8 +17,9 @@ from towerzoo.registry import INDEXES
 from towerzoo.registry.errors import ConfigError, Problem, SearchError, one_line
 from towerzoo.registry.extras import require_extra
 from towerzoo.towers.retrieval.best_items import NO_SCORE, TopItems
-from towerzoo.towers.retrieval.exact_index import SeenBy, checked_vectors
+from towerzoo.towers.retrieval.exact_index import checked_vectors
 from towerzoo.towers.retrieval.over_fetching import over_fetch
+from towerzoo.towers.retrieval.seen_items import SeenBy
 
 SCORED_AT_ONCE: Final = 1 << 23
 """Numbers of candidates' vectors that are gathered at once: 32 MiB."""
@@ -24,29 +27,29 @@ SCORED_AT_ONCE: Final = 1 << 23
 
 @INDEXES.register("faiss")
 class FaissIndex:
-    """Approximate search by one of FAISS's structures, named by FAISS's own factory string.
+    """Approximate search with one of FAISS's structures, named by FAISS's own factory string.
 
-    Inner products are searched, so that scales and biases in the vectors count. What FAISS finds is scored anew with
-    the vectors themselves: scores are exact logits, also where the structure keeps compressed vectors, and of equal
-    scores the item of the lower row comes first. Which of several items that tie for the last place is found is left
-    to FAISS. Items to leave out, seen ones and those that are not allowed, are taken out of a longer list, see
-    `over_fetch`; with `Flat` the result is that of `exact`.
+    FAISS searches by inner product, so scales and biases in the vectors count. The items it finds are scored again with
+    the vectors themselves: scores are exact logits, even if the structure keeps compressed vectors, and among equal
+    scores the item of the lower row comes first. If several items tie for the last place, FAISS decides which of them
+    it finds. Items to leave out are removed from a longer list, see `over_fetch`; with `Flat` the result is that of
+    `exact`.
 
-    FAISS is told to use as many threads as torch, by each call. HNSW built with several threads is not the same graph
-    every time.
+    Each call sets FAISS to as many threads as torch has. HNSW built with several threads is a different graph every
+    time.
 
     Args:
         item_vectors: The vectors to search (I, F).
-        factory: FAISS's index_factory string: `Flat` scores all; `HNSW32,Flat` walks a graph with 32 links an item;
-            `IVF1024,Flat` looks into the nearest of 1,024 cells; `IVF1024,PQ16` keeps 16 bytes an item. IVF and PQ
-            are trained on the vectors.
-        parameters: What FAISS's ParameterSpace takes, such as `efConstruction=80,efSearch=256` for HNSW or `nprobe=16`
-            for IVF: more finds more and takes longer. None takes FAISS's own values.
+        factory: FAISS's index_factory string: `Flat` scores all; `HNSW32,Flat` walks a graph with 32 links per item;
+            `IVF1024,Flat` searches the nearest of 1,024 cells; `IVF1024,PQ16` keeps 16 bytes per item. IVF and PQ are
+            trained on the vectors.
+        parameters: A string for FAISS's ParameterSpace, such as `efConstruction=80,efSearch=256` for HNSW or
+            `nprobe=16` for IVF: more finds more and takes longer. None keeps FAISS's defaults.
 
     Raises:
         ConfigError: FAISS does not know the factory or a parameter, or cannot search inner products with it.
         ExtraError: FAISS is not installed.
-        SearchError: The items are too few to train the structure.
+        SearchError: There are too few items to train the structure on.
 
     Sources: Johnson et al., IEEE Transactions on Big Data 2021; HNSW, Malkov and Yashunin, TPAMI 2020; PQ, Jegou et
     al., TPAMI 2011.
@@ -60,17 +63,20 @@ class FaissIndex:
     def __init__(self, item_vectors: Tensor, *, factory: str = "HNSW32,Flat", parameters: str | None = None) -> None:
         self._faiss = _library()
         self.item_vectors = checked_vectors(item_vectors)
-        self.parameters = parameters
+        length, vectors = item_vectors.shape[1], _as_array(item_vectors[1:])
         self._use_threads()
-        self._index = self._make(factory, item_vectors.shape[1])
+        with _config_errors("factory", f"a FAISS factory string for inner products of {length} numbers", factory):
+            self._index = self._faiss.index_factory(length, factory, self._faiss.METRIC_INNER_PRODUCT)
         self._apply(parameters)
-        vectors = _as_array(self.item_vectors[1:])
-        self._quieten()
         try:
             self._index.train(vectors)
         except RuntimeError as error:
-            raise _not_trained(factory, len(vectors), error) from None
-        self._add(vectors, factory)
+            raise SearchError(
+                f"FAISS cannot train {factory!r} on {len(vectors):,} items: {_reason(error)}. "
+                "Use fewer cells or bits, or 'HNSW32,Flat', which needs no training."
+            ) from None
+        with _config_errors("factory", "a FAISS factory string of a structure that numbers its vectors", factory):
+            self._index.add(vectors)
 
     def search(
         self, user_vectors: Tensor, k: int, *, seen: SeenBy | None = None, allowed: Tensor | None = None
@@ -82,12 +88,12 @@ class FaissIndex:
         """Adds vectors (A, F) as the next rows; the structure is not trained again."""
         together = checked_vectors(torch.cat([self.item_vectors, item_vectors]))
         self._use_threads()
-        self._add(_as_array(item_vectors))
+        self._index.add(_as_array(item_vectors))
         self.item_vectors = together
 
     def save(self, path: Path) -> None:
         """Writes FAISS's file."""
-        # Through Python's file: FAISS's own does not look whether the last bytes reached the disk.
+        # With Python's file: FAISS's own does not check that the last bytes reached the disk.
         with path.open("wb") as file:
             self._faiss.write_index(self._index, self._faiss.PyCallbackIOWriter(file.write))
 
@@ -95,69 +101,42 @@ class FaissIndex:
     def load(
         cls, path: Path, item_vectors: Tensor, *, factory: str = "HNSW32,Flat", parameters: str | None = None
     ) -> FaissIndex:
-        """Returns the index of FAISS's file; the factory was chosen when it was built."""
+        """Returns the index of FAISS's file, which has the factory it was built with."""
         index = cls.__new__(cls)
         index._faiss = _library()
         index.item_vectors = checked_vectors(item_vectors)
-        index.parameters = parameters
         try:
             index._index = index._faiss.read_index(str(path))
         except RuntimeError as error:
-            raise SearchError(f"{path} must be a whole file of FAISS, got {_reason(error)}. Build it anew.") from None
-        expected = (len(item_vectors) - 1, item_vectors.shape[1])
-        if (found := (index._index.ntotal, index._index.d)) != expected:
-            raise SearchError(f"{path} must hold {expected[0]:,} vectors of length {expected[1]}, got {found}.")
+            raise SearchError(f"FAISS cannot read {path}: {_reason(error)}. Build the index again.") from None
+        expected, actual = (len(item_vectors) - 1, item_vectors.shape[1]), (index._index.ntotal, index._index.d)
+        if actual != expected:
+            raise SearchError(
+                f"{path} must hold {expected[0]:,} vectors of length {expected[1]}, got {actual[0]:,} of length "
+                f"{actual[1]}. Build the index again."
+            )
         index._apply(parameters)
         return index
 
-    def _make(self, factory: str, length: int) -> Any:
-        try:
-            return self._faiss.index_factory(length, factory, self._faiss.METRIC_INNER_PRODUCT)
-        except (RuntimeError, MemoryError) as error:
-            expected = f"a FAISS factory string for inner products of vectors of length {length}"
-            raise _problem("factory", expected, factory, error) from None
-
-    def _quieten(self) -> None:
-        """Keeps FAISS from a line on stderr for each clustering of few points; recall says what they cost."""
-        inner = self._faiss.downcast_index(getattr(self._index, "base_index", None) or self._index)
-        for holder in (inner, getattr(inner, "pq", None)):
-            if holder is not None and hasattr(holder, "cp"):
-                holder.cp.min_points_per_centroid = 1
-
     def _apply(self, parameters: str | None) -> None:
-        try:
+        expected = "NAME=NUMBER, separated by commas, of parameters that the factory's structure has"
+        with _config_errors("parameters", expected, parameters):
             if parameters is not None:
                 self._faiss.ParameterSpace().set_index_parameters(self._index, parameters)
-        except RuntimeError as error:
-            expected = "NAME=NUMBER, parted by commas, of what this factory's structure takes"
-            raise _problem("parameters", expected, parameters, error) from None
-
-    def _add(self, vectors: Any, factory: str | None = None) -> None:
-        try:
-            self._index.add(vectors)
-        except RuntimeError as error:
-            expected = "a FAISS factory string of a structure that numbers vectors itself"
-            raise _problem("factory", expected, factory, error) from None
 
     def _find(self, user_vectors: Tensor, n: int) -> TopItems:
         self._use_threads()
-        _, places = self._index.search(_as_array(user_vectors), n)
-        # FAISS numbers from 0 what are rows from 1 here, and says -1 where it finds no more.
-        rows = torch.from_numpy(places).add_(1).sort(dim=1).values.to(user_vectors.device)
+        _, positions = self._index.search(_as_array(user_vectors), n)
+        # FAISS counts from 0, without the unknown item, and returns -1 where it finds no more.
+        rows = torch.from_numpy(positions).add_(1).sort(dim=1).values.to(user_vectors.device)
         at_once = max(1, SCORED_AT_ONCE // (n * user_vectors.shape[1]))
-        scores = torch.cat(
-            [
-                # Each sum in the same order, so that equal vectors have equal scores.
-                (self.item_vectors[some] * users.unsqueeze(1)).sum(dim=2)
-                for users, some in zip(torch.split(user_vectors, at_once), torch.split(rows, at_once), strict=True)
-            ]
-        )
-        scores.masked_fill_(rows == 0, NO_SCORE)
-        ranked = scores.sort(dim=1, descending=True, stable=True)
+        chunks = zip(torch.split(user_vectors, at_once), torch.split(rows, at_once), strict=True)
+        scores = torch.cat([(self.item_vectors[some] * users.unsqueeze(1)).sum(dim=2) for users, some in chunks])
+        ranked = scores.masked_fill_(rows == 0, NO_SCORE).sort(dim=1, descending=True, stable=True)
         return TopItems(rows.gather(1, ranked.indices), ranked.values)
 
     def _use_threads(self) -> None:
-        # FAISS and torch each bring an OpenMP of their own, and FAISS's counts threads a calling thread.
+        # FAISS and torch each bring an OpenMP runtime, and FAISS counts threads per calling thread.
         self._faiss.omp_set_num_threads(torch.get_num_threads())
 
 
@@ -171,7 +150,7 @@ def _as_array(vectors: Tensor) -> Any:
 
 
 def _reason(error: BaseException) -> str:
-    """Returns what FAISS says, without where in its source it says so.
+    """Returns FAISS's message without the position in FAISS's source.
 
     Example:
         >>> _reason(RuntimeError("Error in void f(int) at /project/faiss/x.cpp:7: Error: 'a > b' failed: too few"))
@@ -180,17 +159,11 @@ def _reason(error: BaseException) -> str:
     return re.sub(r"^Error in .*? at \S+:\d+: (Error: )?", "", one_line(error))
 
 
-def _problem(where: str, expected: str, found: object, error: BaseException) -> ConfigError:
-    examples = {"factory": "Try 'HNSW32,Flat', 'IVF256,Flat' or 'Flat'.", "parameters": "Try 'efSearch=256' for HNSW."}
-    said = _reason(error)
-    told = f"FAISS says: {said}. " if said else ""
-    return ConfigError([Problem(f"{where} of index 'faiss'", expected, found, f"{told}{examples[where]}")])
-
-
-def _not_trained(factory: str, n_items: int, error: RuntimeError) -> SearchError:
-    fewest = re.search(r"should be at least as large as number of clusters \((\d+)\)", str(error))
-    expected = f"at least {int(fewest[1]):,}" if fewest else f"fit for it (FAISS says: {_reason(error)})"
-    return SearchError(
-        f"the items to train factory {factory!r} on must be {expected}, got {n_items:,}. "
-        "Take fewer cells or bits, or 'HNSW32,Flat', which is not trained."
-    )
+@contextmanager
+def _config_errors(parameter: str, expected: str, value: object) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        examples = "'HNSW32,Flat', 'IVF256,Flat' or 'Flat'" if parameter == "factory" else "'efSearch=256' for HNSW"
+        hint = f"FAISS says: {_reason(error)}. Try {examples}."
+        raise ConfigError([Problem(f"{parameter} of index 'faiss'", expected, value, hint)]) from None

@@ -1,4 +1,4 @@
-"""What an approximate index loses, and what it gains."""
+"""The recall and speed of an approximate index compared with exact search."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from towerzoo.towers.retrieval.exact_index import Index
 
 
 class Recall(NamedTuple):
-    """An index beside the exact search of the same vectors, by the same process.
+    """An index compared with exact search of the same vectors in the same process.
 
     Attributes:
         k: Length of the lists.
-        users: How many users' lists were compared.
+        users: Number of users whose lists were compared.
         recall: Share of the exact lists' items that the index finds, in [0, 1].
-        rate: Users a second by the index.
-        exact_rate: Users a second by exact search.
+        rate: Users per second with the index.
+        exact_rate: Users per second with exact search.
     """
 
     k: int
@@ -37,34 +37,27 @@ class Recall(NamedTuple):
 
 
 def measure_recall(index: Index, user_vectors: Tensor, k: int) -> Recall:
-    """Searches k items for users (U, F) both ways, with nothing left out.
-
-    Example:
-        >>> import torch
-        >>> from towerzoo.towers.retrieval.exact_index import ExactIndex
-        >>> measure_recall(ExactIndex(torch.eye(4)), torch.eye(4), 2).recall
-        1.0
-    """
-    index.search(user_vectors[:1], k)  # allocates, and starts threads
+    """Searches k items for users (U, F) both ways, with nothing left out."""
+    index.search(user_vectors[:1], k)  # allocates memory and starts threads
     best_items(user_vectors[:1], index.item_vectors, k)
     started = time.perf_counter()
-    found = index.search(user_vectors, k)
+    top = index.search(user_vectors, k)
     between = time.perf_counter()
     exact = best_items(user_vectors, index.item_vectors, k)
     ended = time.perf_counter()
     n = len(user_vectors)
-    return Recall(k, n, recall(found, exact), n / (between - started), n / (ended - between))
+    return Recall(k, n, recall(top, exact), n / (between - started), n / (ended - between))
 
 
-def recall(found: TopItems, exact: TopItems) -> float:
-    """Returns the share of the exact lists' items that are in the found lists, in [0, 1].
+def recall(top: TopItems, exact: TopItems) -> float:
+    """Returns the share of the exact lists' items that are also in `top`, in [0, 1].
 
     Example:
         >>> import torch
-        >>> some, none = torch.tensor([[3, 1]]), torch.zeros(1, 2)
-        >>> recall(TopItems(some, none), TopItems(torch.tensor([[1, 2]]), none))
+        >>> ones, others, scores = torch.tensor([[3, 1]]), torch.tensor([[1, 2]]), torch.zeros(1, 2)
+        >>> recall(TopItems(ones, scores), TopItems(others, scores))
         0.5
     """
     wanted = exact.items != UNKNOWN
-    hit = (exact.items.unsqueeze(2) == found.items.unsqueeze(1)).any(dim=2) & wanted
-    return float(hit.sum() / wanted.sum())
+    hits = (exact.items.unsqueeze(2) == top.items.unsqueeze(1)).any(dim=2) & wanted
+    return float(hits.sum() / wanted.sum())

@@ -1,4 +1,4 @@
-"""The items that users have met."""
+"""The items that users have seen."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 ITEM_BITS: Final = 31
-"""Bits of an item's row."""
+"""Bits of an item row in a key of user and item."""
 
 
 class SeenItems:
-    """The items that each user has met, to be left out of what is recommended.
+    """The items that each user has seen, to leave them out of recommendations.
 
     Args:
         user: User rows of the events (N,).
@@ -24,6 +24,9 @@ class SeenItems:
         >>> seen = SeenItems(torch.tensor([2, 0, 2]), torch.tensor([5, 1, 3]), n_users=3)
         >>> seen.of(torch.tensor([2, 1]))
         (tensor([0, 0]), tensor([5, 3]))
+        >>> seen.holds(torch.tensor([[2], [0]]), torch.tensor([[3, 4], [1, 5]]))
+        tensor([[ True, False],
+                [ True, False]])
     """
 
     def __init__(self, user: Tensor, item: Tensor, n_users: int) -> None:
@@ -33,32 +36,28 @@ class SeenItems:
         self._ends = torch.bincount(user, minlength=n_users).cumsum(0)
 
     def of(self, users: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the events of user rows (U,): each one's place among these users, and its item row."""
+        """Returns the events of user rows (U,): the position of the user in `users` and the item row, (N,) each."""
         ends = self._ends.index_select(0, users.long())
         starts = torch.where(users > 0, self._ends.index_select(0, (users.long() - 1).clamp_min(0)), 0)
         counts = ends - starts
-        places = torch.arange(len(users), device=users.device).repeat_interleave(counts)
-        first = counts.cumsum(0) - counts
-        return places, self._items[
-            torch.arange(len(places), device=users.device) - (first - starts).index_select(0, places)
-        ]
+        positions = torch.arange(len(users), device=users.device).repeat_interleave(counts)
+        shift = (starts - counts.cumsum(0) + counts).index_select(0, positions)
+        return positions, self._items[torch.arange(len(positions), device=users.device) + shift]
 
     def holds(self, users: Tensor, items: Tensor) -> Tensor:
-        """Returns whether users have met items: bool, of the shape that their rows have together.
-
-        Example:
-            >>> seen = SeenItems(torch.tensor([2, 0, 2]), torch.tensor([5, 1, 3]), n_users=3)
-            >>> seen.holds(torch.tensor([[2], [0]]), torch.tensor([[3, 4], [1, 5]]))
-            tensor([[ True, False],
-                    [ True, False]])
-        """
+        """Returns whether users have seen items: bool, of the broadcast shape of the two."""
         keys = (users.long() << ITEM_BITS) + items
-        places = torch.searchsorted(self._keys, keys).clamp_max(max(0, len(self._keys) - 1))
-        return self._keys.take(places) == keys if len(self._keys) else torch.zeros_like(keys, dtype=torch.bool)
+        if not len(self._keys):
+            return torch.zeros_like(keys, dtype=torch.bool)
+        return self._keys.take(torch.searchsorted(self._keys, keys).clamp_max(len(self._keys) - 1)) == keys
 
     @functools.cached_property
     def _keys(self) -> Tensor:
-        """User and item of every event in one number, ascending; made when first asked for, since rankings never do."""
+        """User and item of every event in one number, ascending; made on first use, which rankings never need."""
         counts = self._ends.diff(prepend=self._ends.new_zeros(1))
         users = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
         return ((users << ITEM_BITS) + self._items).sort().values
+
+
+SeenBy = tuple[SeenItems, Tensor]
+"""Items to leave out of some users' lists, and the rows (U,) of these users in it."""

@@ -162,7 +162,7 @@ def test_what_a_run_cannot_know_of_new_items_is_noted(invoke, finished_run, tmp_
         (("--index", "{name: faiss, factor: Flat}"), "must be a parameter of index 'faiss', got 'factor'"),
         (("--index", "{name: faiss, factory: 7}"), "factory must be text, got 7"),
         (("--index", "{name: faiss, factory: Flt}"), "FAISS says: could not parse index string Flt"),
-        (("--index", "{name: faiss, factory: 'IVF64,Flat'}"), "must be at least 64, got 40"),
+        (("--index", "{name: faiss, factory: 'IVF64,Flat'}"), r"FAISS cannot train 'IVF64,Flat' on 40 items: .*\(64\)"),
         (("--add", "none.csv"), "'none.csv' must name a file.* got none at .*none.csv. Give the path of one."),
         (("--add", "FOLDER"), "'.*/FOLDER' must hold the files of a table, got none in .*/FOLDER. Folders in it"),
     ],

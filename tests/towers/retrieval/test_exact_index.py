@@ -119,22 +119,23 @@ def test_of_equal_scores_the_lower_row_comes_first(name):
 
 @pytest.mark.parametrize("name", INDEXES.names())
 def test_vectors_that_cannot_be_searched_are_refused(name):
-    with pytest.raises(
-        SearchError, match=r"must be at least one with a vector, besides the unknown one, got .*\(1, 3\)"
-    ):
+    with pytest.raises(SearchError, match=r"at least one row after the unknown item's, got shape \(1, 3\)"):
         INDEXES.build(name, item_vectors=torch.ones(1, 3))
-    with pytest.raises(SearchError, match="must be finite, got 1 of 5 that are not"):
+    with pytest.raises(SearchError, match="must be finite, got 1 of 5 with NaN or infinity"):
         INDEXES.build(name, item_vectors=torch.ones(5, 3).index_fill(0, torch.tensor([2]), float("nan")))
 
 
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"factory": "Bogus"}, r"factory of index 'faiss' must be a FAISS factory string .* length 12, got 'Bogus'.\n"),
+        (
+            {"factory": "Bogus"},
+            r"factory of index 'faiss' must be a FAISS factory string .* of 12 numbers, got 'Bogus'",
+        ),
         ({"factory": "Bogus"}, "FAISS says: could not parse index string Bogus. Try 'HNSW32,Flat'"),
         ({"factory": "PQ7"}, "should be a multiple of the number of subquantizers"),
         ({"factory": "LSH"}, "FAISS says: 'metric == METRIC_L2' failed."),
-        ({"factory": "IDMap2,Flat"}, "must be a FAISS factory string of a structure that numbers vectors itself"),
+        ({"factory": "IDMap2,Flat"}, "must be a FAISS factory string of a structure that numbers its vectors"),
         (
             {"parameters": "nprobe=4"},
             "(?s)parameters of index 'faiss' must be NAME=NUMBER, .*could not set parameter nprobe",
@@ -147,15 +148,10 @@ def test_what_faiss_does_not_know_is_told(items, parameters, message):
         FaissIndex(items, **parameters)
 
 
-@pytest.mark.parametrize(("factory", "fewest"), [("IVF4096,Flat", "4,096"), ("PQ4x10", "1,024")])
-def test_too_few_items_to_train_on_are_told(items, factory, fewest):
-    with pytest.raises(SearchError, match=rf"{factory}' on must be at least {fewest}, got 499. Take fewer cells"):
+@pytest.mark.parametrize("factory", ["IVF4096,Flat", "PQ4x10"])
+def test_too_few_items_to_train_on_are_reported(items, factory):
+    with pytest.raises(SearchError, match=rf"cannot train '{factory}' on 499 items: .* Use fewer cells or bits"):
         FaissIndex(items, factory=factory)
-
-
-def test_few_training_points_leave_stderr_quiet(items, capfd):
-    FaissIndex(items, factory="IVF64,PQ4x4")
-    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(("name", "module"), [("faiss", "faiss"), ("qdrant", "qdrant_client")])
@@ -169,17 +165,17 @@ def test_a_missing_library_is_told_with_its_extra(name, module, items, monkeypat
 def test_a_damaged_file_and_one_of_other_items_are_refused(items, tmp_path):
     path = tmp_path / "index"
     FaissIndex(items, factory="Flat").save(path)
-    with pytest.raises(SearchError, match=r"must hold 399 vectors of length 12, got \(499, 12\)"):
+    with pytest.raises(SearchError, match=r"must hold 399 vectors of length 12, got 499 of length 12"):
         FaissIndex.load(path, items[:400], factory="Flat")
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(SearchError, match="must be a whole file of FAISS, got "):
+    with pytest.raises(SearchError, match=r"FAISS cannot read .*index: "):
         FaissIndex.load(path, items, factory="Flat")
 
 
 def test_a_database_that_does_not_answer_is_told(items, tmp_path):
-    with pytest.raises(SearchError, match=r"vector database at http://127.0.0.1:9 must answer, got .*refused"):
+    with pytest.raises(SearchError, match=r"Qdrant at http://127.0.0.1:9 did not answer .*refused"):
         INDEXES.build({"name": "qdrant", "url": "http://127.0.0.1:9"}, item_vectors=items)
-    with pytest.raises(SearchError, match="must name a collection of Qdrant, got a damaged file"):
+    with pytest.raises(SearchError, match="does not name a Qdrant collection"):
         INDEXES.get("qdrant").load(tmp_path / "none", items, url="http://127.0.0.1:9")
 
 
