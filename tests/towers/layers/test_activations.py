@@ -22,12 +22,12 @@ POINTS = [-3.0, -0.5, 0.0, 0.25, 2.0]
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS.names())
-def test_values_are_those_of_the_formula(name):
+def test_values_follow_the_formula(name):
     values = ACTIVATIONS.build(name)(torch.tensor(POINTS, dtype=torch.float64))
     assert values.tolist() == pytest.approx([FORMULAS[name](x) for x in POINTS], abs=1e-12)
 
 
-def test_leaky_relu_takes_its_slope():
+def test_leaky_relu_has_a_slope():
     leaky: nn.Module = ACTIVATIONS.build({"name": "leaky-relu", "negative_slope": 0.3})
     assert leaky(torch.tensor([-2.0, 2.0])).tolist() == pytest.approx([-0.6, 2.0])
 
@@ -61,19 +61,15 @@ def test_the_fast_tanh_is_correctly_rounded_in_bfloat16():
 
 @pytest.mark.usefixtures("_every_way")
 @pytest.mark.parametrize("shape", [(), (1,), (0, 4), (2, 3, 5)], ids=str)
-def test_every_shape_has_its_tanh_and_its_gradient_in_bfloat16(shape):
+def test_every_shape_and_layout_has_its_tanh_and_gradient_in_bfloat16(shape):
     ours, theirs = (torch.full(shape, 0.5, dtype=torch.bfloat16, requires_grad=True) for _ in range(2))
     y, expected = ACTIVATIONS.build("tanh")(ours), theirs.tanh()
     torch.testing.assert_close(y, expected)
     y.sum().backward()
     expected.sum().backward()
     torch.testing.assert_close(ours.grad, theirs.grad)
-
-
-@pytest.mark.usefixtures("_every_way")
-def test_values_need_not_lie_side_by_side():
-    x = torch.linspace(-2, 2, 12).view(3, 4).T.bfloat16()
-    torch.testing.assert_close(ACTIVATIONS.build("tanh")(x), x.tanh())
+    transposed = torch.linspace(-2, 2, 12).view(3, 4).T.bfloat16()
+    torch.testing.assert_close(ACTIVATIONS.build("tanh")(transposed), transposed.tanh())
 
 
 @pytest.mark.usefixtures("_every_way")
@@ -84,5 +80,5 @@ def test_infinities_and_nan_pass_through_tanh(dtype):
     assert values[2].isnan()
 
 
-def test_the_fast_tanh_prints_as_torchs_own():
+def test_the_fast_tanh_prints_like_torchs():
     assert repr(ACTIVATIONS.build("tanh")) == repr(nn.Tanh())

@@ -14,34 +14,34 @@ def rows() -> torch.Tensor:
     return x
 
 
-def test_values_and_gradients_equal_those_of_torch():
+def test_values_and_gradients_equal_torchs():
     ours, theirs = rows().requires_grad_(), rows().requires_grad_()
-    found, expected = log_sum_exp(ours), torch.logsumexp(theirs, dim=1)
-    torch.testing.assert_close(found, expected)
+    actual, expected = log_sum_exp(ours), torch.logsumexp(theirs, dim=1)
+    torch.testing.assert_close(actual, expected)
     weights = torch.arange(1.0, 7.0, dtype=torch.float64)
-    (found * weights).sum().backward()
+    (actual * weights).sum().backward()
     (expected * weights).sum().backward()
     torch.testing.assert_close(ours.grad, theirs.grad)
-    assert torch.equal(ours.detach(), rows()), "the logits are left as they were"
+    assert torch.equal(ours.detach(), rows()), "the logits stay as they are"
 
 
-def test_what_holds_nothing_is_minus_infinity_and_has_no_gradient():
+def test_an_empty_row_gives_minus_infinity_and_no_gradient():
     x = torch.tensor([[-torch.inf, -torch.inf], [0.0, -torch.inf]], requires_grad=True)
-    found = log_sum_exp(x)
-    assert found.tolist() == [-torch.inf, 0.0]
-    found[1].backward()
+    actual = log_sum_exp(x)
+    assert actual.tolist() == [-torch.inf, 0.0]
+    actual[1].backward()
     assert x.grad.tolist() == [[0.0, 0.0], [1.0, 0.0]]
     assert log_sum_exp(torch.empty(2, 0)).tolist() == [-torch.inf] * 2
 
 
-def test_a_row_that_is_not_finite_shows():
+def test_nan_stays_nan():
     assert log_sum_exp(torch.tensor([[0.0, torch.nan]])).isnan().all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
-def test_sums_of_half_precision_are_in_float32(dtype):
+def test_half_precision_is_summed_in_float32(dtype):
     x = torch.randn(2, 3_000).to(dtype).requires_grad_()
-    found = log_sum_exp(x)
-    torch.testing.assert_close(found, torch.logsumexp(x.float(), dim=1))
-    found.sum().backward()
+    actual = log_sum_exp(x)
+    torch.testing.assert_close(actual, torch.logsumexp(x.float(), dim=1))
+    actual.sum().backward()
     assert x.grad.dtype is dtype

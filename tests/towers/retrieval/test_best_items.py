@@ -11,18 +11,18 @@ from towerzoo.towers.retrieval.seen_items import SeenItems
 
 
 def brute_force(users: Tensor, items: Tensor, k: int, seen: dict[int, set[int]]) -> list[list[int]]:
-    """Sorts every candidate by falling score and then by row."""
+    """Sorts every candidate by descending score, then by row."""
     scores = (users.double() @ items.double().T).numpy()
     lists = []
-    for place, row in enumerate(scores):
-        candidates = [item for item in range(1, len(items)) if item not in seen.get(place, set())]
+    for user, row in enumerate(scores):
+        candidates = [item for item in range(1, len(items)) if item not in seen.get(user, set())]
         ranked = sorted(candidates, key=lambda item: (-row[item], item))[:k]
         lists.append(ranked + [0] * (k - len(ranked)))
     return lists
 
 
 def whole_numbers(n: int, seed: int, largest: int = 2) -> Tensor:
-    """Small whole numbers, so that there are many ties and every order of addition gives the same sum."""
+    """Small whole numbers: many scores tie, and sums are exact in any order."""
     return torch.randint(-largest, largest + 1, (n, 3), generator=torch.Generator().manual_seed(seed)).float()
 
 
@@ -47,17 +47,17 @@ def test_only_allowed_items_are_candidates(blocks, monkeypatch):
     monkeypatch.setattr(best_items_module, "ITEMS_AT_ONCE", blocks[1])
     users, items = whole_numbers(20, 0), whole_numbers(50, 1)
     allowed = torch.arange(50) % 3 != 1
-    others = {place: set(torch.nonzero(~allowed)[:, 0].tolist()) for place in range(20)}
+    others = {user: set(torch.nonzero(~allowed)[:, 0].tolist()) for user in range(20)}
     assert best_items(users, items, 40, allowed=allowed).items.tolist() == brute_force(users, items, 40, others)
 
 
-def test_without_seen_items_all_but_the_unknown_one_are_candidates():
+def test_every_item_but_the_unknown_one_is_a_candidate():
     users, items = whole_numbers(4, 2), whole_numbers(9, 3)
     assert best_items(users, items, 8).items.tolist() == brute_force(users, items, 8, {})
     assert (best_items(users, items, 8).items > 0).all()
 
 
-def test_every_item_tied_gives_the_lowest_rows():
+def test_the_lowest_rows_are_kept_if_all_items_tie():
     assert best_items(torch.ones(3, 2), torch.ones(2_000, 2), 4).items.tolist() == [[1, 2, 3, 4]] * 3
 
 
@@ -68,7 +68,7 @@ def test_lists_of_distinct_vectors_are_the_same_for_one_user_and_for_many(blocks
     random = torch.Generator().manual_seed(0)
     users, items = torch.randn(30, 66, generator=random), torch.randn(501, 66, generator=random)
     for size in (1, 2, 30):
-        lists = torch.cat([best_items(some, items, 40).items for some in torch.split(users, size)])
+        lists = torch.cat([best_items(chunk, items, 40).items for chunk in torch.split(users, size)])
         assert lists.tolist() == brute_force(users, items, 40, {})
 
 
@@ -83,8 +83,8 @@ def test_no_users_get_no_lists():
     assert best_items(torch.empty(0, 2), torch.ones(3, 2), 2).items.shape == (0, 2)
 
 
-def test_seen_items_come_by_place_whatever_the_order_of_users():
+def test_seen_items_follow_the_order_of_the_given_users():
     user, item = torch.tensor([3, 1, 3, 0, 1, 3]), torch.tensor([9, 8, 7, 6, 5, 7])
-    places, items = SeenItems(user, item, n_users=5).of(torch.tensor([4, 3, 0, 3, 2, 1]))
-    assert places.tolist() == [1, 1, 1, 2, 3, 3, 3, 5, 5]
+    positions, items = SeenItems(user, item, n_users=5).of(torch.tensor([4, 3, 0, 3, 2, 1]))
+    assert positions.tolist() == [1, 1, 1, 2, 3, 3, 3, 5, 5]
     assert items.tolist() == [9, 7, 7, 6, 9, 7, 7, 8, 5]

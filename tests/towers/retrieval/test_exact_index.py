@@ -26,40 +26,38 @@ NEAR = [
 ]
 
 
-def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
+def floats(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.fixture(scope="module")
 def items():
-    """Vectors of very different length, as popularity biases make them."""
-    return drawn(N_ITEMS, 12) * torch.linspace(0.3, 2, N_ITEMS).unsqueeze(1)
+    """Vectors of very different lengths, as with popularity biases."""
+    return floats(N_ITEMS, 12) * torch.linspace(0.3, 2, N_ITEMS).unsqueeze(1)
 
 
 @pytest.fixture(scope="module")
 def users():
-    return drawn(N_USERS, 12, seed=1)
+    return floats(N_USERS, 12, seed=1)
 
 
 @pytest.fixture(scope="module")
 def seen():
-    """Between none and all but three of the items, a user."""
-    met = torch.rand(N_USERS, N_ITEMS - 4, generator=torch.Generator().manual_seed(2)) < torch.linspace(
-        0, 1.01, N_USERS
-    ).unsqueeze(1)
-    user, item = met.nonzero(as_tuple=True)
+    """From none to all but three of the items per user."""
+    numbers = torch.rand(N_USERS, N_ITEMS - 4, generator=torch.Generator().manual_seed(2))
+    user, item = (numbers < torch.linspace(0, 1.01, N_USERS).unsqueeze(1)).nonzero(as_tuple=True)
     return SeenItems(user, item + 1, N_USERS), torch.arange(N_USERS)
 
 
-def assert_same(found, expected):
-    assert torch.equal(found.items, expected.items)
-    torch.testing.assert_close(found.scores, expected.scores)
+def assert_same(top, expected):
+    assert torch.equal(top.items, expected.items)
+    torch.testing.assert_close(top.scores, expected.scores)
 
 
 @pytest.mark.parametrize("spec", EXACT, ids=lambda spec: spec["name"])
 @pytest.mark.parametrize("share", [None, 0.9, 0.02, 0.0])
 @pytest.mark.parametrize("with_seen", [False, True])
-def test_what_searches_everything_equals_exact_search(items, users, seen, spec, share, with_seen):
+def test_indexes_that_score_every_item_equal_exact_search(items, users, seen, spec, share, with_seen):
     index = INDEXES.build(spec, item_vectors=items)
     allowed = None if share is None else torch.arange(N_ITEMS) % 50 < share * 50
     left_out = {"seen": seen if with_seen else None, "allowed": allowed}
@@ -67,38 +65,32 @@ def test_what_searches_everything_equals_exact_search(items, users, seen, spec, 
 
 
 @pytest.mark.parametrize("factory", NEAR)
-def test_approximate_lists_are_full_clean_and_exactly_scored(items, users, seen, factory):
+def test_approximate_lists_are_full_filtered_and_exactly_scored(items, users, seen, factory):
     index = FaissIndex(items, factory=factory)
     allowed = torch.arange(N_ITEMS) % 3 > 0
     top = index.search(users, K, seen=seen, allowed=allowed)
     exact = best_items(users, items, K, seen=seen, allowed=allowed)
-    assert torch.equal(top.items > 0, exact.items > 0), "as many items as there are"
+    assert torch.equal(top.items > 0, exact.items > 0), "lists are as long as they can be"
     for user, rows in enumerate(top.items.tolist()):
         rows = [row for row in rows if row]
-        met = set(seen[0].of(torch.tensor([user]))[1].tolist())
         assert len(set(rows)) == len(rows)
-        assert not met & set(rows)
+        assert not set(seen[0].of(torch.tensor([user]))[1].tolist()) & set(rows)
         assert all(allowed[row] for row in rows)
         torch.testing.assert_close(top.scores[user, : len(rows)], items[rows] @ users[user])
     assert (top.scores.diff(dim=1)[:, : K - 1].nan_to_num(0.0) <= 0).all()
 
 
 def test_more_effort_finds_more(items, users):
-    low, high = (
-        measure_recall(FaissIndex(items, factory="IVF32,Flat", parameters=f"nprobe={n}"), users, K).recall
-        for n in (1, 32)
-    )
-    assert low < 0.9
-    assert high == 1.0
+    def recall(factory: str, parameters: str) -> float:
+        return measure_recall(FaissIndex(items, factory=factory, parameters=parameters), users, K).recall
 
-
-def test_hnsw_finds_nearly_all(items, users):
-    index = FaissIndex(items, factory="HNSW32,Flat", parameters="efConstruction=200,efSearch=400")
-    assert measure_recall(index, users, K).recall > 0.9
+    assert recall("IVF32,Flat", "nprobe=1") < 0.9
+    assert recall("IVF32,Flat", "nprobe=32") == 1.0
+    assert recall("HNSW32,Flat", "efConstruction=200,efSearch=400") > 0.9
 
 
 @pytest.mark.parametrize("spec", [*EXACT, {"name": "faiss", "factory": "HNSW16,Flat", "parameters": "efSearch=600"}])
-def test_added_and_loaded_indexes_answer_as_those_built_whole(items, users, spec, tmp_path):
+def test_indexes_with_added_items_and_loaded_ones_equal_those_built_whole(items, users, spec, tmp_path):
     name, parameters = INDEXES.split(spec)
     path = tmp_path / "index"
     index = INDEXES.build(spec, item_vectors=items[:400])
@@ -110,15 +102,15 @@ def test_added_and_loaded_indexes_answer_as_those_built_whole(items, users, spec
 
 
 @pytest.mark.parametrize("name", ["exact", "faiss"])
-def test_of_equal_scores_the_lower_row_comes_first(name):
-    items = drawn(1, 5).repeat(9, 1)
+def test_the_lower_row_comes_first_among_equal_scores(name):
+    items = torch.ones(9, 5)
     parameters = {"factory": "Flat"} if name == "faiss" else {}
     index = INDEXES.build({"name": name, **parameters}, item_vectors=items)
-    assert index.search(drawn(3, 5, seed=1), 8).items.tolist() == [[*range(1, 9)]] * 3
+    assert index.search(floats(3, 5, seed=1), 8).items.tolist() == [[*range(1, 9)]] * 3
 
 
 @pytest.mark.parametrize("name", INDEXES.names())
-def test_vectors_that_cannot_be_searched_are_refused(name):
+def test_vectors_that_cannot_be_searched_are_rejected(name):
     with pytest.raises(SearchError, match=r"at least one row after the unknown item's, got shape \(1, 3\)"):
         INDEXES.build(name, item_vectors=torch.ones(1, 3))
     with pytest.raises(SearchError, match="must be finite, got 1 of 5 with NaN or infinity"):
@@ -143,7 +135,7 @@ def test_vectors_that_cannot_be_searched_are_refused(name):
         ({"parameters": "efSearch"}, "FAISS says: .*could not interpret parameters efSearch. Try 'efSearch=256'"),
     ],
 )
-def test_what_faiss_does_not_know_is_told(items, parameters, message):
+def test_faiss_reasons_are_reported(items, parameters, message):
     with pytest.raises(ConfigError, match=message):
         FaissIndex(items, **parameters)
 
@@ -155,14 +147,14 @@ def test_too_few_items_to_train_on_are_reported(items, factory):
 
 
 @pytest.mark.parametrize(("name", "module"), [("faiss", "faiss"), ("qdrant", "qdrant_client")])
-def test_a_missing_library_is_told_with_its_extra(name, module, items, monkeypatch):
+def test_a_missing_library_is_reported_with_its_extra(name, module, items, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda wanted: None if wanted == module else find(wanted))
     with pytest.raises(ExtraError, match=rf"^{module} must be installed to search with .*towerzoo\[{name}\]"):
         INDEXES.build(name, item_vectors=items)
 
 
-def test_a_damaged_file_and_one_of_other_items_are_refused(items, tmp_path):
+def test_a_damaged_file_and_one_of_other_items_are_rejected(items, tmp_path):
     path = tmp_path / "index"
     FaissIndex(items, factory="Flat").save(path)
     with pytest.raises(SearchError, match=r"must hold 399 vectors of length 12, got 499 of length 12"):
@@ -172,29 +164,28 @@ def test_a_damaged_file_and_one_of_other_items_are_refused(items, tmp_path):
         FaissIndex.load(path, items, factory="Flat")
 
 
-def test_a_database_that_does_not_answer_is_told(items, tmp_path):
+def test_a_database_that_does_not_answer_is_reported(items, tmp_path):
     with pytest.raises(SearchError, match=r"Qdrant at http://127.0.0.1:9 did not answer .*refused"):
         INDEXES.build({"name": "qdrant", "url": "http://127.0.0.1:9"}, item_vectors=items)
     with pytest.raises(SearchError, match="does not name a Qdrant collection"):
         INDEXES.get("qdrant").load(tmp_path / "none", items, url="http://127.0.0.1:9")
 
 
-def test_fetching_more_is_bounded(items, users, seen, monkeypatch):
+def test_over_fetching_is_bounded(items, users, seen, monkeypatch):
     monkeypatch.setattr(over_fetching, "FETCHED_AT_MOST", 100)
-    asked = []
+    calls = []
 
-    def find(some, n):
-        asked.append((len(some), n))
-        return best_items(some, items, n)
+    def find(chunk, n):
+        calls.append((len(chunk), n))
+        return best_items(chunk, items, n)
 
-    found = over_fetch(find, users, items, K, seen=seen)
-    assert_same(found, best_items(users, items, K, seen=seen))
-    assert [n for _, n in asked] == [20, 80]
-    assert asked[0][0] == N_USERS > asked[1][0] > 0
+    assert_same(over_fetch(find, users, items, K, seen=seen), best_items(users, items, K, seen=seen))
+    assert [n for _, n in calls] == [20, 80]
+    assert calls[0][0] == N_USERS > calls[1][0] > 0
 
 
-def test_faiss_follows_the_threads_of_torch_in_one_process(items, users):
-    """Both bring OpenMP: they must live side by side, in any thread, and neither may change the other's threads."""
+def test_faiss_uses_as_many_threads_as_torch_in_one_process(items, users):
+    """Both bring OpenMP: they must work side by side in any thread and not change each other's threads."""
     faiss = faiss_index._library()
     index = FaissIndex(items, factory="HNSW32,Flat", parameters="efSearch=600")
     expected, before = best_items(users, items, K), torch.get_num_threads()

@@ -13,7 +13,7 @@ N = 30_000
 
 
 class Squares:
-    """Encodes a row as itself and its square, and counts."""
+    """Encodes a row as itself and its square, and records its calls."""
 
     def __init__(self) -> None:
         self.calls: list[list[int]] = []
@@ -31,34 +31,27 @@ def look_up(table: VectorTable, rows: Tensor) -> Tensor:
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
 def test_each_distinct_row_is_encoded_once_over_many_batches(dtype):
     encode, generator = Squares(), torch.Generator().manual_seed(0)
-    table, asked = VectorTable(encode, 200), set()
+    table, needed = VectorTable(encode, 200), set()
     for _ in range(50):
         rows = torch.randint(200, (64,), generator=generator).to(dtype)
         torch.testing.assert_close(look_up(table, rows), Squares()(rows), rtol=0, atol=0)
-        asked |= set(rows.tolist())
-    assert Counter(row for call in encode.calls for row in call) == Counter(asked)
+        needed |= set(rows.tolist())
+    assert Counter(row for call in encode.calls for row in call) == Counter(needed)
     assert all(encode.calls), "a batch without a new row needs no call"
 
 
-def test_many_new_rows_are_encoded_some_at_a_time():
+def test_many_new_rows_are_encoded_in_chunks():
     encode = Squares()
     rows = torch.randperm(N, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(look_up(VectorTable(encode, N), rows), Squares()(rows), rtol=0, atol=0)
     assert [len(call) for call in encode.calls] == [ROWS_AT_ONCE] * (N // ROWS_AT_ONCE) + [N % ROWS_AT_ONCE]
 
 
-def test_no_rows_give_no_vectors_of_the_right_length():
+def test_no_rows_give_no_vectors_of_the_towers_length():
     assert look_up(VectorTable(Squares(), 5), torch.empty(0, dtype=torch.int32)).shape == (0, 2)
 
 
-def test_tables_do_not_share_what_they_know():
-    first, second = VectorTable(lambda rows: rows[:, None] * 1.0, 3), VectorTable(lambda rows: rows[:, None] * 2.0, 3)
-    rows = torch.tensor([2, 1])
-    assert look_up(first, rows).tolist() == [[2.0], [1.0]]
-    assert look_up(second, rows).tolist() == [[4.0], [2.0]]
-
-
-def test_vectors_are_those_of_the_tower_and_carry_no_gradient(world):
+def test_vectors_equal_the_towers_and_have_no_gradient(world):
     torch.manual_seed(0)
     features = {name: {"encoder": "embedding", "dim": 4} for name in world.users.columns}
     tower = Tower(world.users, features, block="linear-bn-tanh-dropout", widths=[8, 4]).eval()
