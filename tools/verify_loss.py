@@ -1,8 +1,7 @@
-"""Measures how near sampled softmax losses come to the full softmax."""
+"""Checks sampled softmax losses against the full softmax."""
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
 import click
@@ -18,15 +17,13 @@ SAMPLERS = (
     "{name: mixed, parts: [from-column, {name: uniform, n: 1024}]}",
     "from-column",
 )
-
-
 CONFIG = "retrieval_bpr"
 """A shipped config whose loss takes a sampler."""
 
 
 @click.command("verify-loss")
 @click.argument("samplers", nargs=-1, metavar="[SAMPLER]...")
-@click.option("--import", "imports", multiple=True, type=click.Path(path_type=Path), help="A file of own parts.")
+@click.option("--import", "imports", multiple=True, type=click.Path(path_type=Path), help="A file with your own parts.")
 @click.option("--temperature", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True)
 @click.option("--items", type=click.IntRange(2, 100_000), default=50, show_default=True, help="Items of the catalogue.")
 @click.option("--batch-size", type=click.IntRange(2), default=1024, show_default=True, help="Pairs in a batch.")
@@ -44,8 +41,8 @@ def main(
 ) -> None:
     """Compare the gradient of each SAMPLER, with and without the logQ correction, with that of the full softmax.
 
-    A sampler is written as in YAML; without one, those of TowerZoo are compared. For `from-column`, five items are
-    said to be shown with the pair; alone they stand for no catalogue, mixed with other samplers they do.
+    Write a sampler as in YAML; without one, TowerZoo's own are compared. `from-column` gets five items that were shown
+    with the pair. They do not stand for the catalogue on their own, but do when mixed with other samplers.
 
     \b
     python tools/verify_loss.py
@@ -58,16 +55,17 @@ def main(
     from towerzoo.towers.runs.summary import loss_table
 
     files = f"imports={[str(file.resolve()) for file in imports]}"
-    # As part of a config, whose check says what is wrong with a sampler.
     specs = {}
     for text in samplers or SAMPLERS:
+        # As part of a config, so that a wrong sampler is reported as in any config, before any is measured.
         experiment = check_experiment(load_config(CONFIG, [files, f"loss.sampler={text}"]))
-        _, parameters = LOSSES.split(experiment.loss)
-        specs[text] = parameters["sampler"]
-    check = functools.partial(
-        check_sampler, temperature=temperature, items=items, batch_size=batch_size, draws=draws, seed=seed
-    )
-    checks = {(text, logq): check(spec, logq=logq) for text, spec in specs.items() for logq in (True, False)}
+        specs[text] = LOSSES.split(experiment.loss)[1]["sampler"]
+    settings = {"items": items, "batch_size": batch_size, "draws": draws, "seed": seed}
+    checks = {
+        (text, logq): check_sampler(spec, logq=logq, temperature=temperature, **settings)
+        for text, spec in specs.items()
+        for logq in (True, False)
+    }
     terminal().print(loss_table(checks))
 
 
