@@ -103,14 +103,14 @@ def draw_candidates(sampler: Sampler, batch: Batch, known: SeenItems | None = No
     log_count, log_expected = counts.log(), sampler.expected(rows, len(positives)).log()
     if batch.negatives is None:
         return Candidates(rows, log_count, log_expected)
-    own, shown = batch.item.long().unsqueeze(1), batch.negatives.long().sort(dim=1).values
+    positive, shown = batch.item.long().unsqueeze(1), batch.negatives.long().sort(dim=1).values
     dropped = shown == UNKNOWN
     dropped[:, 1:] |= shown[:, 1:] == shown[:, :-1]
     if known is not None:
         dropped |= known.holds(batch.user.unsqueeze(1), shown)
     certain = log_count.new_zeros(shown.shape[1])
     return Candidates(
-        rows, torch.cat([log_count, certain]), torch.cat([log_expected, certain]), own.where(dropped, shown)
+        rows, torch.cat([log_count, certain]), torch.cat([log_expected, certain]), positive.where(dropped, shown)
     )
 
 
@@ -149,12 +149,7 @@ def excluded_pairs(batch: Batch, candidates: Candidates, known: SeenItems | None
 
 
 def try_loss(spec: Spec, loss: nn.Module, *, weighted: bool) -> None:
-    """Tries a built loss on a few logits.
-
-    Args:
-        spec: The loss.
-        loss: The module that was built from it.
-        weighted: Whether the data has weights of events.
+    """Tries a built loss on a few logits, with weights of events if the data has them.
 
     Raises:
         PartError: It does not return a finite mean () that has a gradient.

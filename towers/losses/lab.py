@@ -79,14 +79,14 @@ def check_sampler(
     logits = torch.cat([torch.zeros(1), torch.randn(items)]).double()
     counts = (1e6 / torch.arange(1, items + 1)).round()[torch.randperm(items)]
     counts = torch.cat([torch.zeros(1), counts])
-    own = torch.randint(1, items + 1, (1,))
+    positive = torch.randint(1, items + 1, (1,))
     built = built_sampler(sampler, counts)
     loss = SampledSoftmax(temperature=temperature, logq=logq)
     shown = torch.randint(1, items + 1, (1, SHOWN)) if takes_shown(sampler) else None
 
     def gradient() -> Tensor:
         """Draws a batch and returns the gradient of its first pair's loss in the logits of all items (items,)."""
-        positives = torch.cat([own, torch.multinomial(counts, batch_size - 1, replacement=True)])
+        positives = torch.cat([positive, torch.multinomial(counts, batch_size - 1, replacement=True)])
         nobody, liked = torch.zeros(batch_size, dtype=torch.int64), torch.ones(batch_size)
         column = None if shown is None else shown.expand(batch_size, -1)
         candidates = draw_candidates(built, Batch(nobody, positives, liked, negatives=column))
@@ -97,16 +97,12 @@ def check_sampler(
             negatives = torch.cat([negatives, leaf[candidates.shown]], dim=1)
         excluded = excluded_pairs(Batch(nobody[:1], positives[:1], liked[:1]), candidates, None)
         negatives = negatives.index_put(excluded, negatives.new_tensor(float("-inf")))
-        loss(leaf[own], negatives, candidates).backward()
+        loss(leaf[positive], negatives, candidates).backward()
         assert leaf.grad is not None
         return leaf.grad[1:]
 
     gradients = torch.stack([gradient() for _ in range(draws)])
     exact = (logits[1:] / temperature).softmax(0) / temperature
-    exact[own - 1] -= 1 / temperature
+    exact[positive - 1] -= 1 / temperature
     mean, variance = gradients.mean(0), gradients.var(0).sum()
-    return LossCheck(
-        bias=float((mean - exact).norm()),
-        standard_error=float((variance / draws).sqrt()),
-        variance=float(variance),
-    )
+    return LossCheck(float((mean - exact).norm()), float((variance / draws).sqrt()), float(variance))

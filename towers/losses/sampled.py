@@ -27,11 +27,9 @@ class SampledSoftmax(CandidateLoss):
     `tools/verify_loss.py` checks for each sampler.
 
     Args:
-        sampler: The registered sampler of candidates.
         temperature: Divides the logits, > 0; leave it at 1 for a cosine score, whose scale is an inverse temperature.
         logq: Whether logits are corrected for how often their item is drawn; otherwise each draw counts once.
-        hardest: See `CandidateLoss`.
-        mask_known: See `CandidateLoss`.
+        sampler, hardest, mask_known: See `CandidateLoss`.
     """
 
     def __init__(
@@ -88,11 +86,8 @@ class Hinge(CandidateLoss):
     Weston et al., IJCAI 2011 (WSABIE); Schroff et al., CVPR 2015 (triplets and semi-hard negatives).
 
     Args:
-        sampler: The registered sampler of candidates.
         margin: By how much the own item should score higher, > 0, in the unit of logits.
-        hardest: See `CandidateLoss`.
-        mining: See `CandidateLoss`.
-        mask_known: See `CandidateLoss`.
+        sampler, hardest, mining, mask_known: See `CandidateLoss`.
     """
 
     def __init__(

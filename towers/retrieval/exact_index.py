@@ -15,13 +15,10 @@ from towerzoo.towers.retrieval.seen_items import SeenBy
 
 
 class Index(Protocol):
-    """The contract of a registered index: maximum inner product search over the rows of the items table.
-
-    Attributes:
-        item_vectors: The vectors that are searched (I, F), one per row.
-    """
+    """The contract of a registered index: maximum inner product search over the rows of the items table."""
 
     item_vectors: Tensor
+    """All vectors (I, F), one per row of the items table."""
 
     def search(
         self, user_vectors: Tensor, k: int, *, seen: SeenBy | None = None, allowed: Tensor | None = None
@@ -40,12 +37,7 @@ class Index(Protocol):
 
     @classmethod
     def load(cls, path: Path, item_vectors: Tensor, **parameters: Any) -> Index:
-        """Returns the index that was saved.
-
-        Args:
-            path: The file, which does not exist if `save` wrote none.
-            item_vectors: All vectors of the index, those added later included (I, F).
-            parameters: The YAML parameters of the index.
+        """Returns the index that was saved from its file, if `save` wrote one, its vectors and its YAML parameters.
 
         Raises:
             SearchError: The file is damaged or belongs to other vectors.
@@ -55,9 +47,6 @@ class Index(Protocol):
 @INDEXES.register("exact")
 class ExactIndex:
     """Scores every item, in blocks of bounded memory; among equal scores the item of the lower row comes first.
-
-    Args:
-        item_vectors: The vectors to search (I, F).
 
     Raises:
         SearchError: There is no item, or a vector is not finite.

@@ -29,17 +29,12 @@ SCORED_AT_ONCE: Final = 1 << 23
 class FaissIndex:
     """Approximate search with one of FAISS's structures, named by FAISS's own factory string.
 
-    FAISS searches by inner product, so scales and biases in the vectors count. The items it finds are scored again with
-    the vectors themselves: scores are exact logits, even if the structure keeps compressed vectors, and among equal
-    scores the item of the lower row comes first. If several items tie for the last place, FAISS decides which of them
-    it finds. Items to leave out are removed from a longer list, see `over_fetch`; with `Flat` the result is that of
-    `exact`.
-
-    Each call sets FAISS to as many threads as torch has. HNSW built with several threads is a different graph every
-    time.
+    The items that FAISS finds are scored again with the vectors themselves: scores are exact logits, even if the
+    structure compresses vectors, and among equal scores the item of the lower row comes first. Items to leave out are
+    removed from a longer list, see `over_fetch`; with `Flat` the result is that of `exact`. FAISS uses as many threads
+    as torch; with several, HNSW builds a different graph every time.
 
     Args:
-        item_vectors: The vectors to search (I, F).
         factory: FAISS's index_factory string: `Flat` scores all; `HNSW32,Flat` walks a graph with 32 links per item;
             `IVF1024,Flat` searches the nearest of 1,024 cells; `IVF1024,PQ16` keeps 16 bytes per item. IVF and PQ are
             trained on the vectors.
@@ -131,7 +126,7 @@ class FaissIndex:
         rows = torch.from_numpy(positions).add_(1).sort(dim=1).values.to(user_vectors.device)
         at_once = max(1, SCORED_AT_ONCE // (n * user_vectors.shape[1]))
         chunks = zip(torch.split(user_vectors, at_once), torch.split(rows, at_once), strict=True)
-        scores = torch.cat([(self.item_vectors[some] * users.unsqueeze(1)).sum(dim=2) for users, some in chunks])
+        scores = torch.cat([(self.item_vectors[near] * users.unsqueeze(1)).sum(dim=2) for users, near in chunks])
         ranked = scores.masked_fill_(rows == 0, NO_SCORE).sort(dim=1, descending=True, stable=True)
         return TopItems(rows.gather(1, ranked.indices), ranked.values)
 

@@ -33,14 +33,11 @@ def over_fetch(
     allowed. Users whose list is short get `GROWTH` times as many, up to `FETCHED_AT_MOST`; after that they are ranked
     exactly. So a user gets k items if there are as many, at bounded cost.
 
+    The arguments are those of `best_items`, except:
+
     Args:
         find: Maps user vectors (U, F) and n to the n best items that the index finds, best first, padded with the
             unknown row.
-        user_vectors: (U, F).
-        item_vectors: Vectors of each row of the items table (I, F), on the same device.
-        k: Items per user, >= 1.
-        seen: The items to leave out, and the rows (U,) of these users in it.
-        allowed: Which items are candidates at all (I,); None allows every item.
 
     Example:
         >>> users, items = torch.tensor([[1.0]]), torch.tensor([[9.0], [2.0], [4.0], [3.0], [1.0]])

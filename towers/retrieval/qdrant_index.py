@@ -39,7 +39,6 @@ class QdrantIndex:
     collection; the old one keeps answering until it is dropped.
 
     Args:
-        item_vectors: The vectors to search (I, F).
         url: The server, such as `http://localhost:6333`; its key is read from the variable QDRANT_API_KEY.
         ef: Candidates that the server's HNSW keeps while it searches: more finds more; None takes Qdrant's default.
         timeout: Seconds to wait for an answer.

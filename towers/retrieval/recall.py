@@ -13,7 +13,7 @@ from towerzoo.towers.retrieval.exact_index import Index
 
 
 class Recall(NamedTuple):
-    """An index compared with exact search of the same vectors in the same process.
+    """An index compared with exact search in the same process.
 
     Attributes:
         k: Length of the lists.

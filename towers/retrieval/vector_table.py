@@ -1,4 +1,4 @@
-"""Encoding the rows of a table: some at a time, and each once."""
+"""Encoding the rows of a table: in chunks, and each once."""
 
 from __future__ import annotations
 

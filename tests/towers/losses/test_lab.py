@@ -11,7 +11,7 @@ SAMPLERS = ["in-batch", {"name": "popularity", "n": 1024}, MIXED]
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=str)
-def test_the_exact_correction_agrees_with_the_full_softmax_and_none_does_not(sampler, temperature):
+def test_only_the_corrected_gradient_agrees_with_the_full_softmax(sampler, temperature):
     corrected, plain = (check_sampler(sampler, logq=logq, temperature=temperature, draws=60) for logq in (True, False))
     assert corrected.agrees
     assert not plain.agrees
@@ -24,13 +24,13 @@ def test_the_catalogue_is_the_full_softmax():
     assert check.variance < 1e-18
 
 
-def test_what_was_shown_stands_for_the_catalogue_only_with_others_beside_it():
+def test_items_shown_agree_only_in_a_mix():
     mixed = {"name": "mixed", "parts": ["from-column", {"name": "uniform", "n": 2048}]}
     corrected, plain = (check_sampler(mixed, logq=logq, draws=60) for logq in (True, False))
     assert corrected.agrees
     assert not plain.agrees
     alone, uncorrected = (check_sampler("from-column", logq=logq, draws=3) for logq in (True, False))
-    assert alone == uncorrected, "what is certain has nothing to correct"
+    assert alone == uncorrected, "items that are always present need no correction"
     assert alone.variance < 1e-18
     assert not alone.agrees
 

@@ -11,7 +11,7 @@ from towerzoo.towers.losses.candidates import Candidates, draw_candidates, exclu
 from towerzoo.towers.losses.samplers import PopularitySampler, built_sampler
 from towerzoo.towers.retrieval.seen_items import SeenItems
 
-COUNTS = torch.tensor([0, 40, 30, 0, 20, 9, 1])  # nobody has met item 3
+COUNTS = torch.tensor([0, 40, 30, 0, 20, 9, 1])  # item 3 has no events
 SPECS = [
     "catalogue",
     "in-batch",
@@ -24,7 +24,7 @@ B = 5
 
 
 def draw_positives() -> torch.Tensor:
-    """The own item of a pair, and the independent ones of the batch's other pairs."""
+    """The items of a batch's events."""
     return torch.multinomial(COUNTS.float(), B, replacement=True)
 
 
@@ -33,17 +33,16 @@ def batch_of(items: torch.Tensor) -> Batch:
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=str)
-def test_items_are_drawn_as_often_as_the_sampler_says(spec):
+def test_items_are_drawn_as_often_as_expected(spec):
     sampler = SAMPLERS.build(spec, item_counts=COUNTS)
     rows = torch.arange(1, len(COUNTS))
     n, drawn = 6_000, torch.zeros(len(COUNTS))
     torch.manual_seed(0)
     for _ in range(n):
         positives = draw_positives()
-        found = sampler.draw(positives)
-        drawn += torch.bincount(found, minlength=len(COUNTS))
+        drawn += torch.bincount(sampler.draw(positives), minlength=len(COUNTS))
         if spec == "in-batch" or (isinstance(spec, dict) and spec["name"] == "mixed"):
-            drawn[positives[0]] -= 1  # a pair's own item is no draw
+            drawn[positives[0]] -= 1  # an event's own item is not a draw
     expected = sampler.expected(rows, B)
     assert drawn[0] == 0, "the unknown item is never drawn"
     # A count of many draws is nearly Poisson: its variance is no more than its mean.
@@ -52,7 +51,7 @@ def test_items_are_drawn_as_often_as_the_sampler_says(spec):
 
 
 @pytest.mark.parametrize("spec", [spec for spec in SPECS if "popularity" not in str(spec)], ids=str)
-def test_weighted_sums_over_candidates_are_on_average_those_over_the_catalogue(spec):
+def test_weighted_sums_over_candidates_estimate_those_over_the_catalogue(spec):
     sampler = SAMPLERS.build(spec, item_counts=COUNTS)
     values = torch.linspace(0.5, 2.0, len(COUNTS))
     reachable = COUNTS > 0 if spec == "in-batch" else torch.arange(len(COUNTS)) > 0
@@ -70,28 +69,27 @@ def test_weighted_sums_over_candidates_are_on_average_those_over_the_catalogue(s
     assert abs(mean) <= 5 * spread / math.sqrt(len(totals)) + 1e-5
 
 
-def test_candidates_are_distinct_and_know_how_often_they_were_drawn():
+def test_candidates_are_distinct_and_counted():
     candidates = draw_candidates(SAMPLERS.build("in-batch", item_counts=COUNTS), batch_of(torch.tensor([4, 1, 4, 4])))
     assert candidates.rows.tolist() == [1, 4]
     assert candidates.log_count.exp().tolist() == pytest.approx([1, 3])
     assert candidates.log_expected.exp().tolist() == pytest.approx([3 * 0.4, 3 * 0.2])
 
 
-def test_numbers_at_the_end_of_the_range_draw_an_item_that_there_is(monkeypatch):
+def test_random_numbers_at_the_ends_of_the_range_draw_existing_items(monkeypatch):
     sampler = PopularitySampler(COUNTS, n=3, power=1.0)
     monkeypatch.setattr(torch, "rand", lambda *_, **__: torch.tensor([0.0, 0.4, 1 - 2**-53], dtype=torch.float64))
     assert sampler.draw(torch.tensor([1])).tolist() == [1, 2, 6]
 
 
-def test_the_own_item_and_known_ones_are_excluded():
+def test_own_and_known_items_are_excluded():
     user, item = torch.tensor([1, 2, 1]), torch.tensor([5, 7, 9])
     batch = Batch(user, item, torch.ones(3))
     nothing = torch.zeros(4)
     rows = Candidates(torch.tensor([2, 5, 6, 9]), nothing, nothing)
-    assert set(zip(*map(torch.Tensor.tolist, excluded_pairs(batch, rows, None)), strict=True)) == {(0, 1), (2, 3)}
     known = SeenItems(torch.tensor([1, 1, 2]), torch.tensor([6, 8, 2]), n_users=3)
-    found = set(zip(*map(torch.Tensor.tolist, excluded_pairs(batch, rows, known)), strict=True))
-    assert found == {(0, 1), (2, 3), (0, 2), (2, 2), (1, 0)}
+    for seen, expected in ((None, {(0, 1), (2, 3)}), (known, {(0, 1), (2, 3), (0, 2), (2, 2), (1, 0)})):
+        assert set(zip(*map(torch.Tensor.tolist, excluded_pairs(batch, rows, seen)), strict=True)) == expected
 
 
 def sampler(draw, expected=lambda self, rows, n_positives: torch.ones(len(rows))):
