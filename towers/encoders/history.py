@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +16,7 @@ from towerzoo.towers.encoders import AsOf
 from towerzoo.towers.encoders.embedding import fill
 from towerzoo.towers.encoders.events import NO_EVENT, EventsEncoder
 from towerzoo.towers.layers.bag_sums import bag_sums
-from towerzoo.towers.layers.poolings import built_pooling
-
-UNORDERED: Final = {"sum": 0.0, "sqrtn": 0.5, "mean": 1.0}
-"""The poolings of a whole history, and the power of the number of vectors that each divides their sum by."""
+from towerzoo.towers.layers.poolings import COUNT_POWERS, built_pooling, divide_by_count
 
 
 @ENCODERS.register("history")
@@ -57,13 +54,13 @@ class HistoryEncoder(EventsEncoder):
     ) -> None:
         super().__init__(column, last=last, by=by)
         name, _ = POOLINGS.split(pooling)
-        if last is None and name not in UNORDERED:
-            expected = f"{', '.join(UNORDERED)} for a history without `last`"
+        if last is None and name not in COUNT_POWERS:
+            expected = f"{', '.join(COUNT_POWERS)} for a history without `last`"
             raise ConfigError([Problem("pooling of encoder 'history'", expected, name, "Add last: 50, or so.")])
         self.out_features = dim
         self.dropout = dropout
         self.embedding = nn.Embedding(self.n_ids, dim, padding_idx=UNKNOWN)
-        self.power = UNORDERED.get(name)
+        self.power = COUNT_POWERS.get(name, 0.0)  # of a whole history
         self.pooling = built_pooling(pooling, dim) if last is not None else None
         fill(self.embedding, init)
 
@@ -77,7 +74,7 @@ class HistoryEncoder(EventsEncoder):
         if self.pooling is not None:
             pooled: Tensor = self.pooling(vectors, mask)
             return pooled
-        return self._divided((vectors * mask.unsqueeze(-1)).sum(dim=1), mask.sum(dim=1))
+        return divide_by_count((vectors * mask.unsqueeze(-1)).sum(dim=1), mask.sum(dim=1), self.power)
 
     def encode_rows(self, rows: Tensor, events: Tensor | None = None, as_of: AsOf = "valid") -> Tensor:
         """Maps table rows (B,) to vectors (B, dim); whole histories as sums over each distinct user's events."""
@@ -104,9 +101,4 @@ class HistoryEncoder(EventsEncoder):
             sums, numbers = sums - own * there.unsqueeze(1), numbers - held.to(numbers.dtype)
         if self.training:
             sums = sums / (1 - self.dropout)
-        return self._divided(sums, numbers)
-
-    def _divided(self, sums: Tensor, numbers: Tensor) -> Tensor:
-        """Returns sums (B, dim) over the power of how many vectors each is of (B,)."""
-        assert self.power is not None
-        return sums / numbers.clamp_min(1).unsqueeze(1).to(sums.dtype) ** self.power
+        return divide_by_count(sums, numbers, self.power)

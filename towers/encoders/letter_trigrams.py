@@ -22,9 +22,7 @@ from towerzoo.towers.encoders.embedding import wrong_column
 from towerzoo.towers.encoders.inputs import Input
 from towerzoo.towers.layers.bag_sums import bag_sums
 from towerzoo.towers.layers.initializers import initialize
-
-POWERS: Final = {"sum": 0.0, "sqrtn": 0.5, "mean": 1.0}
-"""The power of the number of trigrams that each pooling divides their sum by."""
+from towerzoo.towers.layers.poolings import COUNT_POWERS, divide_by_count
 
 NO_TRIGRAM: Final = -1
 """What pads lists of trigrams."""
@@ -163,19 +161,16 @@ class LetterTrigramEncoder(Encoder):
         shift = self.starts.index_select(0, ids) - offsets
         n = int(counts.sum())
         places = torch.arange(n, device=ids.device) + shift.repeat_interleave(counts, output_size=n)
-        return self._divided(bag_sums(self.embedding.weight, self.ids.index_select(0, places), offsets), counts)
+        sums = bag_sums(self.embedding.weight, self.ids.index_select(0, places), offsets)
+        return divide_by_count(sums, counts, COUNT_POWERS[self.pooling])
 
     def _of_trigrams(self, ids: Tensor) -> Tensor:
         mask = ids != NO_TRIGRAM
         if self.embedding.num_embeddings == 0:
             return self.embedding.weight.new_zeros(ids.shape[0], self.out_features)
         vectors = self.embedding(ids.where(mask, 0))
-        return self._divided((vectors * mask.unsqueeze(-1)).sum(dim=1), mask.sum(dim=1))
-
-    def _divided(self, sums: Tensor, counts: Tensor) -> Tensor:
-        """Returns sums (B, dim) of so many vectors (B,), pooled."""
-        power = POWERS[self.pooling]
-        return sums / counts.clamp_min(1).unsqueeze(1).to(sums.dtype) ** power if power else sums
+        sums = (vectors * mask.unsqueeze(-1)).sum(dim=1)
+        return divide_by_count(sums, mask.sum(dim=1), COUNT_POWERS[self.pooling])
 
     @property
     def known(self) -> list[str]:
