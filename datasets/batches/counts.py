@@ -1,4 +1,4 @@
-"""How many events each user and each item has."""
+"""Counts and digests of events, in a single pass."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from towerzoo.datasets.batches.loaders import Batch
 
 @dataclass(frozen=True)
 class EventCounts:
-    """What can be known of any number of events in memory that goes with the users and items alone.
+    """How many events each user and each item has; its memory depends on the users and items alone.
 
     Attributes:
         user: int64 events of each row of the users table (n_users,).
@@ -32,11 +32,11 @@ class EventCounts:
 
     @classmethod
     def of(cls, parts: Iterable[Batch], n_users: int, n_items: int) -> EventCounts:
-        """Counts events that come some at a time.
+        """Counts events, a batch at a time.
 
         Example:
-            >>> some = Batch(torch.tensor([1, 2]), torch.tensor([1, 1]), torch.tensor([1.0, 0.0]))
-            >>> counts = EventCounts.of([some, some], n_users=3, n_items=2)
+            >>> batch = Batch(torch.tensor([1, 2]), torch.tensor([1, 1]), torch.tensor([1.0, 0.0]))
+            >>> counts = EventCounts.of([batch, batch], n_users=3, n_items=2)
             >>> counts.user.tolist(), counts.item.tolist(), counts.positive.tolist(), counts.total, counts.positives
             ([0, 2, 2], [0, 4], [0, 2], 4, 2)
         """
@@ -50,10 +50,10 @@ class EventCounts:
 
 
 def digest_of_columns(columns: Iterable[Iterable[Tensor]]) -> str:
-    """Returns the number and the digest of some labelled events, as `NUMBER:DIGEST`.
+    """Returns the number and the digest of labelled events, as `NUMBER:DIGEST`.
 
     Args:
-        columns: User rows, item rows and labels, each in any number of pieces.
+        columns: User rows, item rows and labels, each in any number of chunks.
 
     Example:
         >>> import torch

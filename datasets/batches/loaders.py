@@ -1,4 +1,4 @@
-"""Batches: two vectors of row numbers and one of labels."""
+"""Batches of events: row numbers of users and items, and labels."""
 
 from __future__ import annotations
 
@@ -11,19 +11,18 @@ from torch import Tensor
 
 
 class Batch(NamedTuple):
-    """Some events.
+    """A batch of events.
 
     Attributes:
         user: int32 rows of the users table (B,).
         item: int32 rows of the items table (B,).
         label: float32 in [0, 1] (B,).
-        weight: float32 importance of each event for the loss (B,); None where all count the same.
-        event: int32 rows of the interactions that these are (B,), by which a history leaves the event itself out.
+        weight: float32 weight of each event in the loss (B,); None for equal weights.
+        event: int32 rows of the interactions (B,), by which a history leaves out the event itself.
         negatives: int32 rows of items that were shown with each event's item and not taken, padded with 0 (B, L); None
-            where training does not compare with them.
-        share: float32 share of the whole batch's weight () that these events have, where they are one rank's; None
-            where they are the whole batch.
-        all_items: int32 rows of the items of the whole batch (G,); None where these events are all of it.
+            if training does not use them.
+        share: float32 share of the whole batch's weight () if these events are one rank's part of it, else None.
+        all_items: int32 rows of the items of the whole batch (G,) if these events are part of it, else None.
     """
 
     user: Tensor
@@ -37,17 +36,17 @@ class Batch(NamedTuple):
 
     @property
     def pool(self) -> Tensor:
-        """The item rows of the whole batch, those of all ranks."""
+        """The item rows of the whole batch, over all ranks."""
         return self.item if self.all_items is None else self.all_items
 
 
 def epoch_seed(seed: int, epoch: int, stream: int = 0) -> int:
-    """Returns a 32-bit seed that mixes a seed and an epoch's number; torch's CPU generator reads no more than 32 bits.
+    """Mixes a seed and an epoch's number into a 32-bit seed; torch's CPU generator uses 32 bits at most.
 
     Args:
         seed: The experiment's seed.
         epoch: The epoch's number, from 0.
-        stream: Tells apart random numbers that serve different purposes; 0 is the order of batches.
+        stream: Separates random numbers of different purposes; 0 is the order of batches.
 
     Example:
         >>> epoch_seed(42, 0) == epoch_seed(42, 0), epoch_seed(42, 0) == epoch_seed(42, 1)
@@ -57,7 +56,7 @@ def epoch_seed(seed: int, epoch: int, stream: int = 0) -> int:
 
 
 def batch_ends(n: int, batch_size: int, *, shuffled: bool) -> list[int]:
-    """Returns where each batch of n events ends; when shuffling, a rest of one event joins the batch before it.
+    """Returns where each batch of n events ends; when shuffled, a single last event joins the batch before it.
 
     Example:
         >>> batch_ends(5, 2, shuffled=False), batch_ends(5, 2, shuffled=True)
@@ -70,13 +69,13 @@ def batch_ends(n: int, batch_size: int, *, shuffled: bool) -> list[int]:
 
 
 class EpochLoader:
-    """What Lightning asks of a loader whose order is drawn anew each epoch.
+    """The interface of a loader with a new order each epoch, as Lightning expects it.
 
     Args:
         n_events: Events an epoch.
-        batch_size: Events a batch. The last batch holds the rest; when shuffling, a rest of one event joins the batch
-            before it, since batch normalisation cannot train on a single row.
-        seed: Seed of the order; None keeps that of the events.
+        batch_size: Events a batch. The last batch holds the rest; when shuffled, a single last event joins the batch
+            before it, since batch normalisation cannot train on one row.
+        seed: Seed of the order; None keeps the order of the events.
     """
 
     batch_sampler = None
@@ -89,11 +88,11 @@ class EpochLoader:
 
     @property
     def sampler(self) -> EpochLoader:
-        """The object whose set_epoch Lightning calls at the start of each epoch: the loader itself."""
+        """The loader itself: Lightning calls its `set_epoch` at the start of each epoch."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch, from 0, whose order the next iteration follows."""
+        """Sets the epoch, from 0, whose order the next iteration follows."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -105,17 +104,17 @@ class EpochLoader:
 
 
 class BatchLoader(EpochLoader):
-    """Yields the given events as batches, in their own order or in one drawn anew each epoch.
+    """Yields events in memory as batches, in their own order or in a new one each epoch.
 
-    The order of an epoch is a pure function of the seed and the epoch's number, so that a resumed run sees the same
-    batches as one that was never stopped. Only row numbers are permuted; there is no Python code a row.
+    The order of an epoch is a pure function of the seed and the epoch's number, so a resumed run gets the same batches
+    as one that was never interrupted. Only row numbers are permuted; no Python code runs a row.
 
     Args:
         events: All events of the dataset, in the order of its interactions.
-        rows: int32 numbers of the events to yield (N,). Events are not copied: each batch is gathered from them all.
-        batch_size: As of `EpochLoader`.
-        seed: As of `EpochLoader`.
-        device: Where batches are made. On a GPU the events move there once, and a step copies nothing.
+        rows: int32 rows of the events to yield (N,). Each batch is gathered from all events, which are not copied.
+        batch_size: See `EpochLoader`.
+        seed: See `EpochLoader`.
+        device: The device of the batches. The events move to a GPU once; a step then copies nothing.
 
     Example:
         >>> events = Batch(torch.arange(5), torch.arange(5), torch.ones(5))
@@ -142,15 +141,15 @@ class BatchLoader(EpochLoader):
         rows = self.rows
         if self.seed is not None:
             generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch))
-            # The order itself has no name: it would be held, with the rows in it, for the whole epoch.
+            # The order is not a variable, which would keep it in memory for the whole epoch.
             rows = rows.index_select(
                 0, torch.randperm(len(rows), generator=generator, dtype=rows.dtype).to(rows.device)
             )
         start, last = 0, len(rows)
         for end in self.ends:
-            batch = _take(self.events, rows[start:end].clone())  # a view of the order would keep all of it
+            batch = _take(self.events, rows[start:end].clone())  # a view would keep the whole order in memory
             if end == last:
-                del rows  # who takes as many batches as there are leaves the iterator, and all it holds, as it is
+                del rows  # a caller that takes the last batch may never resume this generator
             yield batch
             start = end
 
@@ -164,15 +163,16 @@ def _take(events: Batch, rows: Tensor) -> Batch:
 
 
 class ShareLoader(EpochLoader):
-    """Yields one rank's share of each batch, with the items of all of it.
+    """Yields one rank's share of each batch, together with the items of the whole batch.
 
-    Every rank draws the same batches, by the same seed. So each knows the items of all without asking, and all have the
-    same number of steps. Shares differ by one event at most; of a batch of fewer events than ranks some are empty.
+    Every rank draws the same batches from the same seed, so each knows the items of all ranks without communication,
+    and all take the same number of steps. Shares differ by one event at most; some are empty if a batch has fewer
+    events than there are ranks.
 
     Args:
         loader: Yields the whole batches.
-        rank: Which share, from 0.
-        n_ranks: Of how many.
+        rank: The rank, from 0.
+        n_ranks: The number of ranks.
 
     Example:
         >>> from towerzoo.datasets.batches.loaders import BatchLoader
@@ -193,7 +193,7 @@ class ShareLoader(EpochLoader):
         self.n_ranks = n_ranks
 
     def set_epoch(self, epoch: int) -> None:
-        """Chooses the epoch, from 0, whose order the next iteration follows."""
+        """Sets the epoch of this loader and of the whole batches."""
         super().set_epoch(epoch)
         self.loader.set_epoch(epoch)
 
@@ -201,10 +201,10 @@ class ShareLoader(EpochLoader):
         for whole in self.loader:
             n = len(whole.user)
             start, end = n * self.rank // self.n_ranks, n * (self.rank + 1) // self.n_ranks
-            own = torch.arange(start, end, device=whole.user.device)
-            part = Batch(*(None if column is None else column.index_select(0, own) for column in whole))  # type: ignore[arg-type]
+            rows = torch.arange(start, end, device=whole.user.device)
+            part = Batch(*(None if column is None else column.index_select(0, rows) for column in whole))  # type: ignore[arg-type]
             if part.weight is None or whole.weight is None:
-                share = torch.tensor(len(own) / n)
+                share = torch.tensor(len(rows) / n)
             else:
                 share = part.weight.sum() / whole.weight.sum()
             yield part._replace(share=share, all_items=whole.item)

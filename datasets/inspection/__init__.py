@@ -1,1 +1,1 @@
-"""Looks at own tables, and writes a config that trains on them."""
+"""Profiles tables, guesses what their columns mean, and writes a config that trains on them."""

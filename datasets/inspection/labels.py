@@ -1,4 +1,4 @@
-"""Guesses which column of the events a label can be made from, and what counts as positive."""
+"""Guesses which column of the events labels can be made from, and which values are positive."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ MEASURES: Final = (
     r"event|action|behavio|type|feedback",
     r"watch|play|listen|view|count|dwell|duration",
 )
-"""What measures are called; the first that one of the columns matches is what the label is made from."""
+"""Names of feedback columns; the label is made from the first of these kinds that a column matches."""
 POSITIVE: Final = r"purchas|buy|bought|order|transaction|like|click|cart|yes|true|positive"
-"""What the kind of event that is worth predicting is called."""
+"""Names of the kinds of events that are worth predicting."""
 _USUAL: Final = 4.0
+"""The usual threshold of ratings from 1 to 5."""
 
 
 @dataclass
 class LabelGuess:
-    """How labels can be made.
+    """A guess about labels.
 
     Attributes:
         rule: The value of `data.label`.
         measures: The columns that labels can be made from.
-        positive: Share of events whose label is 1.
-        notes: What a person should know, a sentence each.
+        positive: Share of events with label 1, in [0, 1].
+        notes: Remarks for people, a sentence each.
     """
 
     rule: Any = "implicit"
@@ -42,7 +43,7 @@ class LabelGuess:
 
 
 def guess_label(guess: Guess) -> LabelGuess:
-    """Guesses a rule that gives both classes; where no column does, every event is positive."""
+    """Guesses a rule that gives both classes; without one, every event is positive."""
     label = LabelGuess()
     raw = guess.events.raw
     taken = (guess.user, guess.item, guess.timestamp, guess.weight)
@@ -57,7 +58,7 @@ def guess_label(guess: Guess) -> LabelGuess:
                 continue
             rule = _rule(name, values, texts)
             if rule is None:
-                label.notes.append(f"{name} has one value only, of which no label of two classes can be made.")
+                label.notes.append(f"{name} has only one value, so it gives no labels of two classes.")
                 continue
             label.measures.append(name)
             if label.rule == "implicit":
@@ -66,20 +67,17 @@ def guess_label(guess: Guess) -> LabelGuess:
 
 
 def _rule(name: str, values: NDArray[np.float32], texts: Vocabulary | None) -> tuple[dict[str, Any], float] | None:
-    found, counts = np.unique(values, return_counts=True)
-    if len(found) < 2:
+    distinct, counts = np.unique(values, return_counts=True)
+    if len(distinct) < 2:
         return None
     if texts is not None:
-        # The kind of event whose name says so, else the rarest.
-        order = sorted(range(len(found)), key=lambda i: (not matches(POSITIVE, str(texts.values[i])), counts[i]))
+        # The kind of event whose name matches, else the rarest.
+        order = sorted(range(len(distinct)), key=lambda i: (not matches(POSITIVE, str(texts.values[i])), counts[i]))
         return {"column": name, "equals": texts.values[order[0]]}, float(counts[order[0]] / len(values))
     shares = 1 - np.cumsum(counts[:-1]) / len(values)
-    usual = np.flatnonzero(found[1:] == _USUAL)
+    usual = np.flatnonzero(distinct[1:] == _USUAL)
     most_even = int(np.abs(shares - 0.5).argmin())
-    best = int(usual[0]) if len(usual) and found[-1] == _USUAL + 1 else most_even
-    return {"column": name, "positive_from": _short(float(found[best + 1]))}, float(shares[best])
-
-
-def _short(value: float) -> float:
-    """Returns a float32 value as a person writes it, whole where it is."""
-    return int(value) if value.is_integer() else float(f"{value:.6g}")
+    best = int(usual[0]) if len(usual) and distinct[-1] == _USUAL + 1 else most_even
+    threshold = float(distinct[best + 1])
+    written = int(threshold) if threshold.is_integer() else float(f"{threshold:.6g}")  # float32 has about 7 digits
+    return {"column": name, "positive_from": written}, float(shares[best])

@@ -1,4 +1,4 @@
-"""Looks at a person's files: what each column holds, and what about it deserves a second look."""
+"""Profiles the columns of tables: what each holds, and what to check."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from towerzoo.datasets.tabular.raw_table import RawTable, read_shards
 from towerzoo.registry.errors import DataError
 
 SEPARATORS: Final = ("|", ";", ",")
-"""What may stand between several values of one field."""
+"""Possible separators of several values in one field."""
 UNSCALED: Final = 10.0
-"""Mean or standard deviation from which numbers are worth scaling before a network sees them."""
+"""Mean or standard deviation above which numbers should be scaled for a network."""
 
 
 @dataclass(frozen=True)
 class ColumnProfile:
-    """What one column holds.
+    """A summary of one column.
 
     Attributes:
         name: The column.
-        type: What its values are, in words.
-        distinct: Different values; of lists, different values in all lists.
-        missing: Rows without a value, or with an empty list.
-        example: The first value that there is, as text.
-        separator: What stands between several values of one field, where text looks so.
-        longest: Values of the longest list; 1 for single values.
-        infinite: Infinite numbers.
-        spread: Mean and standard deviation of numbers that are worth scaling; empty for others.
-        warnings: What else deserves a second look, a few words each.
+        type: The name of its type.
+        distinct: Number of distinct values; of lists, of distinct values in all lists.
+        missing: Number of rows without a value or with an empty list.
+        example: The first value, as text.
+        separator: The separator of several values in one field, if text seems to have one.
+        longest: Length of the longest list; 1 for single values.
+        infinite: Number of infinite values.
+        spread: Mean and standard deviation of numbers that should be scaled; empty for others.
+        warnings: What else to check, a few words each.
     """
 
     name: str
@@ -63,10 +63,10 @@ class ColumnProfile:
 
 @dataclass(frozen=True)
 class TableProfile:
-    """What the files of one table hold.
+    """A summary of one table.
 
     Attributes:
-        files: The files as a person names them.
+        files: The files as given.
         raw: All rows.
         columns: The columns by name.
     """
@@ -88,7 +88,7 @@ def profile_table(files: str) -> TableProfile:
     """Reads and profiles the files of one table.
 
     Args:
-        files: A file, a pattern or a folder, as of the `tabular` dataset.
+        files: A file, a pattern or a folder, as in the `tabular` dataset.
 
     Raises:
         DataError: They are missing, or cannot be read as one table.
@@ -101,7 +101,7 @@ def profile_table(files: str) -> TableProfile:
     if raw is None:
         raise DataError("\n".join(problems))
     if not len(raw):
-        raise DataError(f"{raw.paths[0]} must hold at least one row, got none. Look at the file.")
+        raise DataError(f"{raw.paths[0]} has no rows. Check the file.")
     return TableProfile(files, raw, {name: _profile(name, raw[name]) for name in names})
 
 
@@ -133,7 +133,7 @@ def _nans(values: pa.ChunkedArray) -> int:
 
 
 def _separator(texts: pa.ChunkedArray) -> str | None:
-    """Returns what separates several values a row: then far fewer different values than values are found."""
+    """Returns the separator of several values a row, with which at most half of the values are distinct."""
     for separator in SEPARATORS:
         if pc.any(pc.match_substring(texts, separator)).as_py():
             values = pc.list_flatten(without_empty(split_lists(texts, separator)))
@@ -161,6 +161,6 @@ def _warnings(rows: int, distinct: int, missing: int, infinite: int) -> Iterator
     if missing:
         yield f"{missing / rows:.1%} missing"
     if distinct <= 1:
-        yield "one value only" if distinct else "empty"
+        yield "only one value" if distinct else "empty"
     if infinite:
         yield f"{infinite:,} infinite"

@@ -1,4 +1,4 @@
-"""Guesses which of a person's tables are interactions, users and items, and what their columns mean."""
+"""Guesses which tables are interactions, users and items, and what their columns mean."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAMES: Final = {
     "item": r"item|movie|film|book|isbn|product|article|song|track|artist|video|sku|game|business|recipe|course|news|"
     r"listing|^asin$|^[ip]id$|anime|hotel|^i$",
 }
-"""What columns of raw ids are called, without case and punctuation."""
+"""Names of columns of raw ids, without case and punctuation."""
 TIME: Final = r"time|date|^ts$|created|when"
 TITLE: Final = r"title|name|headline"
 WEIGHT: Final = r"^weight$"
@@ -30,19 +30,19 @@ WEIGHT: Final = r"^weight$"
 
 @dataclass
 class Guess:
-    """What the tables seem to be.
+    """A guess about tables.
 
     Attributes:
         events: The interactions.
         user: Their column of users' ids.
         item: Their column of items' ids.
-        tables: The users and items, as far as there are tables of them.
+        tables: The tables of users and items, if there are any.
         keys: The column of ids of each of these tables.
         title: The column of items that people read.
         timestamp: The column of times.
         weight: The column of weights.
         uncovered: Share of the events whose user or item has no row in its table.
-        notes: What a person should know, a sentence each.
+        notes: Remarks for people, a sentence each.
     """
 
     events: TableProfile
@@ -61,35 +61,32 @@ class Guess:
         return self.user if side == "user" else self.item
 
     def role(self, table: TableProfile, column: str) -> str:
-        """Returns what a column seems to be, in a word or two; empty for one that is not used."""
+        """Returns the role of a column in a word or two; empty if it is not used."""
         if table is self.events:
             roles = {self.user: "user", self.item: "item", self.timestamp: "timestamp", self.weight: "weight"}
             return roles.get(column, "")
-        for side, found in self.tables.items():
-            if table is found:
+        for side, entities in self.tables.items():
+            if table is entities:
                 return f"{side} id" if column == self.keys[side] else "title" if column == self.title else "feature"
         return ""
 
 
 def guess_roles(tables: Sequence[TableProfile]) -> Guess:
-    """Guesses from names, from uniqueness and from which ids occur in which table.
+    """Guesses from names, from uniqueness, and from which ids occur in which table.
 
     Raises:
-        DataError: No table has a column of users and one of items.
+        DataError: No table has both a column of users and one of items.
     """
-    found = [(table, columns) for table in tables if (columns := _event_columns(table)) is not None]
-    if not found:
-        seen = "; ".join(f"{table.files}: {', '.join(table.columns)}" for table in tables)
-        faults = [
-            ids_fault(table.raw, name) for table in tables for name in _called_ids(table) if _is_no_id(table, name)
-        ]
+    candidates = [(table, columns) for table in tables if (columns := _event_columns(table)) is not None]
+    if not candidates:
+        listed = "; ".join(f"{table.files}: {', '.join(table.columns)}" for table in tables)
         problem = (
-            "FILES must hold a table of interactions, with columns of users and of items that come more than once, "
-            f"got {seen}. Name these columns user_id and item_id."
+            "FILES must include a table of interactions, with columns of repeated user and item ids, "
+            f"got {listed}. Name these columns user_id and item_id."
         )
-        raise DataError("\n".join([problem, *faults]))
-    # An atomic file says what it is; else the events are the most rows.
-    events, (user, item) = max(found, key=lambda pair: (pair[0].path.suffix == ".inter", len(pair[0])))
+        raise DataError("\n".join([problem, *(fault for table in tables for fault in _ids_faults(table))]))
+    # A suffix of RecBole decides, else the number of rows.
+    events, (user, item) = max(candidates, key=lambda pair: (pair[0].path.suffix == ".inter", len(pair[0])))
     guess = Guess(events, user, item)
     for column in events.columns.values():
         _guess_meaning(guess, column)
@@ -104,7 +101,7 @@ def guess_roles(tables: Sequence[TableProfile]) -> Guess:
 
 
 def matches(pattern: str, name: str) -> bool:
-    """Returns whether a column's name matches a pattern, whatever its case and punctuation.
+    """Returns whether a column's name matches a pattern, without regard to case and punctuation.
 
     Example:
         >>> matches(NAMES["user"], "User-ID"), matches(NAMES["item"], "uid")
@@ -114,10 +111,16 @@ def matches(pattern: str, name: str) -> bool:
 
 
 def _event_columns(table: TableProfile) -> tuple[str, str] | None:
-    """Returns the columns of users and of items, if a table has both: by name, or else the two with most ids."""
+    """Returns the columns of users and items, if a table has both: by name, else the two with the most distinct ids."""
     ids = [c for c in table.columns.values() if c.is_id and not c.is_list and c.distinct]
-    users, items = ([c for c in ids if matches(NAMES[side], c.name)] for side in ("user", "item"))
-    users, items = (sorted(found, key=_is_called_id) for found in (users, items))
+    users, items = (
+        # Columns called ids first.
+        sorted(
+            (c for c in ids if matches(NAMES[side], c.name)),
+            key=lambda c: re.search(r"(id|key|code|no|number)$", c.name.lower()) is None,
+        )
+        for side in ("user", "item")
+    )
     for user in users:
         for item in items:
             if user is not item and len(table) > max(user.distinct, item.distinct):
@@ -132,20 +135,15 @@ def _event_columns(table: TableProfile) -> tuple[str, str] | None:
     return user_name, item_name
 
 
-def _called_ids(table: TableProfile) -> list[str]:
-    """Returns the columns that are called ids of users or items."""
+def _ids_faults(table: TableProfile) -> list[str]:
+    """Returns a message for each column that is called ids of users or items and cannot hold ids."""
     pattern = "|".join(NAMES.values())
-    return [name for name in table.columns if matches(pattern, name) and re.search(r"(?i)id$|^(user|item)$", name)]
-
-
-def _is_no_id(table: TableProfile, name: str) -> bool:
-    column = table.columns[name]
-    return not column.is_id and not column.is_list
-
-
-def _is_called_id(column: ColumnProfile) -> bool:
-    """Sorts columns that are called ids before others."""
-    return re.search(r"(id|key|code|no|number)$", column.name.lower()) is None
+    return [
+        ids_fault(table.raw, name)
+        for name, column in table.columns.items()
+        if matches(pattern, name) and re.search(r"(?i)id$|^(user|item)$", name)
+        if not column.is_id and not column.is_list
+    ]
 
 
 def _guess_meaning(guess: Guess, column: ColumnProfile) -> None:
@@ -165,16 +163,16 @@ def _guess_meaning(guess: Guess, column: ColumnProfile) -> None:
 
 
 def _why_not_used(guess: Guess, table: TableProfile) -> str:
-    """Returns why a table is neither that of users nor that of items."""
+    """Returns why a table is used neither for users nor for items."""
     for key in (guess.user, guess.item):
-        own, other = table.columns.get(key), guess.events.columns[key]
-        if own is not None and own.type != other.type:
-            return f"its {key} is {own.type}, and {other.type} in {guess.events.files}; write both alike"
-    return "no column of it holds the interactions' users or items"
+        here, there = table.columns.get(key), guess.events.columns[key]
+        if here is not None and here.type != there.type:
+            return f"its {key} is {here.type}, but {there.type} in {guess.events.files}; write both with one type"
+    return "none of its columns holds the interactions' users or items"
 
 
 def _guess_entities(guess: Guess, table: TableProfile) -> None:
-    """Takes a table as that of users or of items, if it has a column of their ids, all different."""
+    """Uses a table for users or items if it has a column of their ids, all different."""
     best: tuple[float, Side, str, float] | None = None
     for side in ("user", "item"):
         if side in guess.tables:
@@ -190,8 +188,8 @@ def _guess_entities(guess: Guess, table: TableProfile) -> None:
             if column.missing or column.distinct < len(table):
                 if same_name:
                     guess.notes.append(
-                        f"{table.files} is not taken as a table of {side}s: {column.name} is given more than once, or "
-                        f"missing, in {len(table) - column.distinct:,} rows. Keep one row of each."
+                        f"{table.files} cannot be a table of {side}s: {column.name} is repeated or missing in "
+                        f"{len(table) - column.distinct:,} rows. Keep one row of each."
                     )
                 continue
             covered = float((rows_of(ids, distinct(table.raw[column.name])) > 0).mean())
@@ -204,7 +202,7 @@ def _guess_entities(guess: Guess, table: TableProfile) -> None:
     _, side, name, covered = best
     guess.tables[side], guess.keys[side], guess.uncovered[side] = table, name, 1 - covered
     if covered < 1:
-        guess.notes.append(f"{1 - covered:.2%} of the events are of {side}s without a row in {table.files}.")
+        guess.notes.append(f"{1 - covered:.2%} of the events have {side}s without a row in {table.files}.")
     if side == "item":
         titles = [
             c.name

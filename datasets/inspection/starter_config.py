@@ -1,4 +1,4 @@
-"""Writes a YAML that trains on a person's tables as they have been guessed to be, with a comment on each guess."""
+"""Writes a YAML that trains on tables as guessed, with a comment on each guess."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from towerzoo.registry.yaml_file import write_yaml
 
 DIM: Final = 32
 LONGEST: Final = 20
-"""The most values of a list that a tower reads."""
+"""The most values of a list that a tower uses."""
 FEW: Final = 50
-"""Values that a feature may have in however few rows."""
+"""Distinct values that a feature may have, however few rows there are."""
 
 _TOWER: Final = """\
   block: {name: dropout-linear-bn-tanh, dropout: 0.3}
@@ -28,9 +28,9 @@ loss: bce-with-logits
 training: {max_epochs: 20, early_stopping: {monitor: valid/loss, patience: 3}}
 """
 _OF_POSITIVES: Final = """\
-loss: sampled-softmax  # each event against the items of the batch's others; see `python tools/zoo.py losses`
+loss: sampled-softmax  # each event against the other items of its batch; see `python tools/zoo.py losses`
 training: {max_epochs: 20, early_stopping: {patience: 3}}
-evaluation: {ranking: {at: [10]}}  # lists out of the whole catalogue
+evaluation: {ranking: {at: [10]}}  # top 10 of the whole catalogue
 """
 
 
@@ -40,11 +40,11 @@ def starter_config(guess: Guess, label: LabelGuess, name: str) -> str:
     Args:
         guess: What the tables are.
         label: How labels are made.
-        name: The file that it will be written to, for the comment at its top.
+        name: The file that it will be written to, for the comment at the top.
     """
     lines = [
         f"# A two-tower model of the {len(guess.events):,} events of {guess.events.files}, to start from.",
-        "# What the columns mean has been guessed: look at data and at the features of the towers.",
+        "# The meaning of the columns is a guess: check data and the features of the towers.",
         f"#   run      python tools/train.py {shlex.quote(name)}",
         "seed: 42",
         "data:",
@@ -54,9 +54,7 @@ def starter_config(guess: Guess, label: LabelGuess, name: str) -> str:
     for side, table in sorted(guess.tables.items(), reverse=True):
         lines.append(f"  {side}s: {_inline(_entities(guess, side, table))}")
     if any(guess.uncovered.values()):
-        lines.append(
-            "  unknown: row  # events without a row of users or items count for the unknown one; or drop, error"
-        )
+        lines.append("  unknown: row  # the unknown user or item stands in for those without a row; or drop, error")
     share = f"{label.positive:.1%} of the events are positive"
     lines += [
         f"  label: {_inline(label.rule)}  # {share}",
@@ -114,11 +112,11 @@ def _features(guess: Guess, side: Side) -> Iterator[str]:
 
 
 def _left_out(column: ColumnProfile, rows: int) -> str | None:
-    """Returns why a column is no feature to start with, or None where it is one."""
+    """Returns why a column is left out of the features, or None."""
     if not column.name:
         return "a column without a name, such as the index that pandas writes"
     if column.distinct <= 1:
-        return "one value only"
+        return "only one value"
     if column.infinite:
         return f"{column.infinite:,} infinite numbers"
     if column.type != "numbers" and not column.is_list and column.distinct > max(FEW, rows / 2):

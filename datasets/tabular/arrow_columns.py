@@ -1,4 +1,4 @@
-"""Brings Arrow columns of any writer to a few plain types: whole numbers, numbers, text, dates, and lists of ids."""
+"""Converts Arrow columns of any writer to a few plain types: whole numbers, numbers, text, dates, and lists of ids."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 LARGEST: Final = 2**63 - 1
-"""The largest whole number of a column that is not text."""
+"""The largest whole number of a column of whole numbers; larger ones are read as text."""
 _WHOLE: Final = r"^(0|-?[1-9][0-9]{0,17})$"
 
 
 def plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
     """Returns a column as int64, double, string, timestamp (UTC), date32, null, or a list of int64, double or string.
 
-    Truth values become 0 and 1, and empty texts null. Whole numbers that int64 cannot hold make their column one of
-    text, since they are ids. Columns of other types, such as structs, stay as they are.
+    Booleans become 0 and 1, and empty texts null. A column with whole numbers beyond int64 becomes text, since they are
+    ids. Columns of other types, such as structs, stay as they are.
 
     Example:
         >>> plain(pa.chunked_array([[True, None]])).to_pylist(), plain(pa.chunked_array([["", "a"]])).to_pylist()
@@ -35,7 +35,7 @@ def plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
         texts = values.cast(pa.string())
         return pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
     if pa.types.is_timestamp(kind):
-        # The zone is how a time is shown; what is stored counts from 1970 in UTC.
+        # The zone is only for display; the stored number counts from 1970 in UTC.
         return values.cast(pa.timestamp("us", kind.tz), safe=False).cast(pa.int64()).cast(pa.timestamp("us"))
     if pa.types.is_date64(kind):
         return values.cast(pa.date32())
@@ -49,13 +49,13 @@ def plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def is_plain(kind: pa.DataType) -> bool:
-    """Returns whether a column of a type that `plain` returns can be read at all."""
+    """Returns whether a type that `plain` returned is one of the plain types."""
     simple = kind in (pa.int64(), pa.float64(), pa.string(), pa.timestamp("us"), pa.date32(), pa.null())
     return simple or (pa.types.is_list(kind) and kind.value_type in (pa.int64(), pa.string()))
 
 
 def may_be_feature(kind: pa.DataType | None) -> bool:
-    """Returns whether a column of a type that a file's header gives can be a feature; None is a type not known yet."""
+    """Returns whether a column can be a feature, by the type in its file's header; None if the header has no types."""
     if kind is None:
         return True
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
@@ -64,7 +64,7 @@ def may_be_feature(kind: pa.DataType | None) -> bool:
 
 
 def kind_of(kind: pa.DataType) -> str:
-    """Returns a plain type in words.
+    """Returns the name of a plain type for messages.
 
     Example:
         >>> kind_of(pa.int64()), kind_of(pa.list_(pa.string()))
@@ -82,7 +82,7 @@ def kind_of(kind: pa.DataType) -> str:
 
 
 def as_text(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Returns a column as text: times without fractions of seconds, the values of a list with blanks between them.
+    """Returns a column as text: times in whole seconds, the values of a list joined by spaces.
 
     Example:
         >>> as_text(pa.chunked_array([[["Toy", "Story"], []]])).to_pylist()
@@ -96,7 +96,7 @@ def as_text(values: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def split_lists(texts: pa.ChunkedArray, separator: str) -> pa.ChunkedArray:
-    """Returns a text column as lists: values without blanks around them; nothing gives an empty list.
+    """Returns a text column as lists of stripped values; a missing text gives an empty list.
 
     Example:
         >>> split_lists(pa.chunked_array([["a| b", None]]), "|").to_pylist()
@@ -129,9 +129,9 @@ def without_empty(lists: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def whole_numbers(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Returns a column of text or of lists of text as whole numbers where all of it is, and as it is otherwise.
+    """Returns a column of text, or of lists of text, as whole numbers if all of its values are, else unchanged.
 
-    Leading zeros mean something, so such text stays text.
+    Text with leading zeros stays text, since the zeros mean something.
 
     Example:
         >>> whole_numbers(pa.chunked_array([["10", None, "9"]])).to_pylist()
@@ -147,7 +147,7 @@ def whole_numbers(values: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def rows_of(values: pa.ChunkedArray | pa.Array, ids: pa.Array) -> NDArray[np.int32]:
-    """Returns the row (N,) of each value among distinct ids, from 1; 0 for a value that is missing or not among them.
+    """Returns the row (N,) of each value among distinct ids, from 1; 0 for a missing or unknown value.
 
     Example:
         >>> rows_of(pa.chunked_array([["b", None, "c"]]), pa.array(["a", "b"]))
@@ -161,7 +161,7 @@ def rows_of(values: pa.ChunkedArray | pa.Array, ids: pa.Array) -> NDArray[np.int
 
 
 def distinct(values: pa.ChunkedArray | pa.Array) -> pa.Array:
-    """Returns the distinct values in ascending order, without the missing one.
+    """Returns the distinct values in ascending order, without null.
 
     Example:
         >>> distinct(pa.chunked_array([[3, None], [1, 3]])).to_pylist()
@@ -172,13 +172,13 @@ def distinct(values: pa.ChunkedArray | pa.Array) -> pa.Array:
 
 
 def _whole(values: pa.ChunkedArray) -> pa.DataType:
-    """Returns the plain type of whole numbers."""
+    """Returns int64, or string for values that it cannot hold."""
     holds = not pa.types.is_uint64(values.type) or (pc.max(values).as_py() or 0) <= LARGEST
     return pa.int64() if holds else pa.string()
 
 
 def _inner(kind: pa.DataType) -> pa.DataType | None:
-    """Returns the plain type of a list's values; None where lists of it have no plain form."""
+    """Returns the plain type of a list's values; None if such lists have no plain type."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     if pa.types.is_integer(kind) or pa.types.is_boolean(kind):

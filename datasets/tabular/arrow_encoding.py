@@ -1,4 +1,4 @@
-"""Encodes Arrow columns into the columns of a star schema, without Python code a row."""
+"""Encodes Arrow columns into the columns of a star schema, with no Python code a row."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from towerzoo.datasets.vocabulary import Vocabulary
 
 
 def encode_key(name: str, ids: pa.Array) -> Column:
-    """Returns the key column of a table whose rows have these ids, below the unknown row."""
+    """Returns the key column of a table with these ids, after the unknown row."""
     return Column(name, torch.arange(len(ids) + 1, dtype=torch.int32), Vocabulary(ids.to_pylist()))
 
 
 def encode_ids(name: str, values: pa.ChunkedArray) -> Column:
-    """Returns single ids (n + 1,) below the unknown row, with the vocabulary of all values; dates become text.
+    """Returns single ids (n + 1,) after the unknown row, with the vocabulary of all values; dates become text.
 
     Example:
         >>> encode_ids("gender", pa.chunked_array([["M", "F", None]])).values
@@ -35,7 +35,7 @@ def encode_ids(name: str, values: pa.ChunkedArray) -> Column:
 
 
 def encode_lists(name: str, values: pa.ChunkedArray) -> Column:
-    """Returns padded id lists (n + 1, L) below the unknown row, with the vocabulary of all values.
+    """Returns padded id lists (n + 1, L) after the unknown row, with the vocabulary of all values.
 
     Example:
         >>> encode_lists("genres", pa.chunked_array([[["War"], ["Comedy", "War"]]])).values.tolist()
@@ -51,11 +51,11 @@ def encode_lists(name: str, values: pa.ChunkedArray) -> Column:
 def encode_list_rows(
     values: pa.ChunkedArray, ids: pa.Array
 ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.bool_]]:
-    """Returns lists of rows among distinct ids, and which lists hold a value that is not among them.
+    """Encodes lists of ids as rows among distinct ids, and drops unknown ids from them.
 
     Returns:
-        The rows of all lists, one list after the other, without values that are not among the ids; the rows of each
-        list (N,); and which lists (N,) lost such values.
+        The rows of all lists, one list after the other; the length of each list (N,); and which lists (N,) had unknown
+        ids.
 
     Example:
         >>> encode_list_rows(pa.chunked_array([[["b", "c"], []]]), pa.array(["a", "b"]))
@@ -72,9 +72,9 @@ def encode_list_rows(
 
 
 def encode_numbers(name: str, values: pa.ChunkedArray, missing: Literal["mean", "zero", "unknown"]) -> Column:
-    """Returns float32 numbers (n + 1,) below the unknown row; a missing one, and the unknown row's, by the policy.
+    """Returns float32 numbers (n + 1,); `missing` says what the unknown row and missing numbers become.
 
-    Unknown numbers are NaN.
+    `unknown` makes them NaN, for which encoders of numbers learn a vector.
 
     Example:
         >>> encode_numbers("age", pa.chunked_array([[20.0, None, 40.0]]), "mean").values
@@ -90,7 +90,7 @@ def encode_numbers(name: str, values: pa.ChunkedArray, missing: Literal["mean", 
 
 
 def pad(values: NDArray[np.int32], lengths: NDArray[Any]) -> NDArray[np.int32]:
-    """Returns lists (N, L) padded with 0 behind their values, L being at least 1.
+    """Returns lists (N, L) padded with 0 at their end, where L is at least 1.
 
     Args:
         values: The values of all lists, one list after the other.

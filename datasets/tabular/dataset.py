@@ -1,4 +1,4 @@
-"""A person's own tables as a dataset, from YAML alone."""
+"""Your own tables as a dataset, described in YAML."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ from towerzoo.registry import DATASETS
 from towerzoo.registry.errors import DataError
 
 ENCODING_VERSION: Final = 3
-"""Raised whenever equal files come to give another star schema, so that caches are built anew."""
+"""Raise it when equal files give another star schema, so that caches are rebuilt."""
 _PARTS: Final = ("interactions", "interactions.valid", "interactions.test")
-"""The files of events that train, validate and test."""
+"""The files of training, validation and test events."""
 _NOT_CONTENT: Final = {"files", "valid", "test", "shuffle_buffer"}
-"""Keys of the sections that say nothing of what the tables hold; the content of files is told apart by digest."""
+"""Keys of the sections that do not change what tables contain; files are compared by digest."""
 
 
 @DATASETS.register("tabular")
 class Tabular:
     """Your own tables of interactions, users and items: CSV, TSV, Parquet or RecBole's atomic files.
 
-    Every file begins with the names of its columns. Raw ids keep their type. Without a table of users or of items, the
-    ids that events name are all that is known. What was read is kept in the cache until a file or a parameter changes.
+    Every file begins with the names of its columns. Raw ids keep their type. Without a table, the users or items are
+    the ids in the events. The encoded tables stay in the cache until a file or a parameter changes.
 
     Args:
-        interactions: The events: `files`, the columns `user` and `item`, and where there are any `timestamp`, `weight`,
-            `measures` and `negatives`. With `valid` and `test`, other files, those of `files` train alone; they may
-            then be a `stream` that is larger than memory.
+        interactions: The events: `files`, the columns `user` and `item`, and optionally `timestamp`, `weight`,
+            `measures` and `negatives`. With the files `valid` and `test`, `files` holds training events only; these may
+            be a `stream` larger than memory.
         users: The users: `files`, the column `id`, and what the other columns mean.
         items: The items, likewise.
-        root: The folder that relative paths start at; that in which TowerZoo runs where not given.
+        root: The folder that relative paths start at; by default the working directory.
         unknown: What becomes of an event whose user or item is missing or has no row in its table: `error`; `row`, it
-            counts for the unknown one; or `drop`.
+            is assigned to the unknown one; or `drop`.
 
     Example:
         >>> from pathlib import Path
@@ -72,7 +72,7 @@ class Tabular:
         root: str | None = None,
         unknown: Unknown = "error",
     ) -> None:
-        # As YAML gives them they are mappings, whose keys and values have been checked.
+        # From YAML they are mappings whose keys and values have been checked.
         self._events = InteractionFiles.model_validate(interactions)
         self._users, self._items = (
             _Side(name, key, None if section is None else TableFiles.model_validate(section))
@@ -84,7 +84,7 @@ class Tabular:
         self.streamed = self._events.stream
 
     def columns(self) -> ColumnNames:
-        """Returns the names of all features and measures, for which no more than headers is read.
+        """Returns the names of all features and measures; only headers are read.
 
         Raises:
             DataError: A file is missing, or its header cannot be read.
@@ -95,17 +95,17 @@ class Tabular:
         return ColumnNames(users, items, tuple(self._events.measures), user_texts, item_texts, shown)
 
     def load(self) -> StarSchema:
-        """Reads, checks and encodes the data, and warns of events that were dropped or belong to nobody known.
+        """Reads, checks and encodes the data, and warns about events that were dropped or have unknown users or items.
 
         Raises:
-            DataError: Files are missing or cannot be read, or what they hold cannot be right; all of it in one message.
+            DataError: Files are missing, cannot be read or hold wrong values; all problems in one message.
         """
         shards = self._find()
         made_from = {name: files.digest() for name, files in shards.items()} | self._parameters()
-        places = {name: [str(path.absolute()) for path in files.paths] for name, files in shards.items()}
+        paths = {name: [str(path.absolute()) for path in files.paths] for name, files in shards.items()}
         stream = RowGroups(shards["interactions"], self._events) if self.streamed else None
         schema = cached(
-            f"tabular-{_digest(places)[:16]}", digest := _digest(made_from), lambda: self._read(shards, stream, digest)
+            f"tabular-{_digest(paths)[:16]}", digest := _digest(made_from), lambda: self._read(shards, stream, digest)
         )
         for note in schema.notes:
             warnings.warn(note, stacklevel=2)
@@ -118,7 +118,7 @@ class Tabular:
         return replace(schema, stream=ParquetStream(stream, users, items, self._unknown))
 
     def _find(self) -> dict[str, Shards]:
-        """Returns the files of each table and of each part of the events."""
+        """Finds the files of each table and of each part of the events."""
         problems: list[str] = []
         shards: dict[str, Shards] = {}
         events = self._events
@@ -132,15 +132,15 @@ class Tabular:
                     problems.append(f"data.{name if name in _PARTS[1:] else f'{name}.files'}: {error}")
         train = shards.get(_PARTS[0])
         problems += [
-            f"{shards[part].paths[0]} must be {train.form}, as {train.paths[0]} is, got {shards[part].form}. "
-            "Write all events in one form."
+            f"{shards[part].paths[0]} must be {train.format} like {train.paths[0]}, got {shards[part].format}. "
+            "Write all events in one format."
             for part in _PARTS[1:]
-            if part in shards and train is not None and shards[part].form != train.form
+            if part in shards and train is not None and shards[part].format != train.format
         ]
         first = {path: part for part in reversed(_PARTS) if part in shards for path in shards[part].paths}
         problems += [
-            f"{path} must be a file of one part of the events, got it in {first[path]} and {part}. "
-            "Move it to another folder, or name files by narrower patterns."
+            f"{path} must be in one part of the events, got it in {first[path]} and {part}. "
+            "Move it to another folder, or use narrower patterns."
             for part in _PARTS[1:]
             for path in (shards[part].paths if part in shards else ())
             if first[path] != part
@@ -148,7 +148,7 @@ class Tabular:
         if self.streamed and self._unknown == "drop":
             problems.append(
                 "data.unknown must be 'error' or 'row' where interactions are streamed, got 'drop'. "
-                "Write the files without such events, or take `row`."
+                "Write the files without such events, or set `row`."
             )
         _raise(problems)
         return shards
@@ -167,21 +167,16 @@ class Tabular:
     def _read(self, shards: dict[str, Shards], stream: RowGroups | None, digest: str) -> StarSchema:
         problems: list[str] = []
         section = self._events
-        strange = sorted({*section.kinds, *section.lists} - set(section.columns))
-        problems += [
-            f"data.interactions.{'kinds' if name in section.kinds else 'lists'} must name columns that are used, "
-            f"got {name!r}. Columns: {', '.join(section.columns)}."
-            for name in strange
-        ]
+        problems += _unused_columns("data.interactions", section, section.columns)
         parts = [shards[part] for part in _PARTS[0 if stream is None else 1 :] if part in shards]
-        together = Shards(parts[0].form, tuple(path for part in parts for path in part.paths))
+        together = Shards(parts[0].format, tuple(path for part in parts for path in part.paths))
         raw = read_shards(together, section.columns, problems, kinds=section.kinds, lists=section.lists)
 
         def named(column: str) -> Ids | None:
             if raw is None:
                 return None
-            found = ids_of_events if stream is None else functools.partial(ids_of_stream, stream)
-            return found(raw, column, problems)
+            ids = ids_of_events if stream is None else functools.partial(ids_of_stream, stream)
+            return ids(raw, column, problems)
 
         users, items = (side.read(shards.get(side.name), named, problems) for side in self._sides)
         encoded = None
@@ -204,7 +199,7 @@ class Tabular:
 
 @dataclass(frozen=True)
 class _Read:
-    """What could be read of users or items; what is missing has been told as a problem."""
+    """The parts of users or items that could be read; the others have been reported as problems."""
 
     table: Table | None = None
     ids: Ids | None = None
@@ -212,12 +207,12 @@ class _Read:
 
 @dataclass(frozen=True)
 class _Side:
-    """Users or items: a table of files, or the ids that events name.
+    """Users or items: a table in files, or the ids in the events.
 
     Attributes:
         name: `users` or `items`.
-        events_key: The column of the events that names them.
-        section: What YAML says about the table; None where there is none.
+        events_key: The events' column of their ids.
+        section: The table's section of YAML; None without a table.
     """
 
     name: str
@@ -238,7 +233,7 @@ class _Side:
         return feature_names(self.section, self.key, find_shards(self.section.files, root or "."))
 
     def read(self, shards: Shards | None, named: Callable[[str], Ids | None], problems: list[str]) -> _Read:
-        """Reads the table; where there is none, `named` gives the ids that events name in a column."""
+        """Reads the table; without one, `named` gives the ids in a column of the events."""
         if self.section is None or shards is None:
             ids = named(self.key)
             return _Read(None if ids is None else Table(self.key, {self.key: encode_key(self.key, ids.values)}), ids)
@@ -249,12 +244,7 @@ class _Side:
             problems.append(str(error))
             return _Read()
         columns = list(dict.fromkeys([*features, *([self.section.title] if self.section.title else [])]))
-        for option, names in (("kinds", self.section.kinds), ("lists", self.section.lists)):
-            problems += [
-                f"{where}.{option} must name columns that are used, got {name!r}. Columns: {', '.join(columns)}."
-                for name in names
-                if name not in columns
-            ]
+        problems += _unused_columns(where, self.section, columns)
         raw = read_shards(shards, columns, problems, kinds=self.section.kinds, lists=self.section.lists)
         ids = None if raw is None else read_key(raw, self.key, problems)
         if raw is None or ids is None:
@@ -263,8 +253,17 @@ class _Side:
         return _Read(table, Ids(ids, str(shards.paths[0])))
 
 
-def _raise(found: list[str]) -> None:
-    if problems := list(dict.fromkeys(found)):  # ids are looked at as those of the table, and as those of the events
+def _unused_columns(where: str, section: InteractionFiles | TableFiles, columns: list[str]) -> list[str]:
+    return [
+        f"{where}.{option} must name columns that are used, got {name!r}. Columns: {', '.join(columns)}."
+        for option in ("kinds", "lists")
+        for name in getattr(section, option)
+        if name not in columns
+    ]
+
+
+def _raise(reported: list[str]) -> None:
+    if problems := list(dict.fromkeys(reported)):  # ids are checked both in the table and in the events
         lines = [f"The data has {len(problems)} problems."] if len(problems) > 1 else []
         raise DataError("\n".join([*lines, *problems]))
 

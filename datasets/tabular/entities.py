@@ -18,10 +18,10 @@ from towerzoo.registry.errors import DataError
 
 
 def feature_names(section: TableFiles, key: str, shards: Shards) -> tuple[str, ...]:
-    """Returns the features of a table, its key first, as the header of its first file has them.
+    """Returns the features of a table, the key first, in the order of the first file's header.
 
     Args:
-        section: What YAML says about the table.
+        section: The table's section of YAML.
         key: The column of raw ids.
         shards: The table's files.
 
@@ -35,23 +35,17 @@ def feature_names(section: TableFiles, key: str, shards: Shards) -> tuple[str, .
     names = tuple(dict.fromkeys((key, *named)))
     if section.title not in (None, "title") and "title" in names:
         raise DataError(
-            f"{shards.paths[0]}: 'title' must be one column, got a feature of that name and `title: {section.title}`, "
-            "the column that people read. Leave the feature out with `features`, or rename it."
+            f"{shards.paths[0]}: both the feature 'title' and the display column `title: {section.title}` would be "
+            "called 'title'. Leave the feature out with `features`, or rename it."
         )
     return names
 
 
 def read_key(raw: RawTable, key: str, problems: list[str]) -> pa.Array | None:
-    """Returns the raw ids in the order of rows.
-
-    Args:
-        raw: The table.
-        key: The column of raw ids.
-        problems: Takes what is wrong with them, a message each; the ids are None then.
-    """
+    """Returns the raw ids in the order of rows; None after a problem, which is appended to `problems`."""
     values = raw[key]
     if not len(raw):
-        problems.append(f"{raw.paths[0]} must hold at least one row, got none. Look at the file.")
+        problems.append(f"{raw.paths[0]} has no rows. Check the file.")
         return None
     if values.null_count:
         problems.append(raw.fault(key, "given", values.is_null().to_numpy(), "Fill in or remove these rows."))
@@ -62,9 +56,9 @@ def read_key(raw: RawTable, key: str, problems: list[str]) -> pa.Array | None:
     ids = values.combine_chunks()
     first = np.unique(pc.dictionary_encode(ids).indices.to_numpy(), return_index=True)[1]
     if len(first) < len(ids):
-        again = np.ones(len(ids), dtype=bool)
-        again[first] = False
-        problems.append(raw.fault(key, "given once, each a row", again, "Keep one row of each."))
+        repeated = np.ones(len(ids), dtype=bool)
+        repeated[first] = False
+        problems.append(raw.fault(key, "unique", repeated, "Keep one row of each."))
         return None
     return ids
 
@@ -72,15 +66,15 @@ def read_key(raw: RawTable, key: str, problems: list[str]) -> pa.Array | None:
 def encode_entities(
     raw: RawTable, section: TableFiles, ids: pa.Array, features: Sequence[str], where: str, problems: list[str]
 ) -> Table:
-    """Encodes users or items and puts the unknown row before them.
+    """Encodes users or items, after the unknown row.
 
     Args:
-        raw: The columns of the features, and of the title where there is one.
-        section: What YAML says about the table.
+        raw: The columns of the features, and of the title if there is one.
+        section: The table's section of YAML.
         ids: The raw ids in the order of rows.
         features: The features, the key first.
         where: The section's name in messages.
-        problems: Takes what is wrong with the features, a message each.
+        problems: Problems are appended here.
     """
     key, *others = features
     columns = {key: encode_key(key, ids)}
@@ -98,7 +92,7 @@ def encode_entities(
     for name in section.missing if isinstance(section.missing, dict) else ():
         if name not in numbers:
             known = ", ".join(numbers) or "none"
-            problems.append(f"{where}.missing must name features of numbers, got {name!r}. Numbers: {known}.")
+            problems.append(f"{where}.missing must name numeric features, got {name!r}. Numeric features: {known}.")
     titles = {}
     if section.title is not None:
         titles["title"] = ("", *as_text(raw[section.title]).fill_null("").to_pylist())

@@ -27,11 +27,11 @@ Unknown = Literal["row", "drop", "error"]
 
 @dataclass(frozen=True)
 class Ids:
-    """The raw ids of users or of items.
+    """The raw ids of users or items.
 
     Attributes:
         values: The ids in the order of rows, from 1.
-        source: What gives them, for messages.
+        source: The file that they come from, for messages.
     """
 
     values: pa.Array
@@ -39,9 +39,9 @@ class Ids:
 
 
 def ids_of_events(raw: RawTable, column: str, problems: list[str]) -> Ids:
-    """Returns the ids that events name, in ascending order, where no table gives them."""
+    """Returns the distinct ids in a column of the events in ascending order, for users or items without a table."""
     values = raw[column]
-    if not _can_be_ids(values.type) or not len(raw):  # where there are no events at all, `encode_events` tells it
+    if not _can_be_ids(values.type) or not len(raw):  # `encode_events` reports that there are no events
         problems += [ids_fault(raw, column)] if len(raw) else []
         return Ids(pa.array([], pa.int64()), str(raw.paths[0]))
     return Ids(distinct(values), str(raw.paths[0]))
@@ -60,46 +60,41 @@ def encode_events(
     Args:
         raw: The columns that the section names.
         section: What the columns mean.
-        users: The users' ids; None where they could not be read.
-        items: The items' ids; None where they could not be read.
-        unknown: What becomes of an event whose user or item has no row, or is missing.
-        problems: Takes what is wrong with the events, a message each.
+        users: The users' ids; None if they could not be read.
+        items: The items' ids; None if they could not be read.
+        unknown: What becomes of an event whose user or item is missing or has no row.
+        problems: Problems are appended here.
 
     Returns:
-        The events, what a person should know about them, and how many of each shard they are; None where there was a
-        problem.
+        The events, notes for people, and the number of events of each shard; None after a problem.
     """
     before = len(problems)
     notes: list[str] = []
     if not len(raw):
-        problems.append(f"{raw.paths[0]} must hold at least one event, got none. Look at the file.")
+        problems.append(f"{raw.paths[0]} has no events. Check the file.")
         return None
     rows: dict[str, NDArray[np.int32]] = {}
     bad = np.zeros(len(raw), dtype=bool)
     for side, column, ids in (("user", section.user, users), ("item", section.item, items)):
-        found = None if ids is None else _rows(raw, column, ids, problems)
-        if found is None or ids is None:
+        encoded = None if ids is None else _rows(raw, column, ids, problems)
+        if encoded is None or ids is None:
             continue
-        rows[side], strange = found, found == 0
-        if strange.any() and unknown == "error":
+        rows[side], missing = encoded, encoded == 0
+        if missing.any() and unknown == "error":
+            expected = f"one of the {len(ids.values):,} ids of {ids.source}"
             next_step = f"Add the {side}s, or set `unknown` to `row` or `drop`."
-            problems.append(
-                raw.fault(column, f"one of the {len(ids.values):,} ids of {ids.source}", strange, next_step)
-            )
-        elif strange.any():
-            bad |= strange
-            fate = "were dropped" if unknown == "drop" else f"count for the unknown {side}"
-            notes.append(
-                f"{int(strange.sum()):,} of {len(raw):,} events {fate}: their {column} is not in {ids.source}."
-            )
+            problems.append(raw.fault(column, expected, missing, next_step))
+        elif missing.any():
+            bad |= missing
+            fate = "were dropped" if unknown == "drop" else f"are assigned to the unknown {side}"
+            count = f"{int(missing.sum()):,} of {len(raw):,} events"
+            notes.append(f"{count} {fate}: their {column} is not in {ids.source}.")
     shown = None
     if section.negatives is not None and items is not None:
         shown = encode_shown(raw, section.negatives, items, unknown, problems)
         if shown is not None and unknown != "error" and shown[2].any():
-            notes.append(
-                f"{int(shown[2].sum()):,} of {len(raw):,} lists of {section.negatives} lost ids that are not in "
-                f"{items.source}."
-            )
+            count = f"{int(shown[2].sum()):,} of {len(raw):,} lists of {section.negatives}"
+            notes.append(f"{count} lost ids that are not in {items.source}.")
     timestamp = None if section.timestamp is None else microseconds(raw, section.timestamp, problems)
     weight = None if section.weight is None else read_numbers(raw, section.weight, problems, above=0)
     measures: dict[str, NDArray[np.float32]] = {}
@@ -113,8 +108,8 @@ def encode_events(
     keep = ~bad if unknown == "drop" and bad.any() else None
     if keep is not None and not keep.any():
         problems.append(
-            f"{raw.paths[0]} must hold an event of a known user and item, got none of {len(raw):,}. "
-            "Look at the columns of ids, or set `unknown: row`."
+            f"None of the {len(raw):,} events of {raw.paths[0]} has a known user and item. "
+            "Check the columns of ids, or set `unknown: row`."
         )
     if len(problems) > before or len(rows) < 2:
         return None
@@ -143,18 +138,12 @@ def _rows(raw: RawTable, column: str, ids: Ids, problems: list[str]) -> NDArray[
     if not _can_be_ids(values.type):
         problems.append(ids_fault(raw, column))
         return None
-    other = np.ones(len(raw), dtype=bool)
-    if pa.types.is_string(values.type):
-        other = ~are_numbers(values)
-        other = other if other.any() else ~other
-    problems.append(
-        raw.fault(
-            column,
-            f"{kind_of(ids.values.type)}, as the ids of {ids.source} are",
-            other,
-            "Repair these rows, or read both columns of ids as text with `kinds`.",
-        )
-    )
+    odd = np.ones(len(raw), dtype=bool)
+    if pa.types.is_string(values.type) and not (numbers := are_numbers(values)).all():
+        odd = ~numbers
+    expected = f"{kind_of(ids.values.type)}, like the ids of {ids.source}"
+    next_step = "Repair these rows, or read both columns of ids as text with `kinds`."
+    problems.append(raw.fault(column, expected, odd, next_step))
     return None
 
 
@@ -167,25 +156,21 @@ def encode_shown(
         raw: The events.
         column: The column of lists of items' raw ids.
         items: The items' ids.
-        unknown: What becomes of a list with an item that has no row: an `error`, or the list goes without it.
-        problems: Takes what is wrong with the lists, a message each.
+        unknown: What an id without a row is: an `error`, else it is dropped from its list.
+        problems: Problems are appended here.
 
     Returns:
-        What `encode_list_rows` makes of the lists; None where they cannot be read.
+        The result of `encode_list_rows`; None if the lists cannot be read.
     """
     values = raw[column]
     if not pa.types.is_list(values.type):
-        problems.append(
-            f"{raw.paths[0]}: {column} must be lists of ids, got {kind_of(values.type)}. "
-            f"Give the separator of its values, such as `lists: {{{column}: ' '}}`."
-        )
+        next_step = f"Set the separator of its values, such as `lists: {{{column}: ' '}}`."
+        problems.append(raw.type_fault(column, "lists of ids", next_step))
         return None
     empty = not len(values.combine_chunks().flatten())
     if values.type.value_type != items.values.type and not empty:
-        problems.append(
-            f"{raw.paths[0]}: {column} must be lists of {kind_of(items.values.type)}, as the ids of {items.source} "
-            f"are, got {kind_of(values.type)}. Write the ids of both alike."
-        )
+        expected = f"lists of {kind_of(items.values.type)}, like the ids of {items.source}"
+        problems.append(raw.type_fault(column, expected, "Write both columns of ids with the same type."))
         return None
     encoded = encode_list_rows(values, items.values)
     lost = encoded[2]

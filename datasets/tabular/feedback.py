@@ -9,45 +9,57 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from towerzoo.datasets.tabular.arrow_columns import distinct, kind_of, rows_of
+from towerzoo.datasets.tabular.arrow_columns import distinct, rows_of
 from towerzoo.datasets.tabular.raw_table import RawTable, are_numbers
 from towerzoo.datasets.vocabulary import Vocabulary
 
 MOST_TEXTS: Final = 1_000
-"""Distinct texts that a measure may hold; more are no kinds of events."""
+"""The most distinct texts of a column whose texts name kinds of events."""
 
 
 def read_feedback(
     raw: RawTable, column: str, problems: list[str]
 ) -> tuple[NDArray[np.float32] | None, Vocabulary | None]:
-    """Returns a measure (N,), and the vocabulary that its values are rows of where it holds texts.
+    """Returns the values (N,) of a feedback column and, if it holds texts, the vocabulary whose rows the values are.
 
     Args:
         raw: The events.
-        column: The measure.
-        problems: Takes what is wrong with it, a message each; its values are None then.
+        column: The column.
+        problems: Problems are appended here; the values are None then.
     """
     values = raw[column]
     if not pa.types.is_string(values.type):
         return read_numbers(raw, column, problems), None
     missing = values.is_null().to_numpy()
-    numbers = are_numbers(values) & ~missing
     if missing.any():
         problems.append(raw.fault(column, "given", missing, "Repair or remove these rows."))
-    elif numbers.any():
-        odd = ~numbers if not numbers.all() else numbers
-        expected = "a number, as others are" if not numbers.all() else "a number and no text"
-        next_step = f"Repair these rows, or read the column with `kinds: {{{column}: number}}`."
-        problems.append(raw.fault(column, expected, odd, next_step))
+    elif fault := mixed_fault(raw, column, are_numbers(values)):
+        problems.append(fault)
     else:
         known = distinct(values)
         if len(known) <= MOST_TEXTS:
             return rows_of(values, known).astype(np.float32), Vocabulary(known.to_pylist())
         problems.append(
             f"{raw.paths[0]}: {column} must be numbers or at most {MOST_TEXTS:,} different texts, got {len(known):,}. "
-            "Remove it from `measures`."
+            "Remove it from `feedback`."
         )
     return None, None
+
+
+def mixed_fault(raw: RawTable, column: str, numbers: NDArray[np.bool_]) -> str | None:
+    """Returns a message about a text column in which some or all texts are numbers, if any are.
+
+    Args:
+        raw: The events.
+        column: The column.
+        numbers: Which texts are numbers (N,).
+    """
+    if not numbers.any():
+        return None
+    odd, expected = (numbers, "a number, not text") if numbers.all() else (~numbers, "a number like the others")
+    return raw.fault(
+        column, expected, odd, f"Repair these rows, or read the column with `kinds: {{{column}: number}}`."
+    )
 
 
 def read_numbers(
@@ -58,14 +70,14 @@ def read_numbers(
     Args:
         raw: The events.
         column: The column.
-        problems: Takes what is wrong with it, a message each.
-        above: What all numbers must be more than.
+        problems: Problems are appended here.
+        above: Exclusive lower bound of the numbers.
     """
     values = raw[column]
     if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type) or pa.types.is_null(values.type)):
-        problems.append(f"{raw.paths[0]}: {column} must be numbers, got {kind_of(values.type)}. Name another column.")
+        problems.append(raw.type_fault(column, "numbers", "Name another column."))
         return None
-    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
+    with np.errstate(over="ignore"):  # numbers beyond float32 become infinite
         numbers: NDArray[np.float32] = pc.fill_null(values.cast(pa.float64()), np.nan).to_numpy().astype(np.float32)
     limit = "" if above is None else f" > {above:g}"
     bad = ~np.isfinite(numbers) if above is None else ~(np.isfinite(numbers) & (numbers > above))

@@ -1,33 +1,33 @@
-"""Finds the files of a table: one file, a pattern, or a folder of shards, all of one form and with the same columns."""
+"""Finds the files of a table: one file, a pattern, or a folder of shards, all in one format with the same columns."""
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import glob
 import hashlib
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from towerzoo.datasets.tabular import recbole_files
-from towerzoo.registry.errors import DataError, nearest, shortened
+from towerzoo.registry.errors import DataError, nearest
 from towerzoo.registry.files import file_digest
 
-FORMS: Final[Mapping[str, str]] = {
+FORMATS: Final[Mapping[str, str]] = {
     ".csv": "CSV",
     ".tsv": "TSV",
     ".parquet": "Parquet",
     ".pq": "Parquet",
     **dict.fromkeys(recbole_files.SUFFIXES, "RecBole"),
 }
-"""The form of a file by its ending."""
+"""The format of a file by its suffix."""
 SEPARATORS: Final = {"CSV": ",", "TSV": "\t", "RecBole": "\t"}
 _COMPRESSIONS: Final = (".gz", ".bz2", ".zst")
 _HEADER_BYTES: Final = 1 << 20
@@ -35,40 +35,41 @@ _HEADER_BYTES: Final = 1 << 20
 
 @dataclass(frozen=True)
 class Shards:
-    """The files that together are one table.
+    """The files of one table.
 
     Attributes:
-        form: `CSV`, `TSV`, `Parquet` or `RecBole`.
+        format: `CSV`, `TSV`, `Parquet` or `RecBole`.
         paths: The files in the order of their names; at least one.
     """
 
-    form: str
+    format: str
     paths: tuple[Path, ...]
 
     def columns(self) -> dict[str, pa.DataType | None]:
-        """Returns the columns of the first file, with their types where the file says so, without reading its rows."""
-        return read_header(self.paths[0], self.form)
+        """Returns the columns of the first file, with the types that its header gives, without reading rows."""
+        return read_header(self.paths[0], self.format)
 
     def digest(self) -> str:
-        """Returns the hex digest of what the files hold, but not of where they lie."""
-        digest = hashlib.sha256(self.form.encode())
+        """Returns the hex digest of what the files contain, independent of where they are."""
+        digest = hashlib.sha256(self.format.encode())
         for path in self.paths:
-            with _readable(path):
+            with reading(path):
                 digest.update(bytes.fromhex(file_digest(path)))
         return digest.hexdigest()
 
 
 def find_shards(files: str, root: str | None = None) -> Shards:
-    """Finds the files that `files` names.
+    """Finds the files of a table.
 
     Args:
-        files: A file, a pattern with `*`, `?` or `[...]`, or a folder, whose files that begin with `.` or `_` are left.
-        root: The folder that a relative path starts at; None for that of the process, which no config can change.
+        files: A file, a pattern with `*`, `?` or `[...]`, or a folder, of which files that begin with `.` or `_` are
+            skipped.
+        root: The folder that a relative path starts at; None for the working directory, for files that no config names.
 
     Raises:
-        DataError: There is no such file, or the files are of different or of unknown forms.
+        DataError: There is no such file, or the files are in different or unknown formats.
     """
-    # Unlike pathlib's, this leaves the `~` of nobody as it is; there is no such file then.
+    # Unlike pathlib's, this leaves the `~` of an unknown user as it is; such a file does not exist.
     named = Path(os.path.expanduser(root or "."), os.path.expanduser(files))  # noqa: PTH111
     if named.is_dir():
         paths = [path for path in named.iterdir() if path.is_file() and not path.name.startswith((".", "_"))]
@@ -79,67 +80,64 @@ def find_shards(files: str, root: str | None = None) -> Shards:
         paths = [Path(path) for path in matches if Path(path).is_file()]
     if not paths and named.is_dir():
         raise DataError(
-            f"{files!r} must hold the files of a table, got none in {named.absolute()}. Folders in it, and files that "
-            "begin with . or _, are left out; name the files by a pattern, such as '**/*.parquet'."
+            f"{files!r} must contain the files of a table, got none in {named.absolute()}. Subfolders and files that "
+            "begin with . or _ are skipped; name the files by a pattern, such as '**/*.parquet'."
         )
     if not paths:
-        start = "`root`, the folder that relative paths start at, or the whole path" if root else "the path of one"
+        next_step = "Set `root`, the folder that relative paths start at, or give" if root else "Give"
         raise DataError(
-            f"{files!r} must name a file, a folder of files or a pattern such as 'clicks/*.parquet', "
-            f"got none at {named.absolute()}. {_near(named)}Give {start}."
+            f"{files!r} must be a file, a folder of files or a pattern such as 'clicks/*.parquet', "
+            f"got none at {named.absolute()}. {_hint(named)}{next_step} the whole path."
         )
     paths.sort(key=str)
-    forms = [FORMS.get(_ending(path)) for path in paths]
+    formats = [FORMATS.get(_suffix(path)) for path in paths]
     faults = [
-        f"{path}: the name must end in {', '.join(FORMS)}, got {path.name!r}. Rename the file, or move it elsewhere."
-        for path, form in zip(paths, forms, strict=True)
-        if form is None
-    ]
-    faults += [
-        f"{path}: all files of {files!r} must be of one form, got {form} here and {forms[0]} in {paths[0]}. "
-        "Name those of one form by a pattern, such as '*.parquet'."
-        for path, form in zip(paths, forms, strict=True)
-        if form is not None and forms[0] is not None and form != forms[0]
+        f"{path}: the file name must end in {', '.join(FORMATS)}, got {path.name!r}. Rename the file, or move it away."
+        if format is None
+        else f"{path}: all files of {files!r} must have one format, got {format} here and {formats[0]} in {paths[0]}. "
+        "Select the files of one format by a pattern, such as '*.parquet'."
+        for path, format in zip(paths, formats, strict=True)
+        if format is None or (formats[0] is not None and format != formats[0])
     ]
     if faults:
         raise DataError("\n".join(faults))
-    return Shards(str(forms[0]), tuple(paths))
+    return Shards(str(formats[0]), tuple(paths))
 
 
-def read_header(path: Path, form: str) -> dict[str, pa.DataType | None]:
-    """Returns the columns of a file, with their types where the file says so, without reading its rows.
+def read_header(path: Path, format: str) -> dict[str, pa.DataType | None]:
+    """Returns the columns of a file, with the types that its header gives, without reading rows.
 
     Raises:
         DataError: The file cannot be read, has no header, or names a column twice.
     """
-    with _readable(path):
-        if form == "Parquet":
+    with reading(path):
+        if format == "Parquet":
             schema = pq.read_schema(path)
             names: list[str] = schema.names
             types: dict[str, pa.DataType | None] = dict(zip(names, schema.types, strict=True))
         else:
-            names = _first_row(path, read_separator(path, form))
-            if form == "RecBole" and names:
+            names = _first_row(path, read_separator(path, format))
+            if format == "RecBole" and names:
                 return recbole_files.typed_header(names, str(path))
             types = dict.fromkeys(names)
     if not names:
-        raise DataError(f"{path} must begin with the names of its columns, got an empty file. Write it anew.")
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise DataError(f"{path} must name each column once, got {', '.join(map(repr, twice))} again. Rename one.")
+        raise DataError(f"{path} is empty. Its first row must hold the column names.")
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise DataError(f"{path} has several columns called {', '.join(map(repr, repeated))}. Rename all but one.")
     return types
 
 
-def read_separator(path: Path, form: str) -> str:
-    """Returns what stands between the fields of a text file: in CSV a semicolon, where the header knows no comma.
+def read_separator(path: Path, format: str) -> str:
+    """Returns the separator of a text file's fields; of CSV a semicolon if the header has one and no comma.
 
     Raises:
         DataError: The file cannot be read.
     """
-    separator = SEPARATORS[form]
-    with _readable(path):
+    separator = SEPARATORS[format]
+    with reading(path):
         names = _first_row(path, separator)
-    return ";" if form == "CSV" and len(names) == 1 and ";" in names[0] else separator
+    return ";" if format == "CSV" and len(names) == 1 and ";" in names[0] else separator
 
 
 def _first_row(path: Path, separator: str) -> list[str]:
@@ -150,56 +148,24 @@ def _first_row(path: Path, separator: str) -> list[str]:
     return next(csv.reader(io.StringIO(text, newline=""), delimiter=separator), [])
 
 
-def unreadable(path: Path, reason: object) -> DataError:
-    """Returns the error of a file that cannot be read."""
-    told = " ".join(str(reason).split()).removesuffix(".")
-    return DataError(f"{path} must be a whole file that can be read, got {told!r}. Repair it, or write it anew.")
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Reports a file that cannot be read as a DataError."""
+    try:
+        yield
+    except (OSError, ValueError, pa.ArrowException) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split()).removesuffix(".")
+        raise DataError(f"{path} cannot be read: {reason}. Repair the file, or write it again.") from None
 
 
-def odd_row(path: Path, form: str) -> DataError | None:
-    """Returns the error of a text file with a row that has not as many fields as the header; None where all have."""
-    if form == "Parquet":
-        return None
-    separator = read_separator(path, form)
-    with (
-        pa.input_stream(str(path), compression="detect") as stream,
-        io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline="") as lines,
-        contextlib.suppress(csv.Error, pa.ArrowException, OSError),  # what else is wrong with it is told as it is
-    ):
-        rows = csv.reader(lines, delimiter=separator, quotechar=None if form == "RecBole" else '"')
-        fields, line = len(next(rows)), rows.line_num
-        for row in rows:
-            if row and len(row) != fields:
-                return DataError(
-                    f"{path}: each row must have {fields} fields, as the header has, got {len(row)} in line "
-                    f"{line + 1:,}: {shortened(repr(separator.join(row)), 80)}. Repair it, or write the file anew."
-                )
-            line = rows.line_num
-    return None
-
-
-class _readable:  # noqa: N801  (reads as a statement)
-    """Tells of a file that cannot be read as a DataError."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, OSError | UnicodeDecodeError | pa.ArrowException):
-            raise unreadable(self.path, getattr(error, "strerror", None) or error) from None
-
-
-def _ending(path: Path) -> str:
+def _suffix(path: Path) -> str:
     name = path.name.lower()
     for compression in _COMPRESSIONS:
         name = name.removesuffix(compression)
     return Path(name).suffix
 
 
-def _near(named: Path) -> str:
-    beside = [path.name for path in named.parent.iterdir()] if named.parent.is_dir() else []
-    near = nearest(named.name, beside)
-    return f"Did you mean {str(named.with_name(near))!r}? " if near else ""
+def _hint(named: Path) -> str:
+    siblings = [path.name for path in named.parent.iterdir()] if named.parent.is_dir() else []
+    similar = nearest(named.name, siblings)
+    return f"Did you mean {str(named.with_name(similar))!r}? " if similar else ""

@@ -1,4 +1,4 @@
-"""A table as it stands in its files: columns of a few plain types, and the file and row that each value came from."""
+"""A table as its files hold it: columns of a few plain types, and the file and row that each value came from."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from towerzoo.datasets.tabular.arrow_columns import as_text, is_plain, kind_of, plain, split_lists, whole_numbers
-from towerzoo.datasets.tabular.files import Shards, odd_row, read_header, read_separator, unreadable
+from towerzoo.datasets.tabular.files import Shards, read_header, read_separator, reading
 from towerzoo.datasets.tabular.recbole_files import SEQUENCE_SEPARATOR
 from towerzoo.registry.errors import DataError, name_hint, shortened
 
@@ -28,7 +28,7 @@ class RawTable:
         table: Columns of type int64, double, string, timestamp, date32, null, or lists of int64 or string.
         paths: The shards.
         lengths: Rows of each shard.
-        starts: Rows of each file before those of this table; none where not given.
+        starts: Rows of each file that precede those of this table; empty if the files are read from their start.
     """
 
     table: pa.Table
@@ -43,24 +43,34 @@ class RawTable:
         return int(self.table.num_rows)
 
     def fault(self, column: str, expected: str, bad: NDArray[np.bool_], next_step: str) -> str:
-        """Returns what is wrong with some values of a column, and where the first of them stands.
+        """Returns a message about bad values of a column, with the file and row of the first.
 
         Args:
             column: The column.
             expected: What its values must be, to be read after "must be".
-            bad: Which rows are wrong (N,); at least one.
-            next_step: What to do, a sentence.
+            bad: Which rows are bad (N,); at least one.
+            next_step: The remedy, a sentence.
         """
         first, count = int(np.argmax(bad)), int(bad.sum())
         shard = int(np.searchsorted(np.cumsum(self.lengths), first, side="right"))
         row = first - sum(self.lengths[:shard]) + 1 + (self.starts[shard] if self.starts else 0)
         value = self[column][first].as_py()
-        shown = "nothing" if value is None else repr(value)
-        like = "1 row is" if count == 1 else f"{count:,} rows are"
+        actual = "nothing" if value is None else repr(value)
+        affected = "1 row is" if count == 1 else f"{count:,} rows are"
         return (
-            f"{self.paths[shard]}: {column} must be {expected}, got {shortened(shown, 80)} in row {row:,}. "
-            f"{like} like that, of {len(self):,}. {next_step}"
+            f"{self.paths[shard]}: {column} must be {expected}, got {shortened(actual, 80)} in row {row:,}. "
+            f"{affected} like that, of {len(self):,}. {next_step}"
         )
+
+    def type_fault(self, column: str, expected: str, next_step: str) -> str:
+        """Returns a message about a column of the wrong type.
+
+        Args:
+            column: The column.
+            expected: What it must be, to be read after "must be".
+            next_step: The remedy, a sentence.
+        """
+        return f"{self.paths[0]}: {column} must be {expected}, got {kind_of(self[column].type)}. {next_step}"
 
 
 def read_shards(
@@ -76,35 +86,36 @@ def read_shards(
     Args:
         shards: The files.
         columns: The columns to read.
-        problems: Takes what is wrong with the files, a message each.
+        problems: Problems are appended here.
         kinds: Columns to read as `text` or as `number`.
         lists: The separator of each text column of lists.
 
     Returns:
-        The table; None where there was a problem.
+        The table; None after a problem.
     """
     before = len(problems)
     parts: list[pa.Table] = []
     first: set[str] = set()
     for path in shards.paths:
         try:
-            header = read_header(path, shards.form)
+            header = read_header(path, shards.format)
             first = first or set(header)
             if path == shards.paths[0]:
-                problems += [_missing(path, column, header) for column in columns if column not in header]
+                problems += missing_columns(path, columns, header)
             elif set(header) != first:
-                found = ", ".join(sorted(first ^ set(header)))
+                different = ", ".join(sorted(first ^ set(header)))
                 problems.append(
-                    f"{path} must have the columns of {shards.paths[0]}, got other ones: {found} only in one of both. "
-                    "Write all shards with the same columns, or name those that have them by a pattern."
+                    f"{path} must have the columns of {shards.paths[0]}, but only one of the two has {different}. "
+                    "Write all shards with the same columns, or select those that have them by a pattern."
                 )
             if len(problems) == before:
-                parts.append(_read(path, shards.form, header, columns, {*lists, *_texts(kinds)}))
+                texts = {column for column, kind in kinds.items() if kind == "text"}
+                parts.append(_read(path, shards.format, header, columns, {*lists, *texts}))
         except DataError as error:
             problems.append(str(error))
     if len(problems) > before:
         return None
-    return join_parts(parts, shards.paths, columns, problems, kinds=kinds, lists=lists, form=shards.form)
+    return join_parts(parts, shards.paths, columns, problems, kinds=kinds, lists=lists, format=shards.format)
 
 
 def join_parts(
@@ -115,47 +126,47 @@ def join_parts(
     *,
     kinds: Mapping[str, str],
     lists: Mapping[str, str],
-    form: str = "Parquet",
+    format: str = "Parquet",
     starts: tuple[int, ...] = (),
 ) -> RawTable | None:
     """Joins tables of plain columns into one, with one type a column.
 
     Args:
-        parts: The rows, some of each file or all.
+        parts: The rows, a whole file or some of its rows each.
         paths: The file of each part.
         columns: The columns that all parts have.
-        problems: Takes what is wrong with them, a message each.
+        problems: Problems are appended here.
         kinds: Columns to read as `text` or as `number`.
         lists: The separator of each text column of lists.
-        form: The form of the files.
-        starts: Rows of its file before each part; none where not given.
+        format: The format of the files.
+        starts: As in `RawTable`.
 
     Returns:
-        The table; None where there was a problem.
+        The table; None after a problem.
     """
     before = len(problems)
     for column in columns:
-        parts = _agree(column, parts, paths, kinds.get(column), problems)
+        parts = _unify(column, parts, paths, kinds.get(column), problems)
     if len(problems) > before:
         return None
     raw = RawTable(pa.concat_tables(parts), tuple(paths), tuple(part.num_rows for part in parts), starts)
     for column in columns:
-        raw = _settle(raw, column, form, kinds.get(column), lists.get(column), problems)
+        raw = _convert(raw, column, format, kinds.get(column), lists.get(column), problems)
     return raw if len(problems) == before else None
 
 
-def _texts(kinds: Mapping[str, str]) -> list[str]:
-    return [column for column, kind in kinds.items() if kind == "text"]
+def missing_columns(path: Path, columns: Sequence[str], header: Mapping[str, Any]) -> list[str]:
+    """Returns a message for each column that a file lacks."""
+    return [
+        f"{path} must have a column {column!r}, got no such column. {name_hint(column, header, 'Columns')}"
+        for column in columns
+        if column not in header
+    ]
 
 
-def _missing(path: Path, column: str, header: Mapping[str, Any]) -> str:
-    hint = name_hint(column, header, "Columns")
-    return f"{path} must have a column {column!r}, got none of that name. {hint}"
-
-
-def _read(path: Path, form: str, header: Mapping[str, Any], columns: Sequence[str], texts: set[str]) -> pa.Table:
-    try:
-        if form == "Parquet":
+def _read(path: Path, format: str, header: Mapping[str, Any], columns: Sequence[str], texts: set[str]) -> pa.Table:
+    with reading(path):
+        if format == "Parquet":
             table = pq.ParquetFile(path).read(columns=list(columns))
         else:
             types = {name: pa.string() for name in texts if name in header}
@@ -164,34 +175,32 @@ def _read(path: Path, form: str, header: Mapping[str, Any], columns: Sequence[st
                 str(path),
                 read_options=pa.csv.ReadOptions(column_names=list(header), skip_rows=1),
                 parse_options=pa.csv.ParseOptions(
-                    delimiter=read_separator(path, form),
-                    quote_char=False if form == "RecBole" else '"',
-                    newlines_in_values=form != "RecBole",
+                    delimiter=read_separator(path, format),
+                    quote_char=False if format == "RecBole" else '"',
+                    newlines_in_values=format != "RecBole",
                 ),
                 convert_options=pa.csv.ConvertOptions(include_columns=list(columns), column_types=types),
             )
         arrays = {column: plain(table.column(column)) for column in columns}
         for column in columns:
-            if form == "RecBole" and pa.types.is_list(header[column]):
+            if format == "RecBole" and pa.types.is_list(header[column]):
                 arrays[column] = split_lists(arrays[column], SEQUENCE_SEPARATOR).cast(header[column])
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise odd_row(path, form) or unreadable(path, error) from None
     return pa.table(arrays)
 
 
-def _agree(
+def _unify(
     column: str, parts: list[pa.Table], paths: Sequence[Path], kind: str | None, problems: list[str]
 ) -> list[pa.Table]:
-    """Gives a column one type in all shards; text where YAML says that it is, of whatever types it has there."""
+    """Gives a column one type in all shards: text if YAML says so, whatever its types are there."""
     known: dict[pa.DataType, Path] = {}
     for part, path in zip(parts, paths, strict=True):
         known.setdefault(part.schema.field(column).type, path)
-    for strange in [found for found in known if not is_plain(found)]:
+    for unsupported in [actual for actual in known if not is_plain(actual)]:
         problems.append(
-            f"{known[strange]}: {column} must be text in UTF-8, numbers, dates or lists of them, got {strange}. "
-            "Leave the column out, or write it anew."
+            f"{known[unsupported]}: {column} must be UTF-8 text, numbers, dates or lists of them, got {unsupported}. "
+            "Leave the column out, or write it in one of these types."
         )
-    types = [found for found in known if not pa.types.is_null(found)]
+    types = [actual for actual in known if not pa.types.is_null(actual)]
     if {pa.int64(), pa.float64()} == set(types):
         types = [pa.float64()]
     elif len(types) > 1 and kind == "text" and all(map(is_plain, types)):
@@ -212,10 +221,10 @@ def _with(table: pa.Table, column: str, values: pa.ChunkedArray) -> pa.Table:
     return table.set_column(table.schema.get_field_index(column), column, values)
 
 
-def _settle(
-    raw: RawTable, column: str, form: str, kind: str | None, separator: str | None, problems: list[str]
+def _convert(
+    raw: RawTable, column: str, format: str, kind: str | None, separator: str | None, problems: list[str]
 ) -> RawTable:
-    """Reads a column as what YAML or a RecBole header says that it is."""
+    """Converts a column to the type that YAML or a RecBole header gives it."""
     values = raw[column]
     if kind == "text":
         values = as_text(values)
@@ -229,35 +238,33 @@ def _settle(
     elif separator and pa.types.is_string(values.type):
         values = whole_numbers(split_lists(values, separator))
     elif separator and not pa.types.is_list(values.type) and not pa.types.is_null(values.type):
-        problems.append(
-            f"{raw.paths[0]}: {column} must be text with the separator {separator!r}, or lists, got "
-            f"{kind_of(values.type)}. Remove it from `lists`, or write it as text."
-        )
-    elif form == "RecBole":
+        expected = f"text with the separator {separator!r}, or lists"
+        problems.append(raw.type_fault(column, expected, "Remove it from `lists`, or write it as text."))
+    elif format == "RecBole":
         values = whole_numbers(values)
     return replace(raw, table=_with(raw.table, column, values))
 
 
 def ids_fault(raw: RawTable, column: str) -> str:
-    """Returns what is wrong with a column of raw ids whose type can be none."""
-    return (
-        f"{raw.paths[0]}: {column} must be whole numbers or text, got {kind_of(raw[column].type)}. "
-        "Ids that a missing value has made fractional are whole again once it is removed; others can be read as they "
-        f"are written with `kinds: {{{column}: text}}`."
+    """Returns a message about a column of raw ids whose type cannot hold ids."""
+    next_step = (
+        "If a missing value turned whole numbers into fractions, remove it; to read ids as they are written, add "
+        f"`kinds: {{{column}: text}}`."
     )
+    return raw.type_fault(column, "whole numbers or text", next_step)
 
 
 def infinite_fault(raw: RawTable, column: str) -> str | None:
-    """Returns what is wrong with the numbers of a column that are infinite, or too large for float32, if any are."""
+    """Returns a message about numbers that are infinite or too large for float32, if there are any."""
     if not pa.types.is_floating(raw[column].type):
         return None
-    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
+    with np.errstate(over="ignore"):  # numbers beyond float32 become infinite
         infinite = np.isinf(raw[column].to_numpy().astype(np.float32))
     return raw.fault(column, "a finite float32 number", infinite, "Repair these rows.") if infinite.any() else None
 
 
 def are_numbers(values: pa.ChunkedArray) -> NDArray[np.bool_]:
-    """Returns which values (N,) are numbers, or texts that are written as numbers are; a missing one may be either."""
+    """Returns which values (N,) are numbers or texts that are written like numbers; a missing value is one, too."""
     if pa.types.is_integer(values.type) or pa.types.is_floating(values.type):
         return np.ones(len(values), dtype=bool)
     if not pa.types.is_string(values.type):

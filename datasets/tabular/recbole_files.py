@@ -10,27 +10,27 @@ import pyarrow as pa
 from towerzoo.registry.errors import DataError
 
 SUFFIXES: Final = (".inter", ".user", ".item")
-"""Endings of files of interactions, of users and of items."""
+"""File suffixes of interactions, users and items."""
 SEQUENCE_SEPARATOR: Final = " "
-"""What stands between the values of a `token_seq`."""
+"""The separator of the values of a `token_seq`."""
 TYPES: Final = {
     "token": pa.string(),
     "token_seq": pa.list_(pa.string()),
     "float": pa.float64(),
     "float_seq": pa.list_(pa.float64()),
 }
-"""What each type of a header means."""
+"""The Arrow type of each type in a header."""
 
 
-def typed_header(fields: Sequence[str], where: str) -> dict[str, pa.DataType]:
+def typed_header(fields: Sequence[str], path: str) -> dict[str, pa.DataType]:
     """Returns the type of each column by its name.
 
     Args:
         fields: The fields of the header, such as `user_id:token`.
-        where: The file, for messages.
+        path: The file, for messages.
 
     Raises:
-        DataError: A field has no type, one that there is not, or the name of another; all of it in one message.
+        DataError: Fields have no type, an unknown type or the name of another; all of it in one message.
 
     Example:
         >>> typed_header(["user_id:token", "age:float"], "ml.user")
@@ -42,11 +42,11 @@ def typed_header(fields: Sequence[str], where: str) -> dict[str, pa.DataType]:
         name, _, kind = field.strip().rpartition(":")
         if not name or kind not in TYPES:
             faults.append(
-                f"{where}: each field of the header must be NAME:TYPE with a type of {', '.join(TYPES)}, "
-                f"got {field!r}. Write it so, or give the file the ending .tsv."
+                f"{path}: each field of the header must be NAME:TYPE with a type of {', '.join(TYPES)}, "
+                f"got {field!r}. Write it so, or give the file the suffix .tsv."
             )
         elif name in columns:
-            faults.append(f"{where} must name each column once, got {name!r} again. Rename one.")
+            faults.append(f"{path} has several columns called {name!r}. Rename all but one.")
         else:
             columns[name] = TYPES[kind]
     if faults:

@@ -1,4 +1,4 @@
-"""What YAML says about a person's own tables."""
+"""The YAML sections of the `tabular` dataset."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from towerzoo.registry.experiment import Section
 from towerzoo.registry.ranges import Count
 
 Kind = Literal["text", "number"]
-"""What a column is read as where its looks deceive."""
+"""The type that a column is read as when its own is misleading."""
 
 Missing = Literal["error", "mean", "zero", "unknown"]
 """What a missing number becomes."""
 
 
 class TableFiles(Section):
-    """Where a table of users or items lies, and which of its columns are features.
+    """The files of a table of users or items, and which of their columns are features.
 
-    A column of texts, whole numbers, truth values or dates is a feature of single ids; one of floating-point numbers is
-    a feature of numbers; one of Parquet lists, of RecBole's `token_seq` or named in `lists` is a feature of id lists.
+    A column of texts, whole numbers, booleans or dates is a feature of single ids; one of floating-point numbers is a
+    numeric feature; one of Parquet lists, of RecBole's `token_seq` or named in `lists` is a feature of id lists.
 
     Attributes:
-        files: A file, a pattern such as `items/*.parquet`, or a folder of files that are read in the order of names.
-        id: The column of raw ids, all different; that of the interactions where not given. It is a feature, too.
-        features: The columns that are features; all others where not given.
+        files: A file, a pattern such as `items/*.parquet`, or a folder of files, which are read in the order of names.
+        id: The column of raw ids, all different; by default the one of the interactions. It is a feature, too.
+        features: The columns that are features; by default all others.
         title: The column that people read.
-        lists: The separator of each column of several values a row, such as `genres: "|"`.
+        lists: The separator of each column with several values a row, such as `genres: "|"`.
         kinds: Columns to read as `text`, such as zip codes with leading zeros, or as `number`, such as whole prices.
-        missing: What a missing number becomes: `error`, none may be missing; `mean`, that of the known ones; `zero`; or
-            `unknown`, for which encoders of numbers learn a vector of its own. For all numbers, or by column.
+        missing: What a missing number becomes: `error` allows none; `mean`, the mean of the known ones; `zero`; or
+            `unknown`, for which encoders of numbers learn a vector. One for all numeric features, or one by column.
     """
 
     files: str
@@ -47,23 +47,23 @@ class TableFiles(Section):
 
 
 class InteractionFiles(Section):
-    """Where the events lie, and what their columns mean.
+    """The files of the events, and what their columns mean.
 
     Attributes:
-        files: A file, a pattern such as `clicks/*.parquet`, or a folder of files that are read in the order of names.
-        valid: Files of the events that validate, where `files` alone train; `split: files` goes with it.
-        test: Files of the events that test, likewise.
-        stream: Whether the events of `files` are read from Parquet as training needs them, some row groups at a time,
-            because they do not fit into memory. Those of `valid` and `test` are in memory in any case.
-        shuffle_buffer: Events of a stream that are in memory and mixed at a time; a row group at least. Two items of
-            `negatives` count as an event, where training takes them.
+        files: A file, a pattern such as `clicks/*.parquet`, or a folder of files, which are read in the order of names.
+        valid: Files of the validation events; `files` then holds training events only, and `split` is `files`.
+        test: Files of the test events, likewise.
+        stream: Whether the events of `files` are read from Parquet during training, some row groups at a time, because
+            they do not fit into memory. Validation and test events are always in memory.
+        shuffle_buffer: Events of a stream that are in memory and shuffled together; at least one row group. Two ids of
+            `negatives` count as one event if training uses them.
         user: The column of users' raw ids.
         item: The column of items' raw ids.
-        timestamp: The column of times: dates, ISO 8601 texts, or numbers since 1970 whose unit their size tells.
-        weight: The column of numbers > 0 that say how much an event counts in the loss.
+        timestamp: The column of times: dates, ISO 8601 texts, or numbers since 1970, whose size gives their unit.
+        weight: The column of each event's weight in the loss, a number > 0.
         measures: Columns that labels can be made from: numbers or texts.
-        negatives: The column of lists of items' raw ids that were shown with the event's item and not taken.
-        lists: The separator of the `negatives` column where the files hold it as text; a stream holds Parquet lists.
+        negatives: The column of lists of raw ids of items that were shown with the event's item and not taken.
+        lists: The separator of the `negatives` column if the files hold it as text; a stream needs Parquet lists.
         kinds: Columns to read as `text`, such as ids with leading zeros, or as `number`.
     """
 
@@ -91,6 +91,6 @@ class InteractionFiles(Section):
 
     @property
     def columns(self) -> list[str]:
-        """Every column that is read, each once."""
+        """Every column that is read, without repetition."""
         optional = (self.timestamp, self.weight, *self.measures, self.negatives)
         return list(dict.fromkeys([self.user, self.item, *(name for name in optional if name is not None)]))

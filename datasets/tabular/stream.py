@@ -1,4 +1,4 @@
-"""Events in Parquet files that do not fit into memory, as row groups that are read when they are needed."""
+"""Training events in Parquet files that are larger than memory."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from towerzoo.registry.errors import DataError
 
 @dataclass(frozen=True)
 class ParquetStream:
-    """The training events of Parquet files; the contract is that of `EventStream`.
+    """The training events of Parquet files, an `EventStream`.
 
     Attributes:
-        groups: Where they are read from.
+        groups: The row groups that hold them.
         users: The users' raw ids.
         items: The items' raw ids.
-        unknown: Whether an event whose user or item is not known is an `error`, or belongs to the unknown `row`.
+        unknown: Whether an event with an unknown user or item is an `error` or belongs to the unknown `row`.
     """
 
     groups: RowGroups
@@ -43,12 +43,12 @@ class ParquetStream:
         return len(self.groups)
 
     def parts(self, label: Mapping[str, Any]) -> Iterator[Batch]:
-        """Yields all events in the order of the files, as many at a time as the buffer has room for."""
+        """Yields all events in the order of the files, a buffer at a time."""
         for numbers in self.groups.fills():
             yield self._read(numbers, label).events
 
     def values(self, label: Mapping[str, Any], column: str) -> Iterator[Tensor]:
-        """Yields what `parts` holds as `user`, `item` or `label`, without reading anything else."""
+        """Yields one column of `parts`, `user`, `item` or `label`, and reads no other columns."""
         section = self.groups.section
         names = {"user": section.user, "item": section.item, "label": _measures(label)[0] if _measures(label) else None}
         for numbers in self.groups.fills():
@@ -64,10 +64,10 @@ class ParquetStream:
                 yield torch.from_numpy(rows_of(raw[name], ids.values))
 
     def lost_shown(self) -> int:
-        """Reads all lists of items shown, and returns how many of them name one that is not known, see `EventStream`.
+        """Reads all lists of items shown and returns how many of them name an unknown item, see `EventStream`.
 
         Raises:
-            DataError: A list cannot be right: an id is of another kind, or not known where `unknown` is `error`.
+            DataError: An id has another type than the items' ids, or is unknown while `unknown` is `error`.
         """
         column = self.groups.section.negatives
         assert column is not None
@@ -109,10 +109,10 @@ class ParquetStream:
         """Reads some row groups and encodes and labels their events.
 
         Raises:
-            DataError: A file cannot be read, or its events cannot be right.
+            DataError: A file or its events cannot be read.
         """
         lists = self.groups.section.negatives if shown else None
-        # Times are no part of a batch, and so need not be read; lists are encoded without padding.
+        # A batch has no times, and lists are encoded without padding.
         unread = {"measures": _measures(label), "timestamp": None, "negatives": None}
         section = self.groups.section.model_copy(update=unread)
         problems: list[str] = []
@@ -128,7 +128,7 @@ class ParquetStream:
         return StreamedEvents(batch, held)
 
     def _shown(self, raw: RawTable, column: str, problems: list[str]) -> tuple[IdLists | None, int]:
-        """Returns the items shown with each event, and how many lists lost ids that are not known."""
+        """Returns the items shown with each event, and how many lists lost unknown ids."""
         encoded = encode_shown(raw, column, self.items, self.unknown, problems)
         if encoded is None:
             return None, 0
@@ -137,29 +137,27 @@ class ParquetStream:
 
 
 def ids_of_stream(groups: RowGroups, others: RawTable, column: str, problems: list[str]) -> Ids:
-    """Returns the ids that the events of a stream and others name, in ascending order, where no table gives them.
+    """Returns the distinct ids of a stream and of other events, in ascending order, for users or items without a table.
 
-    One pass reads the column, and holds no more than the different ids and what the buffer has room for.
+    One pass reads the column; it holds the distinct ids and one buffer in memory.
 
     Args:
         groups: The stream.
         others: Events in memory.
         column: The column of ids.
-        problems: Takes what is wrong with the ids, a message each.
+        problems: Problems are appended here.
     """
     known = ids_of_events(others, column, problems)
     for numbers in groups.fills():
         if problems:
             break
         raw = groups.read(numbers, [column])
-        found = ids_of_events(raw, column, problems)
-        if not problems and found.values.type != known.values.type and len(found.values):
-            problems.append(
-                f"{raw.paths[0]}: {column} must be {kind_of(known.values.type)}, as in {known.source}, got "
-                f"{kind_of(found.values.type)}. Read both as text with `kinds: {{{column}: text}}`."
-            )
+        ids = ids_of_events(raw, column, problems).values
+        if not problems and ids.type != known.values.type and len(ids):
+            expected = f"{kind_of(known.values.type)}, as in {known.source}"
+            problems.append(raw.type_fault(column, expected, f"Read both as text with `kinds: {{{column}: text}}`."))
         elif not problems:
-            known = Ids(distinct(pa.chunked_array([known.values, found.values])), known.source)
+            known = Ids(distinct(pa.chunked_array([known.values, ids])), known.source)
     return known
 
 
@@ -181,5 +179,5 @@ def _read_labels(raw: RawTable, label: Mapping[str, Any]) -> Tensor:
 def _labels(events: Interactions, label: Mapping[str, Any]) -> Tensor:
     texts = events.categories.get(label.get("column", "rating"))
     if texts is not None and isinstance(label.get("equals"), str) and label["equals"] not in texts.values:
-        return torch.zeros(len(events))  # other row groups may hold the text
+        return torch.zeros(len(events))  # other row groups may contain the text
     return binary_labels(events, **label)

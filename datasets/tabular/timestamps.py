@@ -9,39 +9,37 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from towerzoo.datasets.tabular.arrow_columns import kind_of
+from towerzoo.datasets.tabular.feedback import mixed_fault
 from towerzoo.datasets.tabular.raw_table import RawTable, are_numbers
 
 UNITS: Final = ("seconds", "milliseconds", "microseconds", "nanoseconds")
 """Units of numbers since 1970; each is a thousand times smaller than the one before."""
 _LAST_SECOND: Final = 1e11
-"""In the year 5138: from here on, numbers are of a smaller unit, in which they are from 1973 on."""
-
+"""In the year 5138: larger numbers have a smaller unit, in which they start in 1973."""
 _LAST_NANOSECOND: Final = 2.0**63
-"""In the year 2262: from here on, numbers are no times."""
-
+"""In the year 2262: larger numbers are not times."""
 _ZONE: Final = r"[Zz]$|:.*[+-]\d\d(:?\d\d)?$"
-"""How a time with a zone ends."""
+"""The end of a time with a zone."""
 
 
 def microseconds(raw: RawTable, column: str, problems: list[str]) -> NDArray[np.int64] | None:
     """Returns the times (N,) of a column of dates, ISO 8601 texts or numbers, as whole microseconds since 1970 in UTC.
 
-    The unit of numbers is told by their size: below 10^11 they are seconds, below 10^14 milliseconds, below 10^17
+    The size of numbers gives their unit: below 10^11 they are seconds, below 10^14 milliseconds, below 10^17
     microseconds. Texts without a zone are UTC.
 
     Args:
         raw: The events.
         column: The column of times.
-        problems: Takes what is wrong with it, a message each.
+        problems: Problems are appended here.
 
     Returns:
-        The times; None where there was a problem.
+        The times; None after a problem.
     """
     values = raw[column]
     missing = values.is_null().to_numpy()
     if pa.types.is_list(values.type):
-        problems.append(f"{raw.paths[0]}: {column} must be times, got {kind_of(values.type)}. Name another column.")
+        problems.append(raw.type_fault(column, "times", "Name another column."))
         return None
     if pa.types.is_date32(values.type):
         values = values.cast(pa.timestamp("us"))
@@ -51,14 +49,10 @@ def microseconds(raw: RawTable, column: str, problems: list[str]) -> NDArray[np.
         numbers = are_numbers(values) & ~missing
         times, missing = _parse(values)
         if (numbers & missing).any():
-            odd = ~numbers if not numbers.all() else numbers
-            expected = "a number, as others are" if not numbers.all() else "a number and no text"
-            next_step = f"Repair these rows, or read the column with `kinds: {{{column}: number}}`."
-            problems.append(raw.fault(column, expected, odd, next_step))
+            problems.append(str(mixed_fault(raw, column, numbers)))
             return None
     else:
-        numbers = values.cast(pa.float64()) if pa.types.is_null(values.type) else values
-        known = numbers.fill_null(0).to_numpy()
+        known = (values.cast(pa.float64()) if pa.types.is_null(values.type) else values).fill_null(0).to_numpy()
         missing = missing | ~(np.abs(known) < _LAST_NANOSECOND)
         known = np.where(missing, 0, known)
         unit = _unit(raw, column, known, missing, problems)
@@ -94,10 +88,8 @@ def _unit(
     counts = np.bincount(units[~missing], minlength=len(UNITS))
     usual = int(counts.argmax())
     if (counts > 0).sum() > 1:
-        found = " and ".join(f"{count:,} in {unit}" for unit, count in zip(UNITS, counts, strict=True) if count)
-        expected = f"times of one unit ({found})"
-        problems.append(
-            raw.fault(column, expected, (units != usual) & ~missing, f"Write all of them in {UNITS[usual]}.")
-        )
+        actual = " and ".join(f"{count:,} in {unit}" for unit, count in zip(UNITS, counts, strict=True) if count)
+        odd, next_step = (units != usual) & ~missing, f"Write all of them in {UNITS[usual]}."
+        problems.append(raw.fault(column, f"times in one unit ({actual})", odd, next_step))
         return None
     return usual

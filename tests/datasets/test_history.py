@@ -8,7 +8,7 @@ from towerzoo.datasets.history import History
 
 N_USERS, N_ITEMS, N = 9, 12, 200
 GENERATOR = torch.Generator().manual_seed(0)
-USER = torch.randint(1, N_USERS - 1, (N,), generator=GENERATOR)  # the last user does nothing
+USER = torch.randint(1, N_USERS - 1, (N,), generator=GENERATOR)  # the last user has no events
 ITEM = torch.randint(1, N_ITEMS, (N,), generator=GENERATOR)
 RATING = torch.randint(1, 6, (N,), generator=GENERATOR).float()
 TIME = torch.randint(0, 40, (N,), generator=GENERATOR)  # with ties
@@ -23,14 +23,14 @@ def gather(*, in_time: bool, timestamp: torch.Tensor | None = TIME) -> tuple[His
 
 
 def events_of(rows: torch.Tensor, user: int, timestamp: torch.Tensor | None) -> list[int]:
-    """The given events of a user, oldest first, those of one second in file order."""
-    own = [row for row in rows.tolist() if USER[row] == user]
-    return own if timestamp is None else sorted(own, key=lambda row: (int(timestamp[row]), row))
+    """The given events of a user, oldest first, then in file order."""
+    events = [row for row in rows.tolist() if USER[row] == user]
+    return events if timestamp is None else sorted(events, key=lambda row: (int(timestamp[row]), row))
 
 
 @pytest.mark.parametrize("timestamp", [TIME, None], ids=["times", "no times"])
 @pytest.mark.parametrize("in_time", [True, False])
-def test_lists_are_those_of_a_loop(in_time, timestamp):
+def test_histories_equal_a_loop(in_time, timestamp):
     history, split = gather(in_time=in_time, timestamp=timestamp)
     for user in range(N_USERS):
         start, end, test_end = (int(part[user]) for part in (history.starts, history.ends, history.test_ends))
@@ -44,7 +44,7 @@ def test_lists_are_those_of_a_loop(in_time, timestamp):
     assert history.ordered is (timestamp is not None)
 
 
-def test_events_of_the_test_are_in_no_history():
+def test_test_events_are_in_no_history():
     for in_time in (True, False):
         history, split = gather(in_time=in_time)
         assert (history.place[split.test.long()] == -1).all()

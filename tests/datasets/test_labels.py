@@ -20,28 +20,28 @@ def rated(*ratings: float) -> Interactions:
     [
         pytest.param("rating", 4, [0, 0, 1, 1], id="the threshold itself is positive"),
         pytest.param("rating", 3.5, [0, 1, 1, 1], id="a threshold may be a fraction"),
-        pytest.param("minutes", 41, [0, 0, 0, 1], id="each measure has its own unit"),
+        pytest.param("minutes", 41, [0, 0, 0, 1], id="in its own unit"),
         pytest.param("rating", 9, [0, 0, 0, 0], id="none"),
     ],
 )
-def test_labels_are_one_from_the_threshold_on(column, positive_from, expected):
+def test_labels_are_one_from_the_threshold(column, positive_from, expected):
     labels = binary_labels(rated(1, 3.5, 4, 5), column, positive_from)
     assert labels.dtype == torch.float32
     assert labels.tolist() == expected
 
 
 def acted(*rows: float) -> Interactions:
-    some = torch.ones(len(rows), dtype=torch.int32)
+    ones = torch.ones(len(rows), dtype=torch.int32)
     actions = {"action": Vocabulary(["cart", "purchase", "view"])}
-    return Interactions(some, some, {"action": torch.tensor(rows), "stars": torch.tensor(rows)}, categories=actions)
+    return Interactions(ones, ones, {"action": torch.tensor(rows), "stars": torch.tensor(rows)}, categories=actions)
 
 
-def test_a_value_may_be_what_is_positive():
+def test_one_value_is_positive():
     assert binary_labels(acted(1.0, 2.0, 3.0, 2.0), "action", equals="purchase").tolist() == [0, 1, 0, 1]
     assert binary_labels(acted(1.0, 2.0, 3.0, 2.0), "stars", equals=3).tolist() == [0, 0, 1, 0]
 
 
-def test_an_implicit_label_needs_no_measure():
+def test_implicit_labels_need_no_feedback():
     rows = torch.ones(3, dtype=torch.int32)
     labels = binary_labels(Interactions(rows, rows, {}), implicit=True)
     assert labels.dtype == torch.float32
@@ -71,19 +71,19 @@ def test_an_implicit_label_needs_no_measure():
         ),
     ],
 )
-def test_a_rule_that_does_not_suit_the_measure_is_an_error(column, rule, message):
+def test_unsuitable_rule_is_refused(column, rule, message):
     with pytest.raises(DataError, match=message):
         binary_labels(acted(1.0, 2.0), column, **rule)
 
 
-def test_an_unknown_measure_is_an_error():
+def test_unknown_feedback_is_refused():
     message = r"data\.label\.column must be a measure of the dataset, got 'raiting'\. Measures: minutes, rating\."
     with pytest.raises(DataError, match=message):
         binary_labels(rated(1), "raiting", 4)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_measure_that_is_no_finite_number_is_an_error(value):
+def test_feedback_must_be_finite(value):
     message = rf"every rating must be a finite number, got {value} in event 1\. 2 of 4 events are like that"
     with pytest.raises(DataError, match=message):
         binary_labels(rated(4, value, 5, value), "rating", 4)
@@ -91,7 +91,7 @@ def test_a_measure_that_is_no_finite_number_is_an_error(value):
 
 @pytest.mark.parametrize("part", ["train", "valid", "test"])
 @pytest.mark.parametrize("only", [0, 1])
-def test_a_part_of_one_class_is_an_error(part, only):
+def test_part_with_one_class_is_refused(part, only):
     labels = torch.tensor([0.0, 1.0] * 6)
     rows = {name: torch.arange(4) + 4 * number for number, name in enumerate(("train", "valid", "test"))}
     require_two_classes(labels, Split(**rows))
@@ -104,7 +104,7 @@ def test_a_part_of_one_class_is_an_error(part, only):
 
 
 @pytest.mark.parametrize("part", ["train", "valid", "test"])
-def test_positive_events_alone_will_do_and_must_be_there_where_only_they_train(part):
+def test_positives_alone_suffice_if_only_they_train(part):
     labels = torch.tensor([0.0, 1.0] * 6)
     rows = {name: torch.arange(4) + 4 * number for number, name in enumerate(("train", "valid", "test"))}
     labels[rows[part]] = 1.0
@@ -115,10 +115,10 @@ def test_positive_events_alone_will_do_and_must_be_there_where_only_they_train(p
         require_two_classes(labels, Split(**rows), positives_only=True)
 
 
-def test_one_other_label_among_many_is_enough():
+def test_single_label_of_the_other_class_is_enough():
     # float16 rounds at 8,192 events what float32 rounds at 67 million.
     labels = torch.ones(8_192, dtype=torch.float16)
     labels[0] = 0
-    assert labels.mean() == 1, "the case has lost its point"
+    assert labels.mean() == 1, "the case is no longer relevant"
     rows = torch.arange(len(labels))
     require_two_classes(labels, Split(rows, rows, rows))

@@ -41,7 +41,7 @@ def by_fractions(name: str, n: int, fractions: list[float]) -> Split:
 @pytest.mark.parametrize(
     ("n", "fractions", "expected"),
     [
-        # MovieLens-1M: floor(800,167.2), floor(100,020.9), and the rest.
+        # floor(800,167.2), floor(100,020.9), and the rest.
         pytest.param(1_000_209, [0.8, 0.1, 0.1], (800_167, 100_020, 100_022), id="movielens-1m"),
         pytest.param(19, [0.8, 0.1, 0.1], (15, 1, 3), id="test takes both remainders"),
         pytest.param(100, [0.29, 0.57, 0.14], (29, 57, 14), id="floats below their decimals"),
@@ -53,22 +53,22 @@ def test_counts_are_rounded_down_and_test_takes_the_rest(name, n, fractions, exp
 
 
 @given(st.integers(1, 10**9), st.integers(0, 1000))
-def test_a_share_is_the_decimal_that_was_written(n, thousandths):
+def test_share_is_an_exact_decimal(n, thousandths):
     assert _share(n, thousandths / 1000) == n * thousandths // 1000
 
 
-def test_a_share_is_exact_where_a_float_product_is_not_even_near():
+def test_share_is_exact_where_a_float_product_is_not():
     n, wrong = 93_300_000, 27_056_999
-    assert int(n * 0.29 + 1e-9) == wrong, "the case has lost its point"
+    assert int(n * 0.29 + 1e-9) == wrong, "the case is no longer relevant"
     assert _share(n, 0.29) == wrong + 1
 
 
-def test_the_splits_by_time_say_so_and_a_stream_never_does():
+def test_which_splits_are_in_time():
     user, timestamp = torch.tensor([1, 1, 1]), torch.tensor([3, 4, 5])
     in_time = {name: SPLITS.build(name, user=user.repeat(9), timestamp=timestamp.repeat(9)).in_time for name in WHOLE}
     assert in_time == {name: name != "random" for name in WHOLE}
     assert split_in_order([1, 1, 1], user, timestamp).in_time
-    assert not split_in_order([0, 1, 2], user, timestamp, streamed=True).in_time, "its training events are not known"
+    assert not split_in_order([0, 1, 2], user, timestamp, streamed=True).in_time, "its training events are unknown"
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -82,7 +82,7 @@ def test_parts_are_disjoint_complete_ascending_and_int32(name, world):
         assert bool((getattr(split, part).diff() > 0).all())
 
 
-def test_random_is_a_function_of_its_seed_alone():
+def test_random_split_depends_on_its_seed_alone():
     user = torch.zeros(1_000)
     torch.manual_seed(1)
     first = rows(random_split(user, None, seed=5))
@@ -92,13 +92,13 @@ def test_random_is_a_function_of_its_seed_alone():
     assert rows(random_split(user, None, seed=6)) != first
 
 
-def test_random_leaves_torch_s_own_generator_alone():
+def test_random_split_leaves_the_global_generator_alone():
     before = torch.get_rng_state()
     random_split(torch.zeros(10), None)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_random_draws_every_part_from_everywhere():
+def test_random_split_draws_each_part_from_the_whole_file():
     # The chance that a part of 1,000 of 10,000 rows misses a fifth of the file is 0.8**1000, about 1e-97.
     split = random_split(torch.zeros(10_000), None)
     for part in PARTS:
@@ -107,7 +107,7 @@ def test_random_draws_every_part_from_everywhere():
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(0, 4), min_size=10, max_size=60))
-def test_temporal_follows_time_and_then_file_order(times):
+def test_temporal_split_follows_time_then_file_order(times):
     split = temporal_split(torch.zeros(len(times)), torch.tensor(times))
     order = sorted(range(len(times)), key=lambda row: (times[row], row))
     train, valid = len(times) * 8 // 10, len(times) // 10
@@ -118,24 +118,24 @@ def test_temporal_follows_time_and_then_file_order(times):
 def leave_last_out_slowly(user: list[int], time: list[int]) -> list[list[int]]:
     parts: list[list[int]] = [[], [], []]
     for owner in set(user):
-        own = sorted((row for row in range(len(user)) if user[row] == owner), key=lambda row: (time[row], row))
-        if len(own) >= 3:
-            parts[2].append(own.pop())
-            parts[1].append(own.pop())
-        parts[0] += own
+        rows = sorted((row for row in range(len(user)) if user[row] == owner), key=lambda row: (time[row], row))
+        if len(rows) >= 3:
+            parts[2].append(rows.pop())
+            parts[1].append(rows.pop())
+        parts[0] += rows
     return [sorted(part) for part in parts]
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3)), max_size=40))
 def test_leave_last_out_equals_a_slow_reference(events):
-    events = [*events, (9, 1), (9, 1), (9, 1)]  # a user of three ties, so that no part is empty
+    events = [*events, (9, 1), (9, 1), (9, 1)]  # a user with three ties, so that no part is empty
     user, time = [list(column) for column in zip(*events, strict=True)]
     split = leave_last_out_split(torch.tensor(user, dtype=torch.int32), torch.tensor(time))
     assert rows(split) == leave_last_out_slowly(user, time)
 
 
-def test_leave_last_out_keeps_users_of_few_events_for_training():
+def test_leave_last_out_trains_on_users_with_few_events():
     user = torch.tensor([1, 2, 2, 3, 3, 3])
     assert rows(leave_last_out_split(user, torch.tensor([9, 9, 8, 3, 2, 1]))) == [[0, 1, 2, 5], [4], [3]]
 
@@ -145,7 +145,7 @@ def test_leave_last_out_breaks_ties_by_file_order():
 
 
 @pytest.mark.parametrize("name", ["temporal", "leave-last-out"])
-def test_no_timestamps_is_an_error(name):
+def test_missing_timestamps_are_refused(name):
     message = rf"a {name} split must be given timestamps, got none\. Use a random split, or data with times\."
     with pytest.raises(DataError, match=message):
         SPLITS.build(name, user=torch.ones(10), timestamp=None)
@@ -155,27 +155,27 @@ def test_no_timestamps_is_an_error(name):
     ("fractions", "empty"), [([0.0, 0.5, 0.5], "train"), ([0.5, 0.0, 0.5], "valid"), ([0.5, 0.5, 0.0], "test")]
 )
 @pytest.mark.parametrize("name", ["random", "temporal"])
-def test_an_empty_part_is_an_error(name, fractions, empty):
+def test_empty_part_is_refused(name, fractions, empty):
     message = rf"the {empty} split must be at least one event, got none\. Change the split or"
     with pytest.raises(DataError, match=message):
         by_fractions(name, 10, fractions)
 
 
 @pytest.mark.parametrize("user", [[1, 1, 2], [1], []], ids=str)
-def test_leave_last_out_without_a_user_of_three_events_is_an_error(user):
+def test_leave_last_out_needs_a_user_with_three_events(user):
     rows_of: Tensor = torch.tensor(user, dtype=torch.int32)
     with pytest.raises(DataError, match=r"the (train|valid) split must be at least one event, got none"):
         leave_last_out_split(rows_of, torch.arange(len(user)))
 
 
-def test_data_that_is_not_divided_by_its_files_has_no_such_split():
+def test_split_by_files_needs_presplit_data():
     with pytest.raises(
         DataError, match=r"data\.split must be a split of events, got 'files' for data without its own split"
     ):
         SPLITS.build("files", user=torch.zeros(3), timestamp=None)
 
 
-def test_a_streamed_split_has_no_training_rows_and_no_other_may_be_empty():
+def test_streamed_split_has_no_training_rows():
     one, none = torch.tensor([0]), torch.tensor([])
     assert not len(Split(none, one, one, streamed=True).train)
     with pytest.raises(DataError, match="the train split must be at least one event, got none"):

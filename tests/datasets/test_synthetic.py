@@ -23,7 +23,7 @@ def tensors(world: StarSchema) -> dict[str, torch.Tensor]:
     return {"user": events.user, "item": events.item, "timestamp": events.timestamp, **events.measures, **features}
 
 
-def measure(world: StarSchema, name: str) -> np.ndarray:
+def feedback(world: StarSchema, name: str) -> np.ndarray:
     return world.interactions.measures[name].numpy().astype(np.float64)
 
 
@@ -37,7 +37,7 @@ def auc(score: np.ndarray, positive: np.ndarray) -> float:
 def additive_scores(world: StarSchema) -> np.ndarray:
     """The best scores (N,) that a user and an item bias can give: the logistic fit of the true chances."""
     user, item = world.interactions.user.numpy(), world.interactions.item.numpy()
-    chance, score = measure(world, "probability"), np.zeros(len(user))
+    chance, score = feedback(world, "probability"), np.zeros(len(user))
     for _ in range(10):
         for side in (user, item):
             fitted = 1 / (1 + np.exp(-score))
@@ -47,9 +47,9 @@ def additive_scores(world: StarSchema) -> np.ndarray:
 
 
 def explained_by_groups(world: StarSchema, trait: str) -> float:
-    """The share of the tastes' variance, biases left out, that a user's group and an item's first genre explain."""
+    """The share of the tastes' variance, without biases, that a user's group and an item's first genre explain."""
     user, item = world.interactions.user.numpy(), world.interactions.item.numpy()
-    chance = measure(world, "probability")
+    chance = feedback(world, "probability")
     taste = np.log(chance / (1 - chance))
     for side in (user, item, user, item):
         taste -= (np.bincount(side, taste) / np.maximum(np.bincount(side), 1))[side]
@@ -64,7 +64,7 @@ def world() -> StarSchema:
     return Synthetic().load()
 
 
-def test_it_is_registered_and_names_its_columns_before_loading(world: StarSchema) -> None:
+def test_columns_match_the_data(world: StarSchema) -> None:
     names = DATASETS.build("synthetic").columns()
     assert names.users == tuple(world.users.columns) == ("user_id", "gender", "age", "occupation")
     assert names.items == tuple(world.items.columns) == ("movie_id", "genres")
@@ -82,7 +82,7 @@ def test_equal_parameters_give_equal_data_and_digest(world: StarSchema) -> None:
         assert torch.equal(values, tensors(world)[name]), name
 
 
-def test_another_seed_gives_other_data() -> None:
+def test_seed_changes_the_data() -> None:
     one, two = (Synthetic(users=90, items=70, interactions=900, seed=seed).load() for seed in (0, 1))
     assert one.digest != two.digest
     assert one.items.texts != two.items.texts
@@ -118,8 +118,8 @@ def test_shapes_types_and_ranges(world: StarSchema) -> None:
             assert (column.values[1:].reshape(len(table) - 1, -1)[:, 0] > 0).all(), name
             assert column.values.max() < column.cardinality, name
     assert set(world.interactions.measures["rating"].tolist()) == {1.0, 2.0, 3.0, 4.0, 5.0}
-    assert measure(world, "probability").min() > 0
-    assert measure(world, "probability").max() < 1
+    assert feedback(world, "probability").min() > 0
+    assert feedback(world, "probability").max() < 1
 
 
 def test_features_keep_their_raw_values(world: StarSchema) -> None:
@@ -140,13 +140,13 @@ def test_items_have_one_to_six_distinct_genres_padded_at_the_end(world: StarSche
         assert row[length:] == [0] * (6 - length)
 
 
-def test_more_genres_than_names_get_numbered_names() -> None:
+def test_further_genres_get_numbered_names() -> None:
     column = Synthetic(users=5, items=9, interactions=9, genres=20).load().items.columns["genres"]
     assert column.cardinality == 21
     assert {"Genre 19", "Genre 20"} <= set(column.vocabulary.values)  # type: ignore[union-attr]
 
 
-def test_titles_are_readable_and_unique_also_beyond_the_plain_ones() -> None:
+def test_titles_are_readable_and_unique() -> None:
     titles = Synthetic(users=2, items=5_000, interactions=9).load().items.texts["title"]
     assert len(titles) == 5_001
     assert titles[0] == ""
@@ -161,7 +161,7 @@ def test_no_user_rates_an_item_twice(world: StarSchema) -> None:
     assert len(torch.unique(pairs)) == len(pairs)
 
 
-def test_times_rise_within_a_user_with_ties_and_users_come_in_the_order_they_joined(world: StarSchema) -> None:
+def test_events_are_in_time_order_within_a_user(world: StarSchema) -> None:
     user, time = world.interactions.user, tensors(world)["timestamp"]
     same = user[1:] == user[:-1]
     steps = time[1:] - time[:-1]
@@ -174,7 +174,7 @@ def test_times_rise_within_a_user_with_ties_and_users_come_in_the_order_they_joi
     assert time.min() >= 946_684_800  # the year 2000
 
 
-def test_time_does_not_tell_items_apart(world: StarSchema) -> None:
+def test_time_is_unrelated_to_item_numbers(world: StarSchema) -> None:
     user, item = world.interactions.user.numpy(), world.interactions.item.numpy()
     same = user[1:] == user[:-1]
     rises, falls = np.sum(same & (item[1:] > item[:-1])), np.sum(same & (item[1:] < item[:-1]))
@@ -182,30 +182,30 @@ def test_time_does_not_tell_items_apart(world: StarSchema) -> None:
 
 
 @pytest.mark.parametrize(("skew", "low", "high"), [(0.0, 0.10, 0.13), (0.8, 0.28, 0.60)])
-def test_popular_items_hold_the_share_that_the_skew_asks_for(skew: float, low: float, high: float) -> None:
+def test_popularity_follows_the_skew(skew: float, low: float, high: float) -> None:
     world = Synthetic(interactions=100_000, popularity_skew=skew).load()
     counts = np.sort(np.bincount(world.interactions.item.numpy(), minlength=801))[::-1]
     assert low <= counts[:80].sum() / counts.sum() <= high
 
 
-def test_users_differ_in_activity_unless_told_not_to(world: StarSchema) -> None:
+def test_activity_of_users(world: StarSchema) -> None:
     counts = np.bincount(world.interactions.user.numpy(), minlength=2_001)[1:]
     assert counts.mean() > 1.2 * np.median(counts)
     even = Synthetic(activity_spread=0.0).load().interactions.user.numpy()
     assert set(np.bincount(even)[1:].tolist()) == {100}
 
 
-def test_labels_come_as_often_as_their_probability_says(world: StarSchema) -> None:
-    chance, positive = measure(world, "probability"), measure(world, "rating") >= 4
+def test_labels_are_calibrated(world: StarSchema) -> None:
+    chance, positive = feedback(world, "probability"), feedback(world, "rating") >= 4
     bins = np.minimum((chance * 20).astype(int), 19)
     surplus = np.bincount(bins, positive - chance, minlength=20)
     error = np.sqrt(np.bincount(bins, chance * (1 - chance), minlength=20))
-    assert (error > 5).all()  # each bin holds enough events for the normal law
+    assert (error > 5).all()  # enough events a bin for the normal approximation
     assert np.abs(surplus / error).max() < 4.5
 
 
-def test_ratings_rise_with_probability_among_positives_and_among_negatives(world: StarSchema) -> None:
-    chance, rating = measure(world, "probability"), measure(world, "rating")
+def test_ratings_rise_with_probability(world: StarSchema) -> None:
+    chance, rating = feedback(world, "probability"), feedback(world, "rating")
     means = (
         [chance[rating == stars].mean() for stars in (1, 2, 3)],
         [chance[rating == stars].mean() for stars in (4, 5)],
@@ -215,38 +215,38 @@ def test_ratings_rise_with_probability_among_positives_and_among_negatives(world
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_best_auc_and_positive_share_lie_in_their_bands_for_every_seed(seed: int) -> None:
+def test_best_auc_and_positive_share(seed: int) -> None:
     world = Synthetic(seed=seed).load()
-    positive = measure(world, "rating") >= 4
+    positive = feedback(world, "rating") >= 4
     assert 0.52 <= positive.mean() <= 0.62
-    assert 0.80 <= auc(measure(world, "probability"), positive) <= 0.85
+    assert 0.80 <= auc(feedback(world, "probability"), positive) <= 0.85
 
 
-def test_biases_alone_stay_clearly_below_the_best_auc(world: StarSchema) -> None:
-    positive = measure(world, "rating") >= 4
+def test_biases_alone_stay_below_the_best_auc(world: StarSchema) -> None:
+    positive = feedback(world, "rating") >= 4
     biases = auc(additive_scores(world), positive)
     assert 0.72 <= biases <= 0.78
-    assert biases < auc(measure(world, "probability"), positive) - 0.04
+    assert biases < auc(feedback(world, "probability"), positive) - 0.04
 
 
-def test_without_sharpness_labels_are_one_weighted_coin() -> None:
+def test_labels_without_sharpness() -> None:
     world = Synthetic(users=200, items=100, interactions=5_000, sharpness=0.0).load()
-    assert np.ptp(measure(world, "probability")) == 0
-    assert measure(world, "probability")[0] == pytest.approx(0.5987, abs=1e-3)
+    assert np.ptp(feedback(world, "probability")) == 0
+    assert feedback(world, "probability")[0] == pytest.approx(0.5987, abs=1e-3)
 
 
 @pytest.mark.parametrize("trait", ["gender", "age", "occupation"])
-def test_groups_of_users_differ_in_the_genres_they_like(trait: str) -> None:
+def test_groups_of_users_differ_in_their_genres(trait: str) -> None:
     full, none = (explained_by_groups(Synthetic(feature_share=share).load(), trait) for share in (1.0, 0.0))
     assert full > 0.03
     assert none < 0.01
 
 
-def test_users_with_equal_features_are_equal_when_features_explain_all() -> None:
+def test_equal_features_give_equal_users_if_features_explain_all() -> None:
     world = Synthetic(users=3_000, items=1, interactions=3_000, feature_share=1.0).load()
     features = np.stack([world.users.columns[name].values.numpy()[1:] for name in ("gender", "age", "occupation")])
     groups = np.unique(features, axis=1, return_inverse=True)[1].ravel()
-    chance = measure(world, "probability")
+    chance = feedback(world, "probability")
     first = np.full(groups.max() + 1, np.nan)
     first[groups] = chance
     assert groups.max() > 100
@@ -264,7 +264,7 @@ def test_tiny_and_full_worlds_work(users: int, items: int, interactions: int) ->
     assert all(torch.isfinite(values).all() for values in world.interactions.measures.values())
 
 
-def test_extreme_knobs_still_give_what_was_asked_for() -> None:
+def test_extreme_parameters() -> None:
     world = Synthetic(
         users=40, items=900, interactions=4_000, popularity_skew=30.0, activity_spread=50.0, sharpness=1e6
     )
@@ -280,8 +280,8 @@ def test_more_interactions_than_pairs_are_refused() -> None:
         Synthetic(users=3, items=4, interactions=13).load()
 
 
-@pytest.mark.parametrize("balls", [4, 40])  # 4: rows race for their balls; 40: balls that come twice are drawn again
-def test_an_urn_draws_heavier_balls_first(balls: int) -> None:
+@pytest.mark.parametrize("balls", [4, 40])  # both ways of drawing
+def test_urn_draws_by_weight(balls: int) -> None:
     weights = np.ones(balls, dtype=np.int64)
     weights[:2] = (6, 3)
     rows, total = 40_000, int(weights.sum())
@@ -289,5 +289,5 @@ def test_an_urn_draws_heavier_balls_first(balls: int) -> None:
     assert (drawn[:, 0] < drawn[:, 1]).all()
     # Both heavy balls: 6 then 3, or 3 then 6.
     chance = 6 / total * 3 / (total - 6) + 3 / total * 6 / (total - 3)
-    seen = np.sum((drawn[:, 0] == 0) & (drawn[:, 1] == 1))
-    assert abs(seen - rows * chance) < 4.5 * np.sqrt(rows * chance * (1 - chance))
+    actual = np.sum((drawn[:, 0] == 0) & (drawn[:, 1] == 1))
+    assert abs(actual - rows * chance) < 4.5 * np.sqrt(rows * chance * (1 - chance))

@@ -43,7 +43,7 @@ def read_new_items(path: Path, items: Table) -> tuple[pa.Table, list[str]]:
     texts = {name for name in names if name not in items.columns or _holds_text(items.columns[name])}
     lists = {name for name in names if name in items.columns and items.columns[name].is_list}
     numbers = {name for name in names if name in items.columns and items.columns[name].vocabulary is None}
-    in_text = shards.form != "Parquet"
+    in_text = shards.format != "Parquet"
     problems: list[str] = []
     raw = read_shards(
         shards,

@@ -18,7 +18,7 @@ from towerzoo.towers.training.module import build_module
 
 
 def events(n: int) -> Batch:
-    """Events that say in every column which they are."""
+    """Events that are recognisable by each column."""
     rows = torch.arange(n, dtype=torch.int32)
     return Batch(rows, rows + 1_000_000, (rows % 2).float(), weight=rows.float() / 4)
 
@@ -39,7 +39,7 @@ def sizes(loader: BatchLoader) -> list[int]:
 
 @settings(deadline=None)
 @given(n=st.integers(1, 70), batch_size=st.integers(1, 40), seed=st.none() | st.integers(0, 2**32 - 1))
-def test_an_epoch_holds_every_row_once_in_as_many_batches_as_promised(n, batch_size, seed):
+def test_epoch_yields_every_row_once(n, batch_size, seed):
     made = loader(n, batch_size, seed)
     batches = list(made)
     assert len(made) == len(batches)
@@ -48,45 +48,45 @@ def test_an_epoch_holds_every_row_once_in_as_many_batches_as_promised(n, batch_s
         assert torch.equal(batch.item, batch.user + 1_000_000), "columns must stay together"
         assert torch.equal(batch.label, (batch.user % 2).float())
         assert torch.equal(batch.weight, batch.user.float() / 4)
-        assert torch.equal(batch.event, batch.user), "the loader must say which events these are"
+        assert torch.equal(batch.event, batch.user), "the loader reports which events these are"
 
 
 @settings(deadline=None)
 @given(n=st.integers(1, 70), batch_size=st.integers(1, 40))
-def test_batches_are_full_but_for_the_last(n, batch_size):
+def test_all_batches_but_the_last_are_full(n, batch_size):
     in_order, shuffled = sizes(loader(n, batch_size, None)), sizes(loader(n, batch_size, 0))
     rest = n % batch_size
     assert in_order == [batch_size] * (n // batch_size) + [rest] * (rest > 0)
-    lone = rest == 1 and n > batch_size > 1
-    assert shuffled == ([*in_order[:-2], batch_size + 1] if lone else in_order)
+    single = rest == 1 and n > batch_size > 1
+    assert shuffled == ([*in_order[:-2], batch_size + 1] if single else in_order)
 
 
 @pytest.mark.parametrize(
     ("n", "batch_size", "seed", "expected"),
     [
-        pytest.param(7, 3, 0, [3, 4], id="a lone row joins the batch before it"),
-        pytest.param(4, 3, 0, [4], id="the only batch before it"),
+        pytest.param(7, 3, 0, [3, 4], id="a single row joins the batch before it"),
+        pytest.param(4, 3, 0, [4], id="the only batch before"),
         pytest.param(8, 3, 0, [3, 3, 2], id="two rows are a batch"),
         pytest.param(3, 1, 0, [1, 1, 1], id="batches of one stay batches of one"),
         pytest.param(1, 3, 0, [1], id="a single row has nothing to join"),
-        pytest.param(7, 3, None, [3, 3, 1], id="file order leaves it alone"),
+        pytest.param(7, 3, None, [3, 3, 1], id="file order keeps it"),
     ],
 )
-def test_the_lone_last_row(n, batch_size, seed, expected):
+def test_single_last_row(n, batch_size, seed, expected):
     assert sizes(loader(n, batch_size, seed)) == expected
 
 
-def test_no_seed_keeps_the_order_given():
+def test_order_without_a_seed():
     made = BatchLoader(events(10), torch.tensor([7, 2, 9]), batch_size=2)
     assert order(made) == order(made) == [7, 2, 9]
 
 
-def test_only_the_given_rows_are_yielded():
+def test_only_given_rows_are_yielded():
     made = BatchLoader(events(100), torch.tensor([7, 2, 9, 40]), batch_size=3, seed=1)
     assert sorted(order(made)) == [2, 7, 9, 40]
 
 
-def test_the_order_is_a_function_of_seed_and_epoch_alone():
+def test_order_depends_on_seed_and_epoch_alone():
     # Two of 50! orders are equal by chance about once in 1e64.
     reference = {(seed, epoch): order(loader(50, 8, seed, epoch=epoch)) for seed in (0, 1) for epoch in (0, 1, 2)}
     assert len({tuple(one) for one in reference.values()}) == 6
@@ -94,11 +94,11 @@ def test_the_order_is_a_function_of_seed_and_epoch_alone():
     for epoch in (2, 0, 0, 1):
         torch.manual_seed(epoch)
         made.set_epoch(epoch)
-        next(iter(made))  # an iteration that was broken off
+        next(iter(made))  # an aborted iteration
         assert order(made) == reference[1, epoch]
 
 
-def test_shuffling_leaves_torch_s_own_generator_alone():
+def test_shuffling_leaves_the_global_generator_alone():
     before = torch.get_rng_state()
     order(loader(50, 8))
     assert torch.equal(torch.get_rng_state(), before)
@@ -107,12 +107,12 @@ def test_shuffling_leaves_torch_s_own_generator_alone():
 def test_seeds_of_epochs_do_not_overlap():
     seeds = [epoch_seed(seed, epoch, stream) for seed in range(20) for epoch in range(20) for stream in range(2)]
     assert all(0 <= seed < 2**32 for seed in seeds)
-    # 800 of 2**32 numbers have an equal pair by chance once in 13,000 draws; these do not, and never will.
+    # By chance 800 of 2**32 numbers hold an equal pair once in 13,000 draws; these seeds are fixed.
     assert len(set(seeds)) == len(seeds)
 
 
 @pytest.mark.parametrize("seed", [None, 0])
-def test_types_are_those_of_the_events(seed):
+def test_types_of_batches(seed):
     for batch in loader(5, 2, seed):
         assert isinstance(batch, Batch)
         expected = {"user": torch.int32, "item": torch.int32, "label": torch.float32, "weight": torch.float32}
@@ -122,19 +122,19 @@ def test_types_are_those_of_the_events(seed):
         assert {column.dim() for column in columns.values()} == {1}
 
 
-def test_a_batch_of_unweighted_events_has_no_weights():
+def test_batch_without_weights():
     rows = torch.arange(3)
     (batch,) = BatchLoader(Batch(rows, rows, rows.float()), rows, batch_size=3)
     assert batch.weight is None
 
 
-def test_a_batch_does_not_hold_the_order_of_its_epoch():
+def test_batch_does_not_keep_the_order_in_memory():
     (batch, *_) = loader(1000, 2)
     assert batch.event.untyped_storage().nbytes() == 2 * batch.event.element_size()
 
 
 class Recorder(Callback):
-    """Writes down the pairs of each epoch in the order in which the model gets them."""
+    """Records the pairs of each epoch in the order in which the model gets them."""
 
     def __init__(self) -> None:
         self.epochs: list[list[tuple[int, int]]] = []
@@ -146,7 +146,7 @@ class Recorder(Callback):
         self.epochs[-1] += zip(batch.user.tolist(), batch.item.tolist(), strict=True)
 
 
-def test_lightning_tells_the_loader_its_epoch(make_experiment, make_trainer):
+def test_lightning_sets_the_epoch(make_experiment, make_trainer):
     experiment = make_experiment(data={"batch_size": 250})
     data, recorder = load_data(experiment), Recorder()
     make_trainer(max_epochs=3, callbacks=[recorder]).fit(build_module(experiment, data.schema), DataModule(data))
@@ -160,7 +160,7 @@ def test_lightning_tells_the_loader_its_epoch(make_experiment, make_trainer):
     assert len(recorder.epochs[0]) == math.floor(1_500 * 0.8)
 
 
-def test_batches_are_made_on_the_given_device():
+def test_batches_are_on_the_given_device():
     events = Batch(torch.arange(6), torch.arange(6), torch.ones(6))
     loader = BatchLoader(events, torch.arange(6).int(), batch_size=4, seed=1, device=torch.device("meta"))
     assert {column.device.type for column in loader.events[:3]} == {"meta"}
@@ -168,7 +168,7 @@ def test_batches_are_made_on_the_given_device():
 
 
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
-def test_the_order_does_not_depend_on_the_type_of_row_numbers(dtype):
+def test_order_does_not_depend_on_the_type_of_rows(dtype):
     events = Batch(torch.arange(50), torch.arange(50), torch.ones(50))
     orders = [
         torch.cat([batch.user for batch in BatchLoader(events, torch.arange(50).to(kind), batch_size=7, seed=3)])
@@ -177,7 +177,7 @@ def test_the_order_does_not_depend_on_the_type_of_row_numbers(dtype):
     assert torch.equal(*orders)
 
 
-def test_shares_are_all_of_every_batch_and_know_its_items_and_weight():
+def test_shares_add_up_to_the_batch():
     whole = list(loader(11, 4, 5))
     shares = [list(ShareLoader(loader(11, 4, 5), rank, 3)) for rank in range(3)]
     assert [len(share) for share in shares] == [len(whole)] * 3

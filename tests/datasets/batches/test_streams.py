@@ -1,5 +1,5 @@
-# ruff: noqa: E501  (messages are told as they stand, in tables)
-"""Events are read from Parquet files some row groups at a time, each once an epoch, in an order of seed and epoch."""
+# ruff: noqa: E501  (messages stand in tables)
+"""Events are streamed from Parquet files, some row groups at a time, each once an epoch."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def joined(batches: list[Batch]) -> Batch:
     return Batch(*(None if part[0] is None else torch.cat(part) for part in zip(*batches, strict=True)))  # type: ignore[arg-type]
 
 
-def test_without_a_seed_batches_are_those_of_the_events_in_memory(folder: Path) -> None:
+def test_batches_without_a_seed_equal_those_in_memory(folder: Path) -> None:
     whole = rows()
     events = Batch(
         torch.from_numpy(USERS.encode(whole["user_id"])),
@@ -90,17 +90,17 @@ def test_without_a_seed_batches_are_those_of_the_events_in_memory(folder: Path) 
     in_memory = BatchLoader(events, torch.arange(EVENTS, dtype=torch.int32), batch_size=64)
     streamed = make_loader(folder, weight="w")
     assert len(streamed) == len(in_memory) == 16
-    for found, expected in zip(streamed, in_memory, strict=True):
-        assert found.negatives is None
+    for actual, expected in zip(streamed, in_memory, strict=True):
+        assert actual.negatives is None
         assert expected.negatives is None
-        for values, other in zip(found[:5], expected[:5], strict=True):
+        for values, other in zip(actual[:5], expected[:5], strict=True):
             assert values is not None
             assert other is not None
             assert values.dtype == other.dtype
             assert torch.equal(values, other)
 
 
-def test_each_event_comes_once_an_epoch_in_another_order_each_time(folder: Path) -> None:
+def test_each_epoch_yields_every_event_once_in_another_order(folder: Path) -> None:
     loader = make_loader(folder, seed=5)
     epochs = []
     for epoch in (0, 1):
@@ -110,12 +110,12 @@ def test_each_event_comes_once_an_epoch_in_another_order_each_time(folder: Path)
         assert len(loader) == 16
         epochs.append(joined(batches))
     users = torch.from_numpy(USERS.encode(rows()["user_id"]))
-    for found in epochs:
-        assert found.event is not None
-        assert found.event.dtype == torch.int32
-        assert found.event.sort().values.tolist() == list(range(EVENTS))
-        assert torch.equal(found.user, users[found.event.long()]), "an event keeps its user"
-        assert found.weight is None
+    for events in epochs:
+        assert events.event is not None
+        assert events.event.dtype == torch.int32
+        assert events.event.sort().values.tolist() == list(range(EVENTS))
+        assert torch.equal(events.user, users[events.event.long()]), "an event keeps its user"
+        assert events.weight is None
     assert not torch.equal(epochs[0].user, epochs[1].user)
     again = make_loader(folder, seed=5)
     again.set_epoch(1)
@@ -123,18 +123,18 @@ def test_each_event_comes_once_an_epoch_in_another_order_each_time(folder: Path)
     assert not torch.equal(joined(list(make_loader(folder, seed=6))).user, epochs[0].user)
 
 
-def test_events_of_several_groups_are_mixed(folder: Path) -> None:
+def test_events_of_several_groups_are_shuffled_together(folder: Path) -> None:
     for batch in make_loader(folder, seed=1, batch_size=50):
         assert batch.event is not None
         assert len(torch.unique(batch.event // GROUP)) > 1
 
 
-def test_a_rest_of_one_event_joins_the_batch_before_it(folder: Path) -> None:
+def test_single_last_event_joins_the_batch_before_it(folder: Path) -> None:
     assert [len(batch.user) for batch in make_loader(folder, seed=0, batch_size=333)] == [333, 333, 334]
     assert [len(batch.user) for batch in make_loader(folder, batch_size=333)] == [333, 333, 333, 1]
 
 
-def test_no_more_than_some_groups_are_in_memory(tmp_path: Path) -> None:
+def test_only_some_groups_are_in_memory(tmp_path: Path) -> None:
     n = 2_000_000
     rng = np.random.default_rng(0)
     table = pa.table({"user_id": rng.integers(100, 140, n), "item_id": rng.integers(0, 25, n)})
@@ -148,42 +148,42 @@ def test_no_more_than_some_groups_are_in_memory(tmp_path: Path) -> None:
     assert most < size / 20
 
 
-def test_positive_events_alone_come_where_these_train(folder: Path) -> None:
+def test_only_positive_events_if_only_they_train(folder: Path) -> None:
     positive = (rows()["rating"] >= 4).nonzero()[0].tolist()
-    found = joined(list(make_loader(folder, positives=len(positive), seed=3)))
-    assert found.event is not None
-    assert sorted(found.event.tolist()) == positive
-    assert bool((found.label == 1).all())
+    events = joined(list(make_loader(folder, positives=len(positive), seed=3)))
+    assert events.event is not None
+    assert sorted(events.event.tolist()) == positive
+    assert bool((events.label == 1).all())
 
 
 @pytest.mark.parametrize("buffer", [10_000, 150])
 @pytest.mark.parametrize("positives", [None, int((rows()["rating"] >= 4).sum())])
-def test_what_was_shown_comes_with_its_event_padded_to_the_longest_list_of_the_batch(
+def test_items_shown_are_padded_to_the_longest_list_of_the_batch(
     folder: Path, buffer: int, positives: int | None
 ) -> None:
     lists = [ITEMS.encode(row).tolist() for row in rows()["shown"]]
-    met = []
+    seen = []
     for batch in make_loader(folder, shown=True, buffer=buffer, seed=2, positives=positives, batch_size=8):
         assert batch.event is not None
         assert batch.negatives is not None
         assert batch.negatives.dtype == torch.int32
-        own = [lists[event] for event in batch.event.tolist()]
-        width = max(1, *map(len, own))
-        assert batch.negatives.tolist() == [row + [0] * (width - len(row)) for row in own]
-        met += batch.event.tolist()
-    assert len(set(met)) == len(met) == (positives or EVENTS)
+        shown = [lists[event] for event in batch.event.tolist()]
+        width = max(1, *map(len, shown))
+        assert batch.negatives.tolist() == [row + [0] * (width - len(row)) for row in shown]
+        seen += batch.event.tolist()
+    assert len(set(seen)) == len(seen) == (positives or EVENTS)
 
 
-def test_lists_take_up_room_in_the_buffer_where_they_are_read(folder: Path) -> None:
+def test_lists_take_room_in_the_buffer_if_they_are_read(folder: Path) -> None:
     groups = make_stream(folder, buffer=300, negatives="shown").groups
     # 50 events have some 150 items, which count as 75 events; an empty list counts as one item.
     assert [len(fill) for fill in groups.fills(range(4))] == [4]
     assert [len(fill) for fill in groups.fills(range(4), shown=True)] == [2, 2]
-    assert next(iter(make_loader(folder, negatives="shown"))).negatives is None, "nobody asked for them"
+    assert next(iter(make_loader(folder, negatives="shown"))).negatives is None, "they were not requested"
 
 
-def test_one_long_list_takes_up_no_room_for_the_others(tmp_path: Path) -> None:
-    n, long = 100_000, 20_000  # padded they would be 7.5 GiB
+def test_one_long_list_does_not_pad_the_others(tmp_path: Path) -> None:
+    n, long = 100_000, 20_000  # 7.5 GiB if padded
     items = Vocabulary(range(25))
     lists = [[1]] * (n - 1) + [[2] * long]
     table = pa.table({"user_id": [100] * n, "item_id": [3] * n, "shown": lists})
@@ -194,7 +194,7 @@ def test_one_long_list_takes_up_no_room_for_the_others(tmp_path: Path) -> None:
     assert len(widths) == 1_000
 
 
-def test_what_is_wrong_with_the_lists_is_told_and_lists_that_lose_items_are_counted(folder: Path) -> None:
+def test_unknown_items_in_lists_are_reported_or_counted(folder: Path) -> None:
     table = pa.table(rows())
     lists = table.column("shown").to_pylist()
     lists[977] = ["i1", "i99", "i2"]
@@ -205,18 +205,18 @@ def test_what_is_wrong_with_the_lists_is_told_and_lists_that_lose_items_are_coun
         make_stream(folder, negatives="shown").lost_shown()
     stream = make_stream(folder, negatives="shown", unknown="row")
     assert stream.lost_shown() == 1
-    found = joined(list(stream.loader(LABEL, batch_size=EVENTS, seed=None, shown=True)))
-    assert found.negatives is not None
-    assert found.negatives[977].tolist()[:3] == [*ITEMS.encode(["i1", "i2"]), 0]
+    events = joined(list(stream.loader(LABEL, batch_size=EVENTS, seed=None, shown=True)))
+    assert events.negatives is not None
+    assert events.negatives[977].tolist()[:3] == [*ITEMS.encode(["i1", "i2"]), 0]
 
 
-def test_the_buffer_is_filled_with_whole_groups_and_holds_one_at_least(folder: Path) -> None:
+def test_buffer_holds_whole_groups(folder: Path) -> None:
     groups = make_stream(folder, buffer=120).groups
     assert list(groups.fills([3, 1, 0, 2, 19])) == [[3, 1], [0, 2], [19]]
     assert list(make_stream(folder, buffer=1).groups.fills([3, 1])) == [[3], [1]]
 
 
-def test_all_events_and_each_of_their_columns_come_in_the_order_of_the_files(folder: Path) -> None:
+def test_parts_and_columns_keep_the_order_of_the_files(folder: Path) -> None:
     stream = make_stream(folder)
     whole = rows()
     everything = joined(list(stream.parts(LABEL)))
@@ -240,7 +240,7 @@ def test_labels_follow_the_rule_in_every_group(folder: Path, label: dict[str, An
     assert joined(list(make_loader(folder, label=label, seed=0))).label.sum() == positive
 
 
-def test_unknown_users_are_an_error_with_their_row_or_get_row_0(folder: Path) -> None:
+def test_unknown_users(folder: Path) -> None:
     table = pa.table(rows())
     users = table.column("user_id").to_pylist()
     users[977] = 7
@@ -248,65 +248,65 @@ def test_unknown_users_are_an_error_with_their_row_or_get_row_0(folder: Path) ->
     message = r"1\.parquet: user_id must be one of the 40 ids of the users, got 7 in row 378\. 1 row is"
     with pytest.raises(DataError, match=message):
         list(make_loader(folder))
-    found = joined(list(make_loader(folder, unknown="row")))
-    assert (found.user == 0).nonzero().flatten().tolist() == [977]
+    events = joined(list(make_loader(folder, unknown="row")))
+    assert (events.user == 0).nonzero().flatten().tolist() == [977]
 
 
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda folder: (folder / "1.parquet").write_text("no"), r"1\.parquet must be a whole file that can be read, got"),
+        (lambda folder: (folder / "1.parquet").write_text("no"), r"1\.parquet cannot be read: "),
         (lambda folder: (folder / "1.parquet").unlink() or (folder / "0.parquet").rename(folder / "0.csv"), r"must be a "
-         r"Parquet file to be streamed, got CSV\. Write it as Parquet\."),
+         r"Parquet file to be streamed, got CSV\."),
         (lambda folder: [pq.write_table(pa.table(rows())[:0], folder / f"{n}.parquet") for n in range(2)],
-         r"0\.parquet and its neighbours must hold 1 to 2,147,483,647 events, got 0\. Name other files\."),
+         r"0\.parquet and its other shards must hold 1 to 2,147,483,647 events, got 0\."),
         (lambda folder: pq.write_table(pa.table(rows()).drop_columns(["rating"]), folder / "1.parquet"),
-         r"1\.parquet must have a column 'rating', got none of that name\. Columns: event, item_id, shown, user_id, w\."),
+         r"1\.parquet must have a column 'rating', got no such column\. Columns: event, item_id, shown, user_id, w\."),
         (lambda folder: pq.write_table(pa.table({**rows(), "item_id": np.arange(EVENTS)}), folder / "1.parquet"),
-         r"1\.parquet: item_id must be text, as in .*0\.parquet, got whole numbers\. Write all files alike\."),
+         r"1\.parquet: item_id must be text, as in .*0\.parquet, got whole numbers\. Write all files with the same types\."),
         (lambda folder: [pq.write_table(pa.table({**rows(), "shown": ["i1 i2"] * EVENTS}), folder / f"{n}.parquet")
          for n in range(2)],
          r"0\.parquet: shown must be lists of ids to be streamed, got text\. Write the column as Parquet lists\."),
     ],
 )  # fmt: skip
-def test_files_that_cannot_be_streamed_are_told(folder: Path, spoil: Callable[[Path], Any], message: str) -> None:
+def test_files_that_cannot_be_streamed(folder: Path, spoil: Callable[[Path], Any], message: str) -> None:
     spoil(folder)
     with pytest.raises(DataError, match=message):
         make_loader(folder, shown=True)
 
 
-def test_what_is_wrong_with_the_rows_is_told_when_they_are_read(folder: Path) -> None:
+def test_damaged_rows_are_reported_when_they_are_read(folder: Path) -> None:
     path = folder / "1.parquet"
     loader = make_loader(folder)
     path.write_bytes(path.read_bytes()[:-500])
-    with pytest.raises(DataError, match=r"1\.parquet must be a whole file that can be read, got"):
+    with pytest.raises(DataError, match=r"1\.parquet cannot be read: "):
         list(loader)
 
 
-def test_whole_numbers_that_int64_cannot_hold_are_streamed_as_text_alone(folder: Path) -> None:
+def test_whole_numbers_beyond_int64_are_streamed_as_text(folder: Path) -> None:
     ids = np.array(rows()["user_id"], np.uint64)
     ids[-1] = 2**64 - 1
     pq.write_table(pa.table({**rows(), "user_id": ids})[600:], folder / "1.parquet", row_group_size=GROUP)
-    told = r"1\.parquet: user_id must be whole numbers up to 9223372036854775807 to be streamed, got larger ones\. Read them with `kinds: \{user_id: text\}`\."
-    with pytest.raises(DataError, match=told):
+    message = r"1\.parquet: user_id must be whole numbers up to 9223372036854775807 to be streamed, got larger ones\. Read them with `kinds: \{user_id: text\}`\."
+    with pytest.raises(DataError, match=message):
         list(make_loader(folder))
     users = Ids(pa.array([*map(str, USERS.values), str(2**64 - 1)]), "the users")
     stream = replace(make_stream(folder, kinds={"user_id": "text"}), users=users)
-    found = joined(list(stream.parts(LABEL))).user
-    assert found.tolist() == [*(rows()["user_id"] - 99)[:-1], len(users.values)]
+    rows_read = joined(list(stream.parts(LABEL))).user
+    assert rows_read.tolist() == [*(rows()["user_id"] - 99)[:-1], len(users.values)]
 
 
-def test_lists_of_whole_numbers_that_int64_cannot_hold_cannot_be_streamed(folder: Path) -> None:
+def test_lists_of_whole_numbers_beyond_int64_cannot_be_streamed(folder: Path) -> None:
     shown = pa.array([[2**63]] * EVENTS, pa.list_(pa.uint64()))
     for name in ("0.parquet", "1.parquet"):
         pq.write_table(pa.table({**rows(), "shown": shown}), folder / name, row_group_size=GROUP)
-    told = r"shown must be lists of whole numbers up to 9223372036854775807 to be streamed, got larger ones\. Write them as text\."
-    with pytest.raises(DataError, match=told):
+    message = r"shown must be lists of whole numbers up to 9223372036854775807 to be streamed, got larger ones\. Write them as text\."
+    with pytest.raises(DataError, match=message):
         list(make_loader(folder, shown=True))
 
 
-def test_groups_that_hold_nothing_or_whole_numbers_take_the_type_of_the_others(folder: Path) -> None:
+def test_groups_take_the_type_of_their_column(folder: Path) -> None:
     halves = pa.table({**rows(), "rating": rows()["rating"] + 0.5})[:600]
     pq.write_table(halves, folder / "2.parquet", row_group_size=GROUP)
-    found = joined(list(make_loader(folder, label={"column": "rating", "equals": 3.5})))
-    assert int(found.label.sum()) == int((rows()["rating"][:600] == 3).sum())
+    events = joined(list(make_loader(folder, label={"column": "rating", "equals": 3.5})))
+    assert int(events.label.sum()) == int((rows()["rating"][:600] == 3).sum())

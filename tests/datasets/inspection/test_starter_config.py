@@ -1,4 +1,4 @@
-"""What a person's tables are guessed to be, and the config that is written from the guess."""
+"""Guesses about tables, and the config that is written from them."""
 
 from __future__ import annotations
 
@@ -37,41 +37,41 @@ def clicks(**changes: Any) -> TableProfile:
 
 
 def guess(*tables: TableProfile) -> tuple[Guess, LabelGuess, dict[str, Any]]:
-    found = guess_roles(tables)
-    label = guess_label(found)
-    document = read_yaml(starter_config(found, label, "mine.yaml"), "mine.yaml")
+    roles = guess_roles(tables)
+    label = guess_label(roles)
+    document = read_yaml(starter_config(roles, label, "mine.yaml"), "mine.yaml")
     assert not document.problems
-    return found, label, document.value
+    return roles, label, document.value
 
 
-def test_a_profile_tells_what_a_column_holds() -> None:
+def test_profile_of_columns() -> None:
     columns = profile(
         "mine",
         genres=["War|Drama", "", "Drama|War|Drama", "War"],
-        place=["Bonn, Rhein", "Rom, Tiber", "Ulm, Donau", None],
+        town=["Bonn, Rhein", "Rom, Tiber", "Ulm, Donau", None],
         price=[1e3, 2e3, np.inf, np.nan],
         tags=[["x"], [], ["x", "y"], None],
         same=[1, 1, 1, 1],
         when=pd.to_datetime(["2020-01-01"] * 4),
     ).columns
-    genres, place, price, tags, same = (columns[name] for name in ("genres", "place", "price", "tags", "same"))
+    genres, town, price, tags, same = (columns[name] for name in ("genres", "town", "price", "tags", "same"))
     assert (genres.separator, genres.distinct, genres.missing, genres.longest) == ("|", 2, 1, 3)
     assert genres.is_list
-    assert (place.separator, place.distinct, place.missing, place.example) == (None, 3, 1, "Bonn, Rhein")
-    assert not place.is_list
+    assert (town.separator, town.distinct, town.missing, town.example) == (None, 3, 1, "Bonn, Rhein")
+    assert not town.is_list
     assert (price.type, price.infinite, price.missing, price.distinct) == ("numbers", 1, 1, 3)
     assert price.warnings == ("25.0% missing", "1 infinite")
     assert price.spread == "mean 1500, standard deviation 500"
     assert (tags.type, tags.distinct, tags.missing, tags.longest) == ("lists of text", 2, 2, 2)
-    assert same.warnings == ("one value only",)
+    assert same.warnings == ("only one value",)
     assert columns["when"].type == "dates"
     (warning,) = profile("lists", tags=["['a', 'b']", "['b']", "[]", None]).columns["tags"].warnings[1:]
     assert warning == "lists with brackets and quotes: write a|b, or Parquet lists"
 
 
-def test_a_table_without_rows_or_with_unlike_shards_is_told() -> None:
+def test_empty_table_and_unlike_shards_are_refused() -> None:
     Path("empty.csv").write_text("user_id,item_id\n")
-    with pytest.raises(DataError, match=r"empty\.csv must hold at least one row, got none"):
+    with pytest.raises(DataError, match=r"empty\.csv has no rows"):
         profile_table("empty.csv")
     Path("b").mkdir()
     Path("b/1.csv").write_text("x\n1\n")
@@ -84,9 +84,9 @@ def test_roles_follow_names() -> None:
     users = profile("people", user_id=range(1, 21), town=["Rom", "Ulm"] * 10)
     items = profile("things", id=[*"abcdefghij"], name=[f"Thing {i}" for i in range(10)], price=np.linspace(0, 1, 10))
     events = clicks(weight=np.ones(ROWS), created_at=pd.to_datetime(["2020-01-01"] * ROWS), rating=[1.0, 5.0] * 100)
-    found, label, config = guess(users, items, events)
-    assert found.tables == {"user": users, "item": items}
-    assert not found.notes
+    guessed, label, config = guess(users, items, events)
+    assert guessed.tables == {"user": users, "item": items}
+    assert not guessed.notes
     data = config["data"]
     assert data["interactions"] == {
         "files": "clicks.parquet",
@@ -103,18 +103,18 @@ def test_roles_follow_names() -> None:
     assert "unknown" not in data
     assert list(config["user_tower"]["features"]) == ["user_id", "town"]
     assert list(config["item_tower"]["features"]) == ["id", "price"]
-    roles = {column: found.role(events, column) for column in events.columns}
+    roles = {column: guessed.role(events, column) for column in events.columns}
     assert roles == {
         "user_id": "user", "item": "item", "weight": "weight", "created_at": "timestamp", "rating": ""
     }  # fmt: skip
-    assert [found.role(items, column) for column in items.columns] == ["item id", "title", "feature"]
-    assert found.role(profile("other", x=[1]), "x") == ""
+    assert [guessed.role(items, column) for column in items.columns] == ["item id", "title", "feature"]
+    assert guessed.role(profile("other", x=[1]), "x") == ""
 
 
-def test_without_telling_names_the_columns_of_most_repeated_values_are_the_ids() -> None:
+def test_ids_without_telling_names_are_the_most_repeated_values() -> None:
     events = profile("log", a=np.arange(ROWS) % 20, kind=["x", "y"] * 100, b=[*"abcdefghij"] * 20)
-    found, _, _ = guess(events)
-    assert (found.user, found.item) == ("a", "b")
+    guessed, _, _ = guess(events)
+    assert (guessed.user, guessed.item) == ("a", "b")
 
 
 @pytest.mark.parametrize(
@@ -125,71 +125,67 @@ def test_without_telling_names_the_columns_of_most_repeated_values_are_the_ids()
         {"x": [1, 1, 2], "y": [1.5, 2.5, 3.5]},
         {"x": [1, 1, 2], "y": [1, 1, 2], "id": [1, 2, 3]},
     ],
-    ids=["no id comes twice", "no items", "one column of ids", "a table of something else"],
+    ids=["no repeated ids", "no items", "one column of ids", "another table"],
 )
-def test_tables_without_interactions_are_told(columns: dict[str, Any]) -> None:
+def test_tables_without_interactions_are_refused(columns: dict[str, Any]) -> None:
     table = profile("mine", **columns)
-    message = (
-        r"FILES must hold a table of interactions, .*, got mine\.parquet: .*\. Name these columns user_id and item_id\."
-    )
+    message = r"FILES must include a table of interactions, .*, got mine\.parquet: .*\. Name these columns user_id and"
     with pytest.raises(DataError, match=message):
         guess_roles([table])
 
 
-def test_ids_that_are_no_ids_are_told_with_what_helps() -> None:
+def test_fractional_ids_are_reported_with_a_remedy() -> None:
     events = profile("mine", user_id=[1.0, 1.0, np.nan, 2.0], item_id=[1, 2, 1, 2], price=[1.5, 2.5, 3.5, 4.5])
-    with pytest.raises(DataError, match="must hold a table of interactions") as caught:
+    with pytest.raises(DataError, match="must include a table of interactions") as caught:
         guess_roles([events])
     (fault,) = str(caught.value).split("\n")[1:]
-    assert fault.startswith(
-        "mine.parquet: user_id must be whole numbers or text, got numbers. Ids that a missing value"
+    assert fault.startswith("mine.parquet: user_id must be whole numbers or text, got numbers. If a missing value")
+
+
+def test_ids_of_another_type_are_reported() -> None:
+    guessed, _, _ = guess(profile("users", user_id=["u1", "2"], town=["x", "y"]), clicks())
+    note = (
+        "users.parquet is not used: its user_id is text, but whole numbers in clicks.parquet; write both with one type."
     )
+    assert note in guessed.notes
 
 
-def test_an_id_of_another_type_is_told() -> None:
-    found, _, _ = guess(profile("users", user_id=["u1", "2"], town=["x", "y"]), clicks())
-    note = "users.parquet is not used: its user_id is text, and whole numbers in clicks.parquet; write both alike."
-    assert note in found.notes
-
-
-def test_the_index_that_pandas_writes_is_no_feature() -> None:
+def test_index_written_by_pandas_is_not_a_feature() -> None:
     items = profile("items", **{"": range(10), "item": [*"abcdefghij"], "colour": ["red", "blue"] * 5})
-    found, label, config = guess(items, clicks())
+    guessed, label, config = guess(items, clicks())
     assert list(config["item_tower"]["features"]) == ["item", "colour"]
-    assert "    # '': a column without a name, such as the index" in starter_config(found, label, "mine.yaml")
+    assert "    # '': a column without a name, such as the index" in starter_config(guessed, label, "mine.yaml")
 
 
-def test_what_cannot_be_used_is_told() -> None:
-    double = profile("users", user_id=[1, 1, 2], town=["x", "y", "z"])
-    strange = profile("weather", day=["mon", "tue"], rain=[0.5, 1.5])
+def test_unused_tables_are_reported() -> None:
+    repeated = profile("users", user_id=[1, 1, 2], town=["x", "y", "z"])
+    unrelated = profile("weather", day=["mon", "tue"], rain=[0.5, 1.5])
     foreign = profile("items", item=["q", "r"])
     events = clicks(ts=[1_700_000_000, 1_700_000_000_000] * 100)
-    found, label, config = guess(double, strange, foreign, events)
-    assert not found.tables
-    assert found.timestamp is None
-    notes = "\n".join(found.notes)
-    assert "clicks.parquet: ts must be times of one unit (100 in seconds and 100 in milliseconds)" in notes
-    assert (
-        "users.parquet is not taken as a table of users: user_id is given more than once, or missing, in 1 row" in notes
-    )
+    guessed, label, config = guess(repeated, unrelated, foreign, events)
+    assert not guessed.tables
+    assert guessed.timestamp is None
+    notes = "\n".join(guessed.notes)
+    assert "clicks.parquet: ts must be times in one unit (100 in seconds and 100 in milliseconds)" in notes
+    assert "users.parquet cannot be a table of users: user_id is repeated or missing in 1 row" in notes
     for name in ("users", "weather", "items"):
-        assert f"{name}.parquet is not used: no column of it holds the interactions' users or items." in notes
+        assert f"{name}.parquet is not used: none of its columns holds the interactions' users or items." in notes
     assert label.rule == "implicit"
     assert config["data"]["label"] == "implicit"
 
 
-def test_events_of_nobody_known_get_the_unknown_row() -> None:
+def test_events_with_unknown_ids_get_the_unknown_row() -> None:
     items = profile("items", item=[*"abcdefgh"], colour=["red", "blue"] * 4)
     user = pd.Series(np.arange(ROWS) % 20, dtype="Int64")
     user[3] = None
-    found, _, config = guess(items, clicks(user_id=user))
+    guessed, _, config = guess(items, clicks(user_id=user))
     assert config["data"]["unknown"] == "row"
-    assert found.uncovered == {"item": pytest.approx(0.2), "user": 1 / ROWS}
-    assert "20.00% of the events are of items without a row in items.parquet." in found.notes
-    assert "1 of 200 events of clicks.parquet have no user." in found.notes
+    assert guessed.uncovered == {"item": pytest.approx(0.2), "user": 1 / ROWS}
+    assert "20.00% of the events have items without a row in items.parquet." in guessed.notes
+    assert "1 of 200 events of clicks.parquet have no user." in guessed.notes
 
 
-def test_features_that_say_too_little_or_cannot_be_read_are_left_out() -> None:
+def test_useless_features_are_left_out() -> None:
     users = profile(
         "users",
         user_id=range(1, 201),
@@ -199,7 +195,7 @@ def test_features_that_say_too_little_or_cannot_be_read_are_left_out() -> None:
         age=[*[20.5] * 199, np.nan],
         income=[*[20.5] * 199, np.inf],
     )
-    found, label, config = guess(users, clicks())
+    guessed, label, config = guess(users, clicks())
     assert list(config["user_tower"]["features"]) == ["user_id", "hobbies"]
     assert config["user_tower"]["features"]["hobbies"]["max_length"] == 2
     assert config["data"]["users"] == {
@@ -208,17 +204,17 @@ def test_features_that_say_too_little_or_cannot_be_read_are_left_out() -> None:
         "missing": "unknown",
         "features": ["same", "mail", "hobbies", "age"],
     }
-    text = starter_config(found, label, "mine.yaml")
+    text = starter_config(guessed, label, "mine.yaml")
     for line in (
-        "    # same: one value only",
+        "    # same: only one value",
         "    # mail: 200 different values in 200 rows",
-        "    # age: one value only",
+        "    # age: only one value",
         "    # income: 1 infinite numbers",
     ):
         assert f"{line}\n" in text
 
 
-def test_numbers_are_features_by_their_ranks() -> None:
+def test_numbers_are_transformed_by_quantile() -> None:
     users = profile("users", user_id=range(1, 201), income=[*np.linspace(1, 1e6, 199), np.nan], town=["a", "b"] * 100)
     _, _, config = guess(users, clicks())
     assert config["user_tower"]["features"]["income"] == {"encoder": "numeric", "transform": "quantile"}
@@ -240,7 +236,7 @@ def test_numbers_are_features_by_their_ranks() -> None:
         ({"other": [1, 2] * 100}, "implicit"),
     ],
 )
-def test_labels_of_two_classes_are_looked_for(columns: dict[str, Any], rule: Any) -> None:
+def test_label_rules_give_two_classes(columns: dict[str, Any], rule: Any) -> None:
     _, label, config = guess(clicks(**columns))
     assert label.rule == rule
     assert config["data"]["label"] == rule
@@ -248,15 +244,15 @@ def test_labels_of_two_classes_are_looked_for(columns: dict[str, Any], rule: Any
     assert config["loss"] == ("sampled-softmax" if rule == "implicit" else "bce-with-logits")
 
 
-def test_a_measure_that_makes_no_label_is_told() -> None:
+def test_column_without_a_label_rule_is_reported() -> None:
     _, label, _ = guess(clicks(rating=[1] * 200, score=[1.0, np.nan] * 100))
     assert label.measures == []
-    assert "rating has one value only, of which no label of two classes can be made." in label.notes
+    assert "rating has only one value, so it gives no labels of two classes." in label.notes
     assert any("score must be a finite float32 number, got nothing in row 2" in note for note in label.notes)
 
 
 @pytest.mark.parametrize("name", ["played_at", "playedAt", "ts"])
-def test_times_are_known_by_what_they_are_called(name: str) -> None:
-    found, _, config = guess(clicks(**{name: np.arange(ROWS) + 1_600_000_000}))
-    assert found.timestamp == name
+def test_times_are_recognised_by_name(name: str) -> None:
+    guessed, _, config = guess(clicks(**{name: np.arange(ROWS) + 1_600_000_000}))
+    assert guessed.timestamp == name
     assert config["data"]["interactions"]["timestamp"] == name

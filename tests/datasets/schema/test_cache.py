@@ -1,4 +1,4 @@
-"""The cache of star schemas: what goes in comes out, and nothing else does."""
+"""The cache of star schemas returns exactly what was saved, or nothing."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_empty_interactions_and_empty_vocabulary(path):
     assert_equal(loaded, schema)
 
 
-def test_missing_stale_and_unreadable(path):
+def test_missing_stale_and_unreadable_files(path):
     assert load_schema(path, "abc") is None
     save_schema(make_schema(), path)
     assert load_schema(path, "abd") is None
@@ -120,12 +120,12 @@ def test_every_flipped_byte(path):
     save_schema(schema, path)
     content = path.read_bytes()
     start = 8 + struct.unpack("<Q", content[:8])[0]
-    for place in range(len(content)):
-        path.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
+    for position in range(len(content)):
+        path.write_bytes(content[:position] + bytes([content[position] ^ 4]) + content[position + 1 :])
         loaded = load_schema(path, "abc")
         if loaded is not None:
-            # Blanks between parts of the JSON header may change without a change of meaning.
-            assert place < start
+            # Whitespace in the JSON header has no meaning.
+            assert position < start
             assert_equal(loaded, schema)
 
 
@@ -139,7 +139,7 @@ def test_foreign_file(path, content):
     assert load_schema(path, "abc") is None
 
 
-def test_sound_safetensors_file_of_something_else(path):
+def test_other_safetensors_file(path):
     path.parent.mkdir()
     safetensors.torch.save_file({"a": torch.zeros(2)}, path)
     assert load_schema(path, "abc") is None
@@ -149,7 +149,7 @@ def test_sound_safetensors_file_of_something_else(path):
     assert load_schema(path, "abc") is None
 
 
-def test_folder_is_named_by_the_environment(monkeypatch, tmp_path):
+def test_folder_comes_from_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("TOWERZOO_CACHE", str(tmp_path))
     assert cache_folder() == tmp_path
     monkeypatch.delenv("TOWERZOO_CACHE")
@@ -158,7 +158,7 @@ def test_folder_is_named_by_the_environment(monkeypatch, tmp_path):
     assert cache_folder() == tmp_path / ".cache" / "towerzoo"
 
 
-def test_cached_builds_once_and_again_when_the_sources_change(monkeypatch, tmp_path):
+def test_cached_rebuilds_when_the_sources_change(monkeypatch, tmp_path):
     monkeypatch.setenv("TOWERZOO_CACHE", str(tmp_path))
     built = []
 
@@ -173,7 +173,7 @@ def test_cached_builds_once_and_again_when_the_sources_change(monkeypatch, tmp_p
     assert [p.name for p in (tmp_path / "schemas").iterdir()] == ["mine.safetensors"]
 
 
-def test_folder_that_cannot_be_written_is_a_warning(monkeypatch, tmp_path):
+def test_unwritable_folder_is_a_warning(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("TOWERZOO_CACHE", str(tmp_path / "file"))
     with pytest.warns(UserWarning, match=r"must be a folder that can be written.*set TOWERZOO_CACHE to another folder"):
@@ -181,7 +181,7 @@ def test_folder_that_cannot_be_written_is_a_warning(monkeypatch, tmp_path):
     assert_equal(schema, make_schema())
 
 
-def test_failed_write_leaves_nothing_behind(monkeypatch, path):
+def test_failed_write_leaves_no_file(monkeypatch, path):
     def fail(self: Path, target: Path) -> None:
         raise PermissionError(13, "Permission denied")
 

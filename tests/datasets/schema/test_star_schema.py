@@ -15,43 +15,43 @@ NUMBERS = Column("age", torch.zeros(4))
     [(IDS, False, 4), (LISTS, True, 2), (NUMBERS, False, 0)],
     ids=lambda value: getattr(value, "name", value),
 )
-def test_a_column_tells_its_kind(column, is_list, cardinality):
+def test_kinds_of_columns(column, is_list, cardinality):
     assert column.is_list is is_list
     assert column.cardinality == cardinality
 
 
-def test_a_table_has_a_row_more_than_ids():
+def test_table_has_an_unknown_row():
     table = Table("user_id", {column.name: column for column in (LISTS, IDS, NUMBERS)})
     assert len(table) == 4
     assert table.ids == Vocabulary(["x", "y", "z"])
 
 
-def test_a_text_is_a_feature_of_its_distinct_strings():
+def test_text_as_a_feature():
     table = Table("user_id", {"user_id": IDS}, {"motto": ("", "b", "a", ""), "user_id": ("", "1", "2", "3")})
     motto = table.column("motto")
     assert (motto.name, motto.vocabulary) == ("motto", Vocabulary(["a", "b"]))
     assert motto.values.tolist() == [0, 2, 1, 0]
     assert motto.values.dtype == torch.int32
-    assert table.column("user_id") is IDS, "features go before texts"
+    assert table.column("user_id") is IDS, "features take precedence over texts"
 
 
-def test_texts_that_are_all_empty_and_names_of_nothing():
+def test_empty_texts_and_unknown_columns():
     table = Table("user_id", {"user_id": IDS}, {"motto": ("", "", "", "")})
     assert table.column("motto").values.tolist() == [0, 0, 0, 0]
     with pytest.raises(KeyError, match="moto"):
         table.column("moto")
 
 
-def test_interactions_are_as_many_as_their_rows():
+def test_length_of_interactions():
     rows = torch.ones(5, dtype=torch.int32)
     assert len(Interactions(rows, rows, {})) == 5
 
 
-def test_ids_of_a_world_fit_their_vocabularies(world):
+def test_ids_fit_their_vocabularies(world):
     for table, rows in ((world.users, world.interactions.user), (world.items, world.interactions.item)):
         assert 1 <= int(rows.min()) <= int(rows.max()) < len(table)
         assert table.columns[table.key].values.tolist() == list(range(len(table)))
         for column in table.columns.values():
             assert len(column.values) == len(table)
-            assert int(column.values[0].sum()) == 0, "row 0 is the unknown one"
+            assert int(column.values[0].sum()) == 0, "row 0 is unknown"
             assert 0 <= int(column.values.min()) <= int(column.values.max()) < column.cardinality

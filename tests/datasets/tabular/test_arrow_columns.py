@@ -22,7 +22,7 @@ def test_columns_become_plain(values, kind):
 
 
 @pytest.mark.parametrize("largest", [2**63 - 1, 2**63])
-def test_whole_numbers_that_int64_cannot_hold_are_text(largest):
+def test_whole_numbers_beyond_int64_become_text(largest):
     values = [largest, None, 7]
     expected = values if largest < 2**63 else [str(largest), None, "7"]
     assert plain(pa.chunked_array([values[:1], values[1:]], pa.uint64())).to_pylist() == expected
@@ -41,21 +41,21 @@ def test_whole_numbers_that_int64_cannot_hold_are_text(largest):
         (pa.list_(pa.float64()), "lists of numbers"),
     ],
 )
-def test_types_are_told_in_words(kind, text):
+def test_names_of_types(kind, text):
     assert kind_of(kind) == text
 
 
 @pytest.mark.parametrize("kind", [None, pa.string(), pa.date32(), pa.list_(pa.int8()), pa.large_list(pa.string())])
-def test_features_may_be_values_or_lists_of_ids(kind):
+def test_types_of_features(kind):
     assert may_be_feature(kind)
 
 
 @pytest.mark.parametrize("kind", [pa.binary(), pa.list_(pa.float32()), pa.struct([]), pa.duration("s")])
-def test_features_are_nothing_else(kind):
+def test_types_that_cannot_be_features(kind):
     assert not may_be_feature(kind)
 
 
-def test_text_of_whole_numbers_is_read_as_such_only_where_all_of_it_is():
+def test_text_becomes_whole_numbers_only_if_all_of_it_can():
     assert whole_numbers(pa.chunked_array([["1", "-20", None]])).to_pylist() == [1, -20, None]
     for texts in (["1", "x"], ["1", "02"], ["1", "2.0"], ["1", "9" * 19]):
         assert whole_numbers(pa.chunked_array([texts])).to_pylist() == texts

@@ -1,5 +1,5 @@
-# ruff: noqa: E501  (messages are told as they stand, in tables)
-"""A person's own tables become the same star schema, whatever form they are written in."""
+# ruff: noqa: E501  (messages stand in tables)
+"""Tables become the same star schema, whatever format they are written in."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def write_recbole(folder: Path) -> str:
     return "recbole"
 
 
-FORMS = [
+FORMATS = [
     write_csv,
     write_gzipped_csv,
     write_tsv,
@@ -142,14 +142,14 @@ def dataset(folder: Path, pattern: str, **settings: Any) -> Tabular:
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def separate_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("TOWERZOO_CACHE", str(folder))
     return folder
 
 
-@pytest.mark.parametrize("write", FORMS, ids=lambda write: write.__name__)
-def test_every_form_gives_the_same_star_schema(tmp_path: Path, write: Callable[[Path], str]) -> None:
+@pytest.mark.parametrize("write", FORMATS, ids=lambda write: write.__name__)
+def test_every_format_gives_the_same_star_schema(tmp_path: Path, write: Callable[[Path], str]) -> None:
     tabular = dataset(tmp_path, write(tmp_path))
     columns = tabular.columns()
     schema = tabular.load()
@@ -188,7 +188,7 @@ def test_every_form_gives_the_same_star_schema(tmp_path: Path, write: Callable[[
     assert schema.notes == ()
 
 
-def test_without_tables_ids_are_those_of_the_events(tmp_path: Path) -> None:
+def test_ids_come_from_events_without_tables(tmp_path: Path) -> None:
     separated(tmp_path, "events", EVENTS)
     tabular = Tabular(interactions={"files": "events.csv"}, root=str(tmp_path))  # type: ignore[arg-type]
     assert tabular.columns().users == ("user_id",)
@@ -202,7 +202,7 @@ def test_without_tables_ids_are_those_of_the_events(tmp_path: Path) -> None:
     assert not events.measures
 
 
-def test_ids_of_64_bits_without_a_sign_are_labels_as_any_text(tmp_path: Path) -> None:
+def test_ids_beyond_int64_become_text(tmp_path: Path) -> None:
     hashes = pa.array([2**64 - 1, 2**63, 5], pa.uint64())
     pq.write_table(pa.table({"user_id": hashes}), tmp_path / "users.parquet")
     pq.write_table(pa.table({"user_id": hashes.take([1, 0, 1]), "item_id": [1, 1, 2]}), tmp_path / "events.parquet")
@@ -213,7 +213,7 @@ def test_ids_of_64_bits_without_a_sign_are_labels_as_any_text(tmp_path: Path) ->
     assert schema.users.ids.row(2**63) == 2
 
 
-def test_text_measures_keep_their_vocabulary(tmp_path: Path) -> None:
+def test_text_feedback_keeps_its_vocabulary(tmp_path: Path) -> None:
     rows = EVENTS.assign(event=["view", "buy", "view", "cart"])
     separated(tmp_path, "events", rows)
     schema = Tabular(interactions={"files": "events.csv", "measures": ["event"]}, root=str(tmp_path)).load()  # type: ignore[arg-type]
@@ -245,11 +245,11 @@ def test_missing_numbers_may_stay_unknown(tmp_path: Path) -> None:
         users = {"files": "users.csv", "missing": missing}
         schema = Tabular(interactions={"files": "events.csv"}, users=users, root=str(tmp_path)).load()  # type: ignore[arg-type]
         ages = schema.users.columns["age"].values
-        assert ages.isnan().tolist() == [True, True, False, True], "nobody's age is unknown, too"
+        assert ages.isnan().tolist() == [True, True, False, True], "the unknown user's age is unknown, too"
         assert ages[2] == 30.5
 
 
-def test_only_the_features_that_are_named_are_read(tmp_path: Path) -> None:
+def test_only_named_features_are_read(tmp_path: Path) -> None:
     pattern = write_csv(tmp_path)
     users = section("users", pattern, features=["town"])
     tabular = Tabular(interactions={"files": "events.csv"}, users=users, root=str(tmp_path))  # type: ignore[arg-type]
@@ -299,7 +299,7 @@ def test_parquet_types_of_other_writers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("unknown", "user", "item"), [("row", [2, 3, 2, 0, 1], [1, 0, 2, 1, 1]), ("drop", [2, 2, 1], [1, 2, 1])]
 )
-def test_unknown_users_and_items_are_counted_and_told(
+def test_unknown_users_and_items_are_counted_and_reported(
     tmp_path: Path, unknown: str, user: list[int], item: list[int]
 ) -> None:
     pattern = write_csv(tmp_path)
@@ -311,11 +311,11 @@ def test_unknown_users_and_items_are_counted_and_told(
         root=str(tmp_path),
         unknown=unknown,  # type: ignore[arg-type]
     )
-    fates = {"row": "count for the unknown", "drop": "were dropped"}
-    for _ in range(2):  # the second time from the cache
-        with pytest.warns(UserWarning, match=r"^\d of 5 (events|lists)") as told:
+    fates = {"row": "are assigned to the unknown", "drop": "were dropped"}
+    for _ in range(2):  # then from the cache
+        with pytest.warns(UserWarning, match=r"^\d of 5 (events|lists)") as caught:
             schema = tabular.load()
-        texts = [str(warning.message) for warning in told]
+        texts = [str(warning.message) for warning in caught]
         assert [text.partition(":")[0] for text in texts] == [
             f"1 of 5 events {fates[unknown]}{' user' if unknown == 'row' else ''}",
             f"1 of 5 events {fates[unknown]}{' item' if unknown == 'row' else ''}",
@@ -329,24 +329,24 @@ def test_unknown_users_and_items_are_counted_and_told(
     assert negatives[0].tolist() == [2]
 
 
-def test_the_cache_is_used_until_a_file_or_a_parameter_changes(tmp_path: Path, own_cache: Path) -> None:
+def test_cache_is_used_until_a_file_or_a_parameter_changes(tmp_path: Path, separate_cache: Path) -> None:
     separated(tmp_path, "events", EVENTS)
 
     def load(**settings: Any) -> StarSchema:
         return Tabular(interactions={"files": "events.csv", **settings}, root=str(tmp_path)).load()  # type: ignore[arg-type]
 
     first = load()
-    (kept,) = (own_cache / "schemas").iterdir()
-    written = kept.stat().st_mtime_ns
+    (file,) = (separate_cache / "schemas").iterdir()
+    written = file.stat().st_mtime_ns
     assert load().digest == first.digest
-    assert kept.stat().st_mtime_ns == written
+    assert file.stat().st_mtime_ns == written
     assert load(timestamp="ts").interactions.timestamp is not None
     separated(tmp_path, "events", EVENTS[:3])
     assert len(load(timestamp="ts").interactions) == 3
-    (kept,) = (own_cache / "schemas").iterdir()
+    (file,) = (separate_cache / "schemas").iterdir()
 
 
-def test_the_digest_does_not_tell_where_files_lie(tmp_path: Path) -> None:
+def test_digest_does_not_depend_on_the_folder(tmp_path: Path) -> None:
     digests = set()
     for name in ("here", "there"):
         (tmp_path / name).mkdir()
@@ -370,7 +370,7 @@ optimizer: {{name: adam, lr: 1e-3}}
 """
 
 
-def test_yaml_alone_makes_a_dataset(tmp_path: Path) -> None:
+def test_dataset_from_yaml(tmp_path: Path) -> None:
     for table, rows in TABLES.items():
         separated(tmp_path, table, pd.concat([rows] * (10 if table == "events" else 1)))
     config = tmp_path / "mine.yaml"
@@ -404,16 +404,15 @@ def test_yaml_is_checked_before_data_is_read(tmp_path: Path, old: str, new: str,
         read_experiment(config)
 
 
-def test_missing_files_are_told_all_at_once_and_do_not_hide_the_config(tmp_path: Path) -> None:
+def test_missing_files_are_reported_at_once_when_data_is_loaded(tmp_path: Path) -> None:
     config = tmp_path / "mine.yaml"
     config.write_text(CONFIG.format(root=tmp_path))
     experiment, _ = read_experiment(config)
-    with pytest.raises(DataError) as told:
+    with pytest.raises(DataError) as caught:
         load_data(experiment)
-    assert str(told.value).startswith(
-        "The data has 2 problems.\ndata.interactions.files: 'events.csv' must name a file, "
-    )
-    assert "\ndata.users.files: 'users.csv' must name a file, a folder of files or a pattern such as" in str(told.value)
+    message = str(caught.value)
+    assert message.startswith("The data has 2 problems.\ndata.interactions.files: 'events.csv' must be a file, ")
+    assert "\ndata.users.files: 'users.csv' must be a file, a folder of files or a pattern such as" in message
 
 
 def test_sound_data_does_not_warn(tmp_path: Path) -> None:
@@ -423,7 +422,7 @@ def test_sound_data_does_not_warn(tmp_path: Path) -> None:
         dataset(tmp_path, pattern).load()
 
 
-def test_files_of_parts_are_read_as_one_and_divided_as_they_come(tmp_path: Path) -> None:
+def test_files_of_parts_give_the_split(tmp_path: Path) -> None:
     for name, part in {"train": EVENTS[:2], "valid": EVENTS[2:3], "test": EVENTS[3:]}.items():
         part.to_csv(tmp_path / f"{name}.csv", index=False)
     files = {"files": "train.csv", "valid": "valid.csv", "test": "test.csv", "measures": ["rating"]}
@@ -434,13 +433,13 @@ def test_files_of_parts_are_read_as_one_and_divided_as_they_come(tmp_path: Path)
     assert split is not None
     assert [part.tolist() for part in (split.train, split.valid, split.test)] == [[0, 1], [2], [3]]
     assert schema.interactions.measures["rating"].tolist() == [5.0, 3.0, 4.5, 1.0]
-    assert not split.in_time, "without times nothing is known of it"
+    assert not split.in_time, "unknown without times"
     again = source.load().split
     assert again is not None
     assert torch.equal(again.test, split.test), "the cache keeps the split"
 
 
-def test_a_division_in_time_lets_histories_hold_validation_events(tmp_path: Path) -> None:
+def test_split_in_time_is_recognised(tmp_path: Path) -> None:
     for name, part in {"train": EVENTS[:1], "valid": EVENTS[2:3], "test": EVENTS[1:2]}.items():
         part.to_csv(tmp_path / f"{name}.csv", index=False)
     files = {"files": "train.csv", "valid": "valid.csv", "test": "test.csv", "timestamp": "ts"}
@@ -448,10 +447,10 @@ def test_a_division_in_time_lets_histories_hold_validation_events(tmp_path: Path
         sections = {**files, "files": f"{names[0]}.csv", "valid": f"{names[1]}.csv"}
         split = Tabular(interactions=sections, root=str(tmp_path)).load().split  # type: ignore[arg-type]
         assert split is not None
-        assert split.in_time is in_time, "user 10 was there in 5, and again 10 seconds later"
+        assert split.in_time is in_time, "user 10 has an event 10 seconds later"
 
 
-def test_events_that_are_dropped_are_of_no_part(tmp_path: Path) -> None:
+def test_dropped_events_are_in_no_part(tmp_path: Path) -> None:
     for name, part in {"train": EVENTS[:2], "valid": EVENTS[2:3], "test": EVENTS[3:]}.items():
         part.to_csv(tmp_path / f"{name}.csv", index=False)
     USERS[USERS["user_id"] != 20].to_csv(tmp_path / "users.csv", index=False)
@@ -464,11 +463,9 @@ def test_events_that_are_dropped_are_of_no_part(tmp_path: Path) -> None:
     assert [part.tolist() for part in (split.train, split.valid, split.test)] == [[0], [1], [2]]
 
 
-def test_files_of_parts_must_be_of_one_form(tmp_path: Path) -> None:
+def test_files_of_parts_must_have_one_format(tmp_path: Path) -> None:
     for name in ("train.csv", "valid.csv", "test.tsv"):
         EVENTS.to_csv(tmp_path / name, index=False)
     files = {"files": "train.csv", "valid": "valid.csv", "test": "test.tsv"}
-    with pytest.raises(
-        DataError, match=r"test\.tsv must be CSV, as .*train\.csv is, got TSV\. Write all events in one"
-    ):
+    with pytest.raises(DataError, match=r"test\.tsv must be CSV like .*train\.csv, got TSV\. Write all events in one"):
         Tabular(interactions=files, root=str(tmp_path)).load()  # type: ignore[arg-type]

@@ -1,5 +1,5 @@
-# ruff: noqa: E501  (messages are told as they stand, in tables)
-"""What is wrong with a person's tables is told with file, column, row and count, all of it at once."""
+# ruff: noqa: E501  (messages stand in tables)
+"""Problems of tables are reported all at once, with file, column, row and count."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
     return make
 
 
-def test_the_tables_of_this_file_are_sound(load: Load) -> None:
+def test_sound_tables(load: Load) -> None:
     schema = load()
     assert schema.interactions.user.tolist() == [1, 2, 1]
     assert schema.interactions.item.tolist() == [1, 2, 2]
@@ -66,15 +66,15 @@ def test_the_tables_of_this_file_are_sound(load: Load) -> None:
     [
         (
             {"interactions": {"user": "user"}},
-            "events.csv must have a column 'user', got none of that name. Did you mean 'user_id'? Columns: event, item_id,",
+            "events.csv must have a column 'user', got no such column. Did you mean 'user_id'? Columns: event, item_id,",
         ),
         (
             {"of_users": {"features": ["twon"]}},
-            "users.csv must have a column 'twon', got none of that name. Did you mean 'town'? Columns: age, town, user_id.",
+            "users.csv must have a column 'twon', got no such column. Did you mean 'town'? Columns: age, town, user_id.",
         ),
         (
             {"users": USERS + "1,3.5,Bonn\n2,3.5,Bonn\n"},
-            "users.csv: user_id must be given once, each a row, got 1 in row 3. 2 rows are like that, of 4. Keep one row",
+            "users.csv: user_id must be unique, got 1 in row 3. 2 rows are like that, of 4. Keep one row",
         ),
         (
             {"items": ITEMS + ",Cat,\n"},
@@ -82,16 +82,16 @@ def test_the_tables_of_this_file_are_sound(load: Load) -> None:
         ),
         (
             {"users": "user_id,age,town\n"},
-            "users.csv must hold at least one row, got none. Look at the file.",
+            "users.csv has no rows. Check the file.",
         ),
         (
             {"events": EVENTS.splitlines()[0] + "\n"},
-            "events.csv must hold at least one event, got none. Look at the file.",
+            "events.csv has no events. Check the file.",
         ),
         (
             {"items": "item_id,title,name\na,Ant,Ameise\nb,Bee,Biene\n", "of_items": {"title": "name", "lists": {}}},
-            "items.csv: 'title' must be one column, got a feature of that name and `title: name`, the column that people "
-            "read. Leave the feature out with `features`, or rename it.",
+            "items.csv: both the feature 'title' and the display column `title: name` would be called 'title'. Leave the "
+            "feature out with `features`, or rename it.",
         ),
         (
             {"events": EVENTS.replace("170000000", "1e30")},
@@ -99,7 +99,7 @@ def test_the_tables_of_this_file_are_sound(load: Load) -> None:
         ),
         (
             {"users": "user_id,age\n1.5,2\n2,3\n"},
-            "users.csv: user_id must be whole numbers or text, got numbers. Ids that a missing value has made fractional",
+            "users.csv: user_id must be whole numbers or text, got numbers. If a missing value turned",
         ),
         (
             {"events": EVENTS + "9,a,1,1700000000,1,buy\n8,z,1,1700000000,1,buy\n"},
@@ -109,20 +109,20 @@ def test_the_tables_of_this_file_are_sound(load: Load) -> None:
         ),
         (
             {"events": EVENTS.replace("\n1,", "\n7,").replace("\n2,", "\n8,"), "unknown": "drop"},
-            "events.csv must hold an event of a known user and item, got none of 3. Look at the columns of ids,",
+            "None of the 3 events of events.csv has a known user and item. Check the columns of ids, or",
         ),
         (
             {"events": EVENTS + "x1,a,1,1700000000,1,buy\n"},
-            "events.csv: user_id must be whole numbers, as the ids of users.csv are, got 'x1' in row 4. 1 row is like that, "
+            "events.csv: user_id must be whole numbers, like the ids of users.csv, got 'x1' in row 4. 1 row is like that, "
             "of 4. Repair these rows, or read both columns of ids as text with `kinds`.",
         ),
         (
             {"events": EVENTS.replace(",a,", ",7,").replace(",b,", ",8,")},
-            "events.csv: item_id must be text, as the ids of items.csv are, got 7 in row 1. 3 rows are like that, of 3.",
+            "events.csv: item_id must be text, like the ids of items.csv, got 7 in row 1. 3 rows are like that, of 3.",
         ),
         (
             {"events": EVENTS.replace("\n1,", "\n1.5,")},
-            "events.csv: user_id must be whole numbers or text, got numbers. Ids that",
+            "events.csv: user_id must be whole numbers or text, got numbers. If a",
         ),
         (
             {"events": EVENTS.replace(",5,", ",,").replace(",4,", ",inf,")},
@@ -134,7 +134,7 @@ def test_the_tables_of_this_file_are_sound(load: Load) -> None:
         ),
         (
             {"events": EVENTS.replace(",3,", ",good,")},
-            "events.csv: rating must be a number, as others are, got 'good' in row 2. 1 row is like that, of 3. Repair these",
+            "events.csv: rating must be a number like the others, got 'good' in row 2. 1 row is like that, of 3. Repair these",
         ),
         (
             {"events": EVENTS.replace(",view", ",")},
@@ -142,7 +142,7 @@ def test_the_tables_of_this_file_are_sound(load: Load) -> None:
         ),
         (
             {"interactions": {"measures": ["rating"], "kinds": {"rating": "text"}}},
-            "events.csv: rating must be a number and no text, got '5' in row 1. 3 rows are like that, of 3. Repair these",
+            "events.csv: rating must be a number, not text, got '5' in row 1. 3 rows are like that, of 3. Repair these",
         ),
         (
             {"events": EVENTS.replace("view", "2024-01-01").replace("buy", "2024-01-01")},
@@ -154,12 +154,12 @@ def test_the_tables_of_this_file_are_sound(load: Load) -> None:
         ),
         (
             {"events": EVENTS.replace("1700000001", "1700000001000")},
-            "events.csv: ts must be times of one unit (2 in seconds and 1 in milliseconds), got 1700000001000 in row 2. "
+            "events.csv: ts must be times in one unit (2 in seconds and 1 in milliseconds), got 1700000001000 in row 2. "
             "1 row is like that, of 3. Write all of them in seconds.",
         ),
         (
             {"events": EVENTS.replace("1700000001", "yesterday")},
-            "events.csv: ts must be a number, as others are, got 'yesterday' in row 2. 1 row is like that, of 3.",
+            "events.csv: ts must be a number like the others, got 'yesterday' in row 2. 1 row is like that, of 3.",
         ),
         (
             {"events": EVENTS.replace("1700000001", "")},
@@ -172,7 +172,7 @@ def test_the_tables_of_this_file_are_sound(load: Load) -> None:
         ),
         (
             {"interactions": {"negatives": "event"}},
-            "events.csv: event must be lists of ids, got text. Give the separator of its values, such as `lists: {event: ",
+            "events.csv: event must be lists of ids, got text. Set the separator of its values, such as `lists: {event: ",
         ),
         (
             {
@@ -186,7 +186,7 @@ def test_the_tables_of_this_file_are_sound(load: Load) -> None:
                 "events": EVENTS.replace("view", "5|6").replace("buy", ""),
                 "interactions": {"negatives": "event", "lists": {"event": "|"}, "measures": []},
             },
-            "events.csv: event must be lists of text, as the ids of items.csv are, got lists of whole numbers. Write the ids",
+            "events.csv: event must be lists of text, like the ids of items.csv, got lists of whole numbers. Write both",
         ),
         (
             {"interactions": {"lists": {"w": "|"}}, "events": EVENTS.replace(",2,buy", ",2|3,buy")},
@@ -194,7 +194,7 @@ def test_the_tables_of_this_file_are_sound(load: Load) -> None:
         ),
         (
             {"users": USERS.replace("20.5", "").replace("30.5", "nan")},
-            None,  # a column of nothing is one of ids that are all unknown
+            None,  # an empty column holds ids that are all unknown
         ),
         (
             {"users": USERS.replace("20.5", "")},
@@ -207,7 +207,7 @@ def test_the_tables_of_this_file_are_sound(load: Load) -> None:
         ),
         (
             {"of_users": {"missing": {"town": "mean"}}},
-            "data.users.missing must name features of numbers, got 'town'. Numbers: age.",
+            "data.users.missing must name numeric features, got 'town'. Numeric features: age.",
         ),
         (
             {"of_users": {"kinds": {"town": "number"}}},
@@ -229,35 +229,35 @@ def test_the_tables_of_this_file_are_sound(load: Load) -> None:
         ),
         (
             {"users": USERS.replace("town", "age")},
-            "users.csv must name each column once, got 'age' again. Rename one.",
+            "users.csv has several columns called 'age'. Rename all but one.",
         ),
         (
             {"users": ""},
-            "users.csv must begin with the names of its columns, got an empty file. Write it anew.",
+            "users.csv is empty. Its first row must hold the column names.",
         ),
         (
             {"users": USERS + "3\n"},
-            "users.csv: each row must have 3 fields, as the header has, got 1 in line 4: '3'. Repair it, or write the file anew.",
+            "users.csv cannot be read: CSV parse error: Expected 3 columns, got 1: 3. Repair the file, or write it again.",
         ),
     ],
 )
-def test_a_fault_is_told(load: Load, changes: dict[str, Any], message: str | None) -> None:
+def test_fault_is_reported(load: Load, changes: dict[str, Any], message: str | None) -> None:
     if message is None:
         assert load(**changes).users.columns["age"].values.tolist() == [0, 0, 0]
         return
-    with pytest.raises(DataError) as told:
+    with pytest.raises(DataError) as caught:
         load(**changes)
-    assert message in str(told.value)
+    assert message in str(caught.value)
 
 
-def test_all_problems_are_told_at_once(load: Load) -> None:
-    with pytest.raises(DataError) as told:
+def test_all_problems_are_reported_at_once(load: Load) -> None:
+    with pytest.raises(DataError) as caught:
         load(
             events=EVENTS.replace("1700000001", "soon").replace(",5,", ",,").replace("\n2,", "\n9,"),
             users=USERS.replace("20.5", ""),
             items=ITEMS + "b,Bee,\n",
         )
-    count, *problems = str(told.value).splitlines()
+    count, *problems = str(caught.value).splitlines()
     assert count == "The data has 5 problems."
     assert [problem.partition(" must")[0] for problem in problems] == [
         "users.csv: age",
@@ -268,10 +268,10 @@ def test_all_problems_are_told_at_once(load: Load) -> None:
     ]
 
 
-def test_a_measure_of_too_many_texts_is_no_kind_of_event(load: Load) -> None:
+def test_too_many_texts_do_not_name_kinds_of_events(load: Load) -> None:
     rows = "".join(f"1,a,5,1700000000,1,text {number}\n" for number in range(1_001))
     message = (
-        r"events\.csv: event must be numbers or at most 1,000 different texts, got 1,001\. Remove it from `measures`"
+        r"events\.csv: event must be numbers or at most 1,000 different texts, got 1,001\. Remove it from `feedback`"
     )
     with pytest.raises(DataError, match=message):
         load(events=EVENTS.splitlines()[0] + "\n" + rows)
@@ -282,12 +282,12 @@ def test_a_measure_of_too_many_texts_is_no_kind_of_event(load: Load) -> None:
     [
         (
             pa.array([[1.5], [2.5]]),
-            r"users\.parquet: x must be text in UTF-8, numbers, dates or lists of them, got list<",
+            r"users\.parquet: x must be UTF-8 text, numbers, dates or lists of them, got list<",
         ),
-        (pa.array([{"a": 1}, {"a": 2}]), r"users\.parquet: x must be text in UTF-8, .*, got struct<a: int64>\. Leave"),
+        (pa.array([{"a": 1}, {"a": 2}]), r"users\.parquet: x must be UTF-8 text, .*, got struct<a: int64>\. Leave"),
     ],
 )
-def test_types_without_a_plain_form_are_told_where_they_are_named(load: Load, column: pa.Array, message: str) -> None:
+def test_unsupported_types_are_refused(load: Load, column: pa.Array, message: str) -> None:
     pq.write_table(pa.table({"user_id": [1, 2], "x": column}), "users.parquet")
     with pytest.raises(DataError, match=message):
         load(of_users={"files": "users.parquet", "features": ["x"]})
@@ -300,40 +300,40 @@ def test_numbers_and_dates_cannot_be_split(load: Load) -> None:
         load(of_users={"files": "users.parquet", "lists": {"x": "|"}})
 
 
-def test_dates_are_no_numbers(load: Load) -> None:
+def test_dates_are_not_numbers(load: Load) -> None:
     message = r"users\.csv: born must be a number, got datetime\.date\(2000, 1, 1\) in row 1\. 2 rows are"
     with pytest.raises(DataError, match=message):
         load(users="user_id,born\n1,2000-01-01\n2,2001-01-01\n", of_users={"kinds": {"born": "number"}})
 
 
-def test_ids_without_a_table_must_be_ids_too(load: Load) -> None:
+def test_ids_without_a_table_must_be_ids(load: Load) -> None:
     load()
     interactions = {"files": "events.csv", "user": "age"}
     Path("events.csv").write_text("age,item_id\n1.5,a\n,b\n")
-    with pytest.raises(DataError, match=r"events\.csv: age must be whole numbers or text, got numbers\. Ids that"):
+    with pytest.raises(DataError, match=r"events\.csv: age must be whole numbers or text, got numbers\. If a"):
         Tabular(interactions=interactions).load()  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("", "events.csv must hold at least one event, got none. Look at the file."),
+        ("", "events.csv has no events. Check the file."),
         (
             "99999999999999999999,a\n",
-            "events.csv: user_id must be whole numbers or text, got numbers. Ids that a missing value has made fractional are "
-            "whole again once it is removed; others can be read as they are written with `kinds: {user_id: text}`.",
+            "events.csv: user_id must be whole numbers or text, got numbers. If a missing value turned whole numbers into "
+            "fractions, remove it; to read ids as they are written, add `kinds: {user_id: text}`.",
         ),
     ],
 )
-def test_one_mistake_of_ids_without_a_table_is_told_once(load: Load, rows: str, message: str) -> None:
+def test_fault_of_ids_without_a_table_is_reported_once(load: Load, rows: str, message: str) -> None:
     load()
     Path("events.csv").write_text(f"user_id,item_id\n{rows}")
-    with pytest.raises(DataError) as told:
+    with pytest.raises(DataError) as caught:
         Tabular(interactions={"files": "events.csv"}).load()  # type: ignore[arg-type]
-    assert str(told.value) == message
+    assert str(caught.value) == message
 
 
-def test_a_column_of_no_ids_at_all_is_told(load: Load) -> None:
+def test_column_without_any_ids(load: Load) -> None:
     message = (
         r"events\.csv: user_id must be one of the 2 ids of users\.csv, got nothing in row 1\. 3 rows are like that"
     )

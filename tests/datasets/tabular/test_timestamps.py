@@ -1,4 +1,4 @@
-# ruff: noqa: E501  (messages are told as they stand, in tables)
+# ruff: noqa: E501  (messages stand in tables)
 from __future__ import annotations
 
 from pathlib import Path
@@ -15,7 +15,7 @@ NOON = 1_700_000_000
 SECOND = 1_000_000
 
 
-def told(values: pa.Array) -> tuple[Any, list[str]]:
+def read(values: pa.Array) -> tuple[Any, list[str]]:
     problems: list[str] = []
     table = pa.table({"ts": plain(pa.chunked_array([values]))})
     return microseconds(RawTable(table, (Path("a.csv"),), (len(values),)), "ts", problems), problems
@@ -44,15 +44,15 @@ def told(values: pa.Array) -> tuple[Any, list[str]]:
         pytest.param(
             pa.array(["1970-01-01 00:00", "1970-01-01T03:00:02+0300", "1970-01-02", "1970-01-01T00:00:03-00"]),
             [0, 2 * SECOND, 86_400 * SECOND, 3 * SECOND],
-            id="texts of which some have zones",
+            id="texts with and without zones",
         ),
     ],
 )
-def test_times_of_any_writer_become_microseconds(values: pa.Array, expected: list[int]) -> None:
-    found, problems = told(values)
+def test_times_become_microseconds(values: pa.Array, expected: list[int]) -> None:
+    times, problems = read(values)
     assert not problems
-    assert found.dtype == "int64"
-    assert found.tolist() == expected
+    assert times.dtype == "int64"
+    assert times.tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -64,15 +64,15 @@ def test_times_of_any_writer_become_microseconds(values: pa.Array, expected: lis
         (pa.array([None, 5]), r"or a number since 1970, got nothing in row 1"),
         (pa.nulls(2), r"got nothing in row 1\. 2 rows are like that"),
         (pa.array(["1970-01-01", "soon"]), r"got 'soon' in row 2\. 1 row is like that"),
-        (pa.array([str(NOON), "soon", "1"]), r"must be a number, as others are, got 'soon' in row 2\. 1 row is like that"),
-        (pa.array([str(NOON)]), r"a number and no text, got '1700000000' in row 1.*with `kinds: \{\w+: number\}`"),
+        (pa.array([str(NOON), "soon", "1"]), r"must be a number like the others, got 'soon' in row 2\. 1 row is like that"),
+        (pa.array([str(NOON)]), r"a number, not text, got '1700000000' in row 1.*with `kinds: \{\w+: number\}`"),
         (pa.array([None, 5], pa.timestamp("s")), r"got nothing in row 1"),
         (pa.array([[1]]), r"a\.csv: ts must be times, got lists of whole numbers"),
     ],
 )  # fmt: skip
-def test_times_that_cannot_be_right_are_told(values: pa.Array, message: str) -> None:
-    found, problems = told(values)
-    assert found is None
+def test_invalid_times_are_reported(values: pa.Array, message: str) -> None:
+    times, problems = read(values)
+    assert times is None
     assert len(problems) == 1
     with pytest.raises(AssertionError, match=message):
         raise AssertionError(problems[0])

@@ -121,13 +121,13 @@ def test_new_items_are_explained_and_similar_to_others(invoke, finished_run, tmp
     [
         (
             "title\nx\n",
-            "must have a column 'movie_id', got none of that name. Did you mean 'title'?|must have a column",
+            "must have a column 'movie_id', got no such column. Did you mean 'title'?|must have a column",
         ),
         ("movie_id\n7\n50\n", "movie_id must be new, got 7 in row 1. 1 row is like that, of 2. Leave out items that"),
-        ("movie_id\n50\n50\n", "movie_id must be given once, each a row, got 50 in row 2"),
+        ("movie_id\n50\n50\n", "movie_id must be unique, got 50 in row 2"),
         ("movie_id\nabc\n", "movie_id must be whole numbers, as in the run, got text. Convert the column."),
         ("movie_id,genres\n,War\n", "movie_id must be given, got nothing in row 1"),
-        ("movie_id\n", "must hold at least one row, got none"),
+        ("movie_id\n", "has no rows"),
     ],
 )
 def test_new_items_that_cannot_be_read_change_nothing(invoke, finished_run, tmp_path, text, message):
@@ -163,8 +163,8 @@ def test_what_a_run_cannot_know_of_new_items_is_noted(invoke, finished_run, tmp_
         (("--index", "{name: faiss, factory: 7}"), "factory must be text, got 7"),
         (("--index", "{name: faiss, factory: Flt}"), "FAISS says: could not parse index string Flt"),
         (("--index", "{name: faiss, factory: 'IVF64,Flat'}"), r"FAISS cannot train 'IVF64,Flat' on 40 items: .*\(64\)"),
-        (("--add", "none.csv"), "'none.csv' must name a file.* got none at .*none.csv. Give the path of one."),
-        (("--add", "FOLDER"), "'.*/FOLDER' must hold the files of a table, got none in .*/FOLDER. Folders in it"),
+        (("--add", "none.csv"), "'none.csv' must be a file.* got none at .*none.csv. Give the whole path."),
+        (("--add", "FOLDER"), "'.*/FOLDER' must contain the files of a table, got none in .*/FOLDER. Subfolders"),
     ],
 )
 def test_an_index_that_cannot_be_built_leaves_nothing(invoke, finished_run, tmp_path, options, message):

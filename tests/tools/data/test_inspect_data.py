@@ -1,4 +1,4 @@
-"""From a person's own files to a config that trains as it stands, without a look at the YAML."""
+"""From files to a config that trains as written."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def write_positive_only() -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("write", "told"),
+    ("write", "reported"),
     [
         (write_like_movielens, ["ratings.csv: interactions, 600 rows", "text, separated by '|'", "item id", "title"]),
         (write_clicks, ["clicks: interactions, 600 rows", "not scaled: mean 255", "without a row in products.tsv"]),
@@ -82,25 +82,25 @@ def write_positive_only() -> list[str]:
         (write_positive_only, ["likes.csv: interactions", "every event counts as positive (label: implicit)"]),
     ],
 )
-def test_the_config_trains_as_it_stands(
-    invoke: Callable[..., Result], write: Callable[[], list[str]], told: list[str]
+def test_written_config_trains(
+    invoke: Callable[..., Result], write: Callable[[], list[str]], reported: list[str]
 ) -> None:
-    looked = invoke(inspect_data.main, *write(), "--out", "mine.yaml")
-    assert looked.exit_code == 0, looked.output
-    for text in (*told, "config: mine.yaml"):
-        assert text in looked.output
+    result = invoke(inspect_data.main, *write(), "--out", "mine.yaml")
+    assert result.exit_code == 0, result.output
+    for text in (*reported, "config: mine.yaml"):
+        assert text in result.output
     trained = invoke(train.main, "mine.yaml", "--fast-dev-run", "--device", "cpu")
     assert trained.exit_code == 0, trained.output
     assert "One batch each of training, validation and test passed" in trained.output
 
 
-def test_a_place_without_a_folder_is_told_before_tables_are_read(invoke: Callable[..., Result]) -> None:
-    looked = invoke(inspect_data.main, "no.csv", "--out", "missing/mine.yaml")
-    assert looked.exit_code == 1
-    assert "missing/mine.yaml cannot be written: No such file or directory" in looked.output
+def test_output_is_checked_before_tables_are_read(invoke: Callable[..., Result]) -> None:
+    result = invoke(inspect_data.main, "no.csv", "--out", "missing/mine.yaml")
+    assert result.exit_code == 1
+    assert "missing/mine.yaml cannot be written: No such file or directory" in result.output
 
 
-def test_numbers_train_and_a_missing_one_learns_a_value_of_its_own(invoke: Callable[..., Result]) -> None:
+def test_missing_number_learns_a_value(invoke: Callable[..., Result]) -> None:
     from towerzoo.towers.model.build import build_model, load_data, read_experiment
     from towerzoo.towers.runs.folder import RunFolder
 
@@ -118,9 +118,7 @@ def test_numbers_train_and_a_missing_one_learns_a_value_of_its_own(invoke: Calla
 
 
 @pytest.mark.parametrize("write", [write_recbole, write_positive_only])
-def test_a_whole_run_on_own_tables_can_be_resumed(
-    invoke: Callable[..., Result], write: Callable[[], list[str]]
-) -> None:
+def test_run_on_own_tables_can_be_resumed(invoke: Callable[..., Result], write: Callable[[], list[str]]) -> None:
     invoke(inspect_data.main, *write(), "--out", "mine.yaml")
     done = invoke(train.main, "mine.yaml", "--device", "cpu", "--set", "training={max_epochs: 1}")
     assert done.exit_code == 0, done.output
@@ -129,13 +127,13 @@ def test_a_whole_run_on_own_tables_can_be_resumed(
     assert again.exit_code == 0, again.output
 
 
-def test_nothing_is_written_unless_asked_for(invoke: Callable[..., Result]) -> None:
+def test_nothing_is_written_without_out(invoke: Callable[..., Result]) -> None:
     files = write_positive_only()
     assert invoke(inspect_data.main, *files).exit_code == 0
     assert [path.name for path in Path().iterdir()] == files
 
 
-def test_files_that_cannot_be_found_are_told(invoke: Callable[..., Result]) -> None:
-    looked = invoke(inspect_data.main, "nowhere.csv")
-    assert looked.exit_code == 1
-    assert looked.output.startswith("error: 'nowhere.csv' must name a file, a folder of files or a pattern such as")
+def test_missing_files_are_reported(invoke: Callable[..., Result]) -> None:
+    result = invoke(inspect_data.main, "nowhere.csv")
+    assert result.exit_code == 1
+    assert result.output.startswith("error: 'nowhere.csv' must be a file, a folder of files or a pattern such as")

@@ -1,4 +1,4 @@
-"""A shop's own tables, with all that people write into titles and ids, from files to answers."""
+"""A shop's tables, with unusual titles and ids, from files to recommendations."""
 
 from __future__ import annotations
 
@@ -71,12 +71,12 @@ def trained(shop, invoke, out, *overrides):
     """Returns a run of the config that inspect-data writes for the shop."""
     tables = [shop / f"{name}.csv" for name in ("clicks", "items", "users")]
     config = shop / "my shop.yaml"
-    told = invoke(inspect_command, *tables, "--out", config)
-    assert told.exit_code == 0, told.output
+    result = invoke(inspect_command, *tables, "--out", config)
+    assert result.exit_code == 0, result.output
     settings = [word for override in ("training.max_epochs=1", *overrides) for word in ("--set", override)]
-    told = invoke(train_command, config, "--device", "cpu", "--out", out, *settings)
-    assert told.exit_code == 0, told.output
-    assert str(out) in told.output
+    result = invoke(train_command, config, "--device", "cpu", "--out", out, *settings)
+    assert result.exit_code == 0, result.output
+    assert str(out) in result.output
     (run,) = (out / "my shop").iterdir()
     return run
 
@@ -86,66 +86,66 @@ def run(shop, invoke):
     return trained(shop, invoke, shop / "runs")
 
 
-def test_titles_and_values_are_printed_as_they_are_written(invoke, run):
-    told = invoke(recommend_command, run, "--user", "клиент 0", "--keep-seen", "--top-k", ITEMS)
-    assert told.exit_code == 0
+def test_titles_and_values_are_printed_verbatim(invoke, run):
+    result = invoke(recommend_command, run, "--user", "клиент 0", "--keep-seen", "--top-k", ITEMS)
+    assert result.exit_code == 0
     for item in range(ITEMS):
-        assert f" {100 + item}  {title(item)} " in told.output
+        assert f" {100 + item}  {title(item)} " in result.output
     assert "Chair" in invoke(similar_command, run, "--item", 101).output
-    told = invoke(explain_command, run, "--user", "клиент 0", "--item", 101)
-    assert told.exit_code == 0
-    assert "Desk [/b] 1" in told.output
-    assert "wood [oak]" in told.output
+    result = invoke(explain_command, run, "--user", "клиент 0", "--item", 101)
+    assert result.exit_code == 0
+    assert "Desk [/b] 1" in result.output
+    assert "wood [oak]" in result.output
 
 
-def test_tables_are_whole_where_no_terminal_crops_them(invoke, run, monkeypatch):
+def test_tables_are_not_cropped_without_a_terminal(invoke, run, monkeypatch):
     monkeypatch.delenv("COLUMNS", raising=False)
-    told = invoke(tester_command, run, "--by", "tags", "--by", "city")
-    assert told.exit_code == 0, told.output
-    assert "…" not in told.output
+    result = invoke(tester_command, run, "--by", "tags", "--by", "city")
+    assert result.exit_code == 0, result.output
+    assert "…" not in result.output
     assert "…" not in invoke(inspect_command, run.parents[2] / "clicks.csv").output
-    assert "Oslo [N]" in told.output
+    assert "Oslo [N]" in result.output
 
 
-def test_the_command_of_a_config_is_one_to_copy(shop, run):
+def test_command_in_a_config_can_be_copied(shop, run):
     written = (shop / "my shop.yaml").read_text(encoding="utf-8")
     (line,) = (line for line in written.splitlines() if "tools/train.py" in line)
     assert shlex.split(line)[1:] == ["run", "python", "tools/train.py", str(shop / "my shop.yaml")]
 
 
-def test_somebody_new_has_no_history_of_the_strangers_before_her(shop, invoke, tmp_path):
+def test_new_user_does_not_inherit_the_history_of_unknown_users(shop, invoke, tmp_path):
     clicks = (shop / "clicks.csv").read_text(encoding="utf-8")
     rows = "".join(f"stranger,{100 + item},1,{1_600_000_000_000 + item}\n" for item in range(ITEMS))
     (tmp_path / "clicks.csv").write_text(clicks + rows, encoding="utf-8")
     overrides = (
         f"data.interactions.files={tmp_path / 'clicks.csv'}",
         "data.unknown=row",
-        "user_tower.features.met={encoder: history, dim: 4}",
+        "user_tower.features.recent={encoder: history, dim: 4}",
     )
-    with pytest.warns(UserWarning, match="24 of 424 events count for the unknown user"):
+    with pytest.warns(UserWarning, match="24 of 424 events are assigned to the unknown user"):
         recommender = Recommender.open(trained(shop, invoke, tmp_path / "runs", *overrides))
     people = [recommender.person(features={"city": "Łódź"}, liked=liked) for liked in ((), (105,))]
-    told = recommender.person_vectors.columns(people, torch.tensor([0, 0]))["met"]
-    assert (told != NO_EVENT).sum(dim=1).tolist() == [0, 1]
+    histories = recommender.person_vectors.columns(people, torch.tensor([0, 0]))["recent"]
+    assert (histories != NO_EVENT).sum(dim=1).tolist() == [0, 1]
 
 
-def test_slices_are_those_of_the_test_that_shows_them(invoke, run, tmp_path):
+def test_slices_belong_to_the_last_test(invoke, run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "run")
     assert "Łódź" in invoke(tester_command, copy, "--by", "city").output
     for options in ((), ("--mask", "tags"), ("--by", "tags")):
-        told = invoke(tester_command, copy, *options)
-        assert told.exit_code == 0
-        assert "Łódź" not in told.output, "figures of an earlier test contradict those above them"
+        result = invoke(tester_command, copy, *options)
+        assert result.exit_code == 0
+        assert "Łódź" not in result.output, "slices of an earlier test"
 
 
-def test_new_items_may_lack_lists_but_hold_no_infinite_number(invoke, run, tmp_path):
+def test_new_items_may_lack_lists_but_not_have_infinite_numbers(invoke, run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "run")
     for item, header, row in ((900, "item_id,price", "900,5.5"), (901, "item_id", "901")):
         (tmp_path / "new.csv").write_text(f"{header}\n{row}\n")
         added = invoke(index_command, copy, "--add", tmp_path / "new.csv")
         assert added.exit_code == 0, added.output
-        told = invoke(recommend_command, copy, "--user", "клиент 0", "--index", "--where", f"item_id={item}", "--csv")
-        assert told.stdout.splitlines()[1].startswith(f"1,{item},{item},")
+        result = invoke(recommend_command, copy, "--user", "клиент 0", "--index", "--where", f"item_id={item}", "--csv")
+        assert result.stdout.splitlines()[1].startswith(f"1,{item},{item},")
     for price in ("inf", "1e39"):
         (tmp_path / "new.csv").write_text(f"item_id,price\n902,1\n903,{price}\n")
         refused = invoke(index_command, copy, "--add", tmp_path / "new.csv")
@@ -154,7 +154,7 @@ def test_new_items_may_lack_lists_but_hold_no_infinite_number(invoke, run, tmp_p
         assert " in row 2. 1 row is like that, of 2." in refused.output
 
 
-def test_new_items_have_titles_that_are_features_as_well(shop, invoke, tmp_path):
+def test_titles_of_new_items_can_be_features(shop, invoke, tmp_path):
     embedding = "item_tower.features.title={encoder: embedding, dim: 4}"
     run = trained(shop, invoke, tmp_path, "data.items.features=[title, price, tags]", embedding)
     (tmp_path / "new.csv").write_text("item_id,title\n900,New\n")
@@ -168,33 +168,33 @@ def test_new_items_have_titles_that_are_features_as_well(shop, invoke, tmp_path)
     )
 
 
-def test_csv_of_nothing_has_its_header(invoke, run):
-    told = invoke(recommend_command, run, "--user", "клиент 0", "--where", "tags=gold", "--csv").stdout
-    assert list(csv.reader(io.StringIO(told))) == [["rank", "id", "title", "score", "probability"]]
+def test_csv_without_rows_has_a_header(invoke, run):
+    result = invoke(recommend_command, run, "--user", "клиент 0", "--where", "tags=gold", "--csv").stdout
+    assert list(csv.reader(io.StringIO(result))) == [["rank", "id", "title", "score", "probability"]]
 
 
 @pytest.mark.usefixtures("quick_exporter")
-def test_a_number_that_is_not_told_is_one_thing_to_all_who_answer(shop, invoke, tmp_path):
-    """By `missing`, as in training: to a list, to the same with null and to a bundle."""
+def test_missing_number_means_the_same_everywhere(shop, invoke, tmp_path):
+    """As `missing` says in training: for a list, the same with null, and a bundle."""
     policies = ("data.users.missing=mean", "data.items.missing=zero")
     run = trained(shop, invoke, tmp_path / "runs", *policies, "user_tower.features.income.dim=4")
-    told = invoke(export_command, run, "--to", tmp_path / "bundle")
-    assert told.exit_code == 0, told.output
+    result = invoke(export_command, run, "--to", tmp_path / "bundle")
+    assert result.exit_code == 0, result.output
     recommender, bundle = Recommender.open(run), Bundle(tmp_path / "bundle")
     assert recommender.users.column("income").unknown.item() == pytest.approx(15_312, abs=2_000)
     for features in ({"city": "Łódź"}, {"city": "Łódź", "income": None}, {"city": "Łódź", "income": float("nan")}):
         people = [recommender.person(features=features)]
         ((*best,),) = recommender.answers(recommender.recommend(people, ITEMS), people)
-        found = dict(bundle.recommend(features, ITEMS))
-        assert found == pytest.approx({answer.id: answer.score for answer in best}, abs=1e-4)
+        actual = dict(bundle.recommend(features, ITEMS))
+        assert actual == pytest.approx({answer.id: answer.score for answer in best}, abs=1e-4)
         if features == {"city": "Łódź"}:
-            first = found
-        assert found == pytest.approx(first, abs=1e-6)
+            first = actual
+        assert actual == pytest.approx(first, abs=1e-6)
     new = {"tags": ["new"]}
     np.testing.assert_allclose(bundle.item_factors([new]), bundle.item_factors([new | {"price": 0.0}]), atol=1e-6)
-    # An income that is not told is as good as unknown; one that is told is printed as it was.
+    # A missing income is the unknown one; a given one is printed as given.
     about = (run, "--item", "101", "--json", "--features")
-    untold, told = (
+    missing, given = (
         {
             effect["feature"]: effect
             for effect in json.loads(invoke(explain_command, *about, features).stdout)["effects"]
@@ -202,11 +202,11 @@ def test_a_number_that_is_not_told_is_one_thing_to_all_who_answer(shop, invoke, 
         }["income"]
         for features in ("city=Oslo [N]", "city=Oslo [N],income=25740.04")
     )
-    assert untold["change"] == pytest.approx(0, abs=1e-6)
-    assert (told["value"], abs(told["change"]) > 1e-5) == ("25740.04", True)
+    assert missing["change"] == pytest.approx(0, abs=1e-6)
+    assert (given["value"], abs(given["change"]) > 1e-5) == ("25740.04", True)
 
 
-def test_an_explanation_calls_a_number_that_is_not_known_unknown(shop, invoke, run):
-    told = json.loads(invoke(explain_command, run, "--user", "клиент 0", "--item", "100", "--json").stdout)
-    values = {effect["feature"]: effect["value"] for effect in told["effects"]}
+def test_explanation_calls_a_missing_number_unknown(shop, invoke, run):
+    result = json.loads(invoke(explain_command, run, "--user", "клиент 0", "--item", "100", "--json").stdout)
+    values = {effect["feature"]: effect["value"] for effect in result["effects"]}
     assert (values["income"], values["price"]) == ("unknown", "unknown")
