@@ -1,4 +1,4 @@
-"""Labels: what counts as a positive event."""
+"""Labels: which events are positive."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ def binary_labels(
     equals: float | str | None = None,
     implicit: bool = False,
 ) -> Tensor:
-    """Returns float32 labels (N,) by exactly one of three rules: 1 for a positive event, else 0.
+    """Returns float32 labels (N,), 1 for positive events and 0 for others, by exactly one of three rules.
 
     Args:
         interactions: The events.
-        column: The measure that labels are made from.
-        positive_from: Smallest value of it that is positive.
-        equals: The one value of it that is positive, a text where the measure holds texts.
-        implicit: Whether every event is positive; no measure is read.
+        column: The feedback column that labels are made from.
+        positive_from: Its smallest positive value.
+        equals: Its only positive value; a text if the column has texts.
+        implicit: Whether every event is positive; the column is then unused.
 
     Raises:
-        DataError: There is no such measure, it holds values that are not numbers, or texts where the rule is of
-            numbers, or the other way round, or no event at all has the text.
+        DataError: There is no such column, it has missing or infinite values, the rule suits numbers but the column has
+            texts or the other way round, or no event has the text.
 
     Example:
         >>> rows = torch.ones(3, dtype=torch.int32)
@@ -43,19 +43,21 @@ def binary_labels(
         return torch.ones(len(interactions))
     if column not in interactions.measures:
         known = ", ".join(sorted(interactions.measures)) or "none"
-        raise DataError(f"data.label.column must be a measure of the dataset, got {column!r}. Measures: {known}.")
+        raise DataError(
+            f"data.label.column must be a feedback column of the dataset, got {column!r}. Columns: {known}."
+        )
     values = interactions.measures[column]
     texts = interactions.categories.get(column)
     if texts is not None:
         equals = _row_of(equals, texts, column)
     elif isinstance(equals, str):
-        raise DataError(f"data.label.equals must be a number, as {column} is, got {equals!r}. Write a number.")
-    # NaN and infinity show in the extremes, which take no memory; where they are is looked up only then.
+        raise DataError(f"data.label.equals must be a number, since {column} has numbers, got {equals!r}.")
+    # NaN and infinity show in the extremes, which need no memory.
     if len(values) and not torch.stack(values.aminmax()).isfinite().all():
         missing = int((~values.isfinite()).sum())
         row = int((~values.isfinite()).nonzero()[0])
         raise DataError(
-            f"data.label.column: every {column} must be a finite number, got {values[row].item()!r} in event {row}. "
+            f"data.label.column: {column} must be finite in every event, got {values[row].item()!r} in event {row}. "
             f"{missing:,} of {len(values):,} events are like that; remove or fill them."
         )
     if equals is not None:
@@ -65,11 +67,11 @@ def binary_labels(
 
 
 def _row_of(equals: float | str | None, texts: Vocabulary, column: str) -> int:
-    """Returns the row of a text among those of a measure."""
+    """Returns the row of a text in a column's vocabulary."""
     if not isinstance(equals, str):
         rule, value = ("positive_from", "a threshold") if equals is None else ("equals", repr(equals))
         raise DataError(
-            f"data.label.{rule} must suit {column}, which holds texts, got {value}. "
+            f"data.label.{rule} must suit {column}, which has texts, got {value}. "
             f"Write `equals` and a text. {name_hint(value, map(str, texts.values), 'Texts')}"
         )
     if equals not in texts.values:
@@ -79,14 +81,14 @@ def _row_of(equals: float | str | None, texts: Vocabulary, column: str) -> int:
 
 
 def require_two_classes(labels: Tensor, split: Split, *, positives_only: bool = False) -> None:
-    """Raises a DataError unless each part of the split holds both classes, without which AUC has no meaning.
+    """Raises a DataError unless each part of the split has both classes, without which AUC is undefined.
 
-    Streamed events are not among the labels; `require_classes` is for them.
+    `require_classes` checks streamed events.
 
     Args:
         labels: In {0, 1} (N,).
         split: The parts.
-        positives_only: Whether only positive events train and are to be found; then these alone will do.
+        positives_only: Whether only positive events train; one positive event a part is enough then.
     """
     for name in PARTS[1:] if split.streamed else PARTS:
         part = labels.index_select(0, getattr(split, name))
@@ -97,7 +99,7 @@ def require_two_classes(labels: Tensor, split: Split, *, positives_only: bool = 
 
 
 def require_classes(counts: EventCounts, *, positives_only: bool) -> None:
-    """Raises a DataError unless streamed training events are of both classes, or of the one that trains.
+    """Raises a DataError unless streamed training events have both classes, or a positive event if only these train.
 
     Args:
         counts: The training events.
@@ -110,6 +112,6 @@ def require_classes(counts: EventCounts, *, positives_only: bool) -> None:
 def _one_class(part: str, only: int, events: int, *, positives_only: bool) -> DataError:
     expected = "1 for some events" if positives_only else "of both classes"
     return DataError(
-        f"the labels of the {part} split must be {expected}, got only {only} in {events:,} events. "
-        "Look at data.label, or change the split."
+        f"The labels of the {part} split must be {expected}, got only {only} in {events:,} events. "
+        "Check data.label, or change the split."
     )

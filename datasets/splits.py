@@ -1,4 +1,4 @@
-"""Splits: which events train the model, which choose its best epoch, and which test it."""
+"""Splits: which events are for training, for choosing the best epoch, and for the test."""
 
 from __future__ import annotations
 
@@ -26,8 +26,7 @@ def _sum_to_one(fractions: list[float]) -> list[float]:
 Fractions = Annotated[
     list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length=3, max_length=3), AfterValidator(_sum_to_one)
 ]
-"""The shares of training, validation and test, none of them empty, which sum to 1."""
-
+"""The shares of training, validation and test, each in (0, 1), which sum to 1."""
 
 PARTS: Final = ("train", "valid", "test")
 """The parts of a split."""
@@ -40,12 +39,12 @@ class Split:
     """Row numbers of the interactions, int32 and ascending; no event is in two parts.
 
     Attributes:
-        train: Events to train on; none where they are streamed.
-        valid: Events that choose the best epoch.
-        test: Events for the final figures.
-        in_time: Whether each user's validation events come after her training events and before her test events, so
-            that a history may hold them when she is tested.
-        streamed: Whether training events are no rows of the interactions, but are read as they are needed.
+        train: Training events; empty if they are streamed.
+        valid: Validation events, which choose the best epoch.
+        test: Test events, for the final figures.
+        in_time: Whether each user's validation events come after their training events and before their test events,
+            so that a history may include them in the test.
+        streamed: Whether training events are streamed instead of being rows of the interactions.
     """
 
     train: Tensor
@@ -57,7 +56,7 @@ class Split:
     def __post_init__(self) -> None:
         for name in PARTS[1:] if self.streamed else PARTS:
             if len(getattr(self, name)) == 0:
-                raise DataError(f"the {name} split must be at least one event, got none. Change the split or add data.")
+                raise DataError(f"The {name} split is empty. Change the split, or add data.")
 
 
 @SPLITS.register("random")
@@ -68,12 +67,12 @@ def random_split(
     fractions: Fractions = [0.8, 0.1, 0.1],  # noqa: B006
     seed: Seed = 42,
 ) -> Split:
-    """Divides events at random, whoever they belong to.
+    """Splits events at random, regardless of their user.
 
     Args:
         user: User rows (N,).
-        timestamp: Not used.
-        fractions: Shares of training, validation and test; the counts are rounded down and test takes the rest.
+        timestamp: Unused.
+        fractions: Shares of training, validation and test; counts are rounded down, and test takes the rest.
         seed: Seed of the split. It is not the experiment's seed, so runs with several seeds share one test set.
 
     Example:
@@ -92,12 +91,12 @@ def temporal_split(
     *,
     fractions: Fractions = [0.8, 0.1, 0.1],  # noqa: B006
 ) -> Split:
-    """Divides all events by time: the oldest train, the newest test.
+    """Splits all events by time: the oldest train, the newest test.
 
     Args:
-        user: Not used.
-        timestamp: Times (N,); events of the same time keep their file order.
-        fractions: Shares of training, validation and test; the counts are rounded down and test takes the rest.
+        user: Unused.
+        timestamp: Times (N,); ties keep their file order.
+        fractions: Shares of training, validation and test; counts are rounded down, and test takes the rest.
 
     Raises:
         DataError: The data has no timestamps.
@@ -118,7 +117,7 @@ def leave_last_out_split(user: Tensor, timestamp: Tensor | None) -> Split:
 
     Args:
         user: User rows (N,).
-        timestamp: Times (N,); events of the same time keep their file order.
+        timestamp: Times (N,); ties keep their file order.
 
     Raises:
         DataError: The data has no timestamps.
@@ -147,8 +146,8 @@ def files_split(user: Tensor, timestamp: Tensor | None) -> Split:
     `interactions.test`.
 
     Args:
-        user: Not used.
-        timestamp: Not used.
+        user: Unused.
+        timestamp: Unused.
 
     Raises:
         DataError: Always; it is never called for data with its own split.
@@ -160,13 +159,13 @@ def files_split(user: Tensor, timestamp: Tensor | None) -> Split:
 
 
 def split_in_order(sizes: Sequence[int], user: Tensor, timestamp: Tensor | None, *, streamed: bool = False) -> Split:
-    """Returns the split of events that come in the order of their parts.
+    """Returns the split of events that are in the order of their parts.
 
     Args:
         sizes: Events of each of the three parts.
         user: User rows (N,).
-        timestamp: Times (N,); with them it is found out whether the split is in time.
-        streamed: As of `Split`; the first size is 0 then.
+        timestamp: Times (N,), which decide whether the split is in time.
+        streamed: As in `Split`; the first size is 0 then.
 
     Example:
         >>> split_in_order([2, 1, 1], torch.tensor([1, 2, 1, 2]), torch.tensor([3, 9, 4, 9])).in_time
@@ -180,7 +179,7 @@ def split_in_order(sizes: Sequence[int], user: Tensor, timestamp: Tensor | None,
 
 
 def _is_in_time(parts: tuple[Tensor, ...], user: Tensor, timestamp: Tensor) -> bool:
-    """Returns whether no user has an event before one of an earlier part."""
+    """Returns whether no user has an event earlier than one in an earlier part."""
     latest = torch.full((int(user.max()) + 1,), torch.iinfo(torch.int64).min)
     for rows in parts:
         owners, times = user.index_select(0, rows).long(), timestamp.index_select(0, rows)
@@ -192,12 +191,14 @@ def _is_in_time(parts: tuple[Tensor, ...], user: Tensor, timestamp: Tensor) -> b
 
 def _times(timestamp: Tensor | None, split: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     if timestamp is None:
-        raise DataError(f"a {split} split must be given timestamps, got none. Use a random split, or data with times.")
+        raise DataError(
+            f"The data has no timestamps, which a {split} split needs. Use a random split, or data with times."
+        )
     return timestamp.numpy()
 
 
 def _cut(order: Order, fractions: list[float]) -> Split:
-    """Returns the parts of an order of rows, which it sorts in place: there may be many."""
+    """Cuts an order of rows into parts, which are sorted in place to save memory."""
     train, valid = (_share(len(order), fraction) for fraction in fractions[:2])
     parts = (order[:train], order[train : train + valid], order[train + valid :])
     for part in parts:
@@ -206,11 +207,11 @@ def _cut(order: Order, fractions: list[float]) -> Split:
 
 
 def _share(n: int, fraction: float) -> int:
-    """Returns the rows of a share, rounded down.
+    """Returns the number of rows of a share, rounded down.
 
     Example:
         >>> int(100 * 0.29), _share(100, 0.29)
         (28, 29)
     """
-    # A share is the decimal that a person wrote; the nearest binary number below it would cost a row.
+    # The share is a decimal from YAML; the nearest binary number may be below it, which would cost a row.
     return int(n * Decimal(str(fraction)))

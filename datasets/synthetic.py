@@ -1,7 +1,7 @@
-"""A made-up world of users, films and ratings, for tests, demonstrations and measurements without a download.
+"""A generated world of users, films and ratings, for tests, demonstrations and benchmarks without a download.
 
 Equal parameters give equal data on any machine. Roots, quotients and PCG64 are the same everywhere, but the last digits
-of `exp` and `pow` and the order in which a product adds are not; so numbers are put on a grid, where sums are exact.
+of `exp` and `pow` and the order of sums in a product are not; so numbers are rounded to a grid, where sums are exact.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from towerzoo.registry.ranges import Count, Fraction, NonNegative, WholeNumber
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-FORMAT: Final = 1  # raise it with every change that gives other data for the same parameters
+FORMAT: Final = 1  # raise it with every change that gives other data for equal parameters
 GENDERS: Final = ("F", "M")
 AGES: Final = (1, 18, 25, 35, 45, 50, 56)
 OCCUPATIONS: Final = (
@@ -55,29 +55,29 @@ EVENTS_AT_ONCE: Final = 1 << 18
 
 @DATASETS.register("synthetic")
 class Synthetic:
-    """A seeded world in the shape of MovieLens, in which the true chance of every positive label is known.
+    """A seeded world in the shape of MovieLens, with the true probability of every positive label.
 
     A user's traits (a bias and eight tastes) are a sum over gender, age and occupation plus a personal part; an item's
     are the mean over its genres plus its own part. The true logit is `0.4 + sharpness * (0.5 user bias + 0.6 item bias
-    + 0.625 dot product of tastes)`, each of the three at unit variance. A label is drawn from it, then a rating: 4 or 5
-    where the label is positive, 1 to 3 where it is not, so that `rating >= 4` is the label. About 56 % are positive.
+    + 0.625 dot product of tastes)`, each of the three with unit variance. A label is drawn from it, then a rating: 4 or
+    5 for a positive label, else 1 to 3, so that `rating >= 4` is the label. About 56 % are positive.
 
-    With the defaults the best reachable AUC, that of the measure `probability`, is about 0.83; user and item biases
-    alone reach about 0.76. Which items a user rates follows popularity, not taste.
+    With the defaults the best reachable AUC, that of the column `probability`, is about 0.83; user and item biases
+    alone reach about 0.76. Which items a user rates depends on popularity, not on taste.
 
-    Events come user by user in the order in which users joined; a user's times never fall. No user rates an item twice.
+    Events are grouped by user, in the order in which users joined, and in time order. No user rates an item twice.
 
     Args:
         users: Users in the table.
         items: Items in the table.
         interactions: Events; at most `users * items`. Memory grows by 24 bytes an event.
         genres: Genres that items can have; 1 to 6 an item.
-        seed: Seed of everything that is drawn.
-        sharpness: Standard deviation of the true logit; 0 makes every label the same weighted coin.
-        feature_share: Share of the traits' variance that features explain, for users and items alike. At 0 features say
-            nothing about traits, at 1 they say all.
+        seed: Seed of all random numbers.
+        sharpness: Standard deviation of the true logit; 0 gives all labels the same probability.
+        feature_share: Share of the traits' variance that features explain, for users and items alike: nothing at 0, all
+            at 1.
         popularity_skew: Zipf exponent of item popularity; 0 makes all items equally popular.
-        activity_spread: Standard deviation of the logarithm of a user's activity; 0 makes all users equally active.
+        activity_spread: Standard deviation of the logarithm of users' activity; 0 makes all users equally active.
 
     Example:
         >>> world = Synthetic(users=50, items=20, interactions=300, seed=7).load()
@@ -107,20 +107,20 @@ class Synthetic:
         self.popularity_skew, self.activity_spread = float(popularity_skew), float(activity_spread)
 
     def columns(self) -> ColumnNames:
-        """Returns the names of all features and measures, which are MovieLens's and the true `probability`."""
+        """Returns the names of MovieLens's features and feedback, and of the true `probability`."""
         users, items = ("user_id", "gender", "age", "occupation"), ("movie_id", "genres")
         return ColumnNames(users, items, measures=("rating", "probability"), item_texts=("title",))
 
     def load(self) -> StarSchema:
-        """Makes the world.
+        """Generates the world.
 
         Raises:
-            DataError: There are fewer pairs of a user and an item than interactions asked for.
+            DataError: There are fewer pairs of a user and an item than interactions.
         """
         if self.interactions > self.users * self.items:
             raise DataError(
                 f"synthetic: interactions must be at most users * items = {self.users * self.items}, got "
-                f"{self.interactions}. Ask for fewer interactions or for more users or items."
+                f"{self.interactions}. Reduce interactions, or increase users or items."
             )
         rng = np.random.Generator(np.random.PCG64(self.seed))
         activity = np.clip(self.activity_spread * rng.standard_normal(self.users), -14, 14)
@@ -176,7 +176,7 @@ def _make_items(rng: np.random.Generator, n: int, n_genres: int) -> tuple[Table,
 def _make_interactions(
     rng: np.random.Generator, events: Ints, popularity: Ints, users: Floats, items: Floats, sharpness: float
 ) -> Interactions:
-    """Draws each user's items, times, labels and ratings, some users at a time."""
+    """Draws each user's items, times, labels and ratings, a group of users at a time."""
     ends, urn = np.cumsum(events), _Urn(popularity)
     user, item = (np.empty(ends[-1], dtype=np.int32) for _ in range(2))
     rating, probability = (np.empty(ends[-1], dtype=np.float32) for _ in range(2))
@@ -190,11 +190,11 @@ def _make_interactions(
     for rows in np.split(np.arange(len(events)), np.flatnonzero(np.diff(batch)) + 1):
         part = slice(int(ends[rows[0]] - events[rows[0]]), int(ends[rows[-1]]))
         who = np.repeat(rows, events[rows])
-        # An urn hands out items in table order; times must not tell items apart.
+        # An urn returns items in table order, which times must not follow.
         order = np.argsort((who << 32) + rng.integers(0, 1 << 32, size=len(who)), kind="stable")
         what = urn.draw(rng, events[rows])[order]
         u, i = user_traits[who], item_traits[what]
-        # Exact in float32 in whatever order it adds: traits are whole multiples of 1/64 below 8.
+        # Exact in float32 in any order of summation: traits are whole multiples of 1/64 below 8.
         dot = np.einsum("na,na->n", u[:, 1:], i[:, 1:])
         logit = INTERCEPT + sharpness * (USER_BIAS * u[:, 0] + ITEM_BIAS * i[:, 0] + (TASTE / AXES**0.5) * dot)
         logit = np.clip(logit, -LOGIT_LIMIT, LOGIT_LIMIT)
@@ -210,7 +210,7 @@ def _make_interactions(
 
 
 class _Urn:
-    """Weighted draws without replacement: one ball after the other, each with chance weight / weight left.
+    """Weighted draws without replacement: one ball at a time, each with probability weight / remaining weight.
 
     Args:
         weights: Whole numbers of at least 1, one a ball.
@@ -224,19 +224,19 @@ class _Urn:
         """Returns `counts[r]` distinct balls for each row r, row after row, in ascending order within a row."""
         balls = len(self.weights)
         keys, missing = np.empty(0, dtype=np.int64), counts.copy()  # a key is row * balls + ball
-        # Draw again what came twice, which is cheap while a row takes few of the balls ...
+        # Redraw repeated balls, which is cheap while a row takes few of them ...
         for _ in range(8):
             rows = np.repeat(np.arange(len(counts)), np.where(8 * counts < balls, missing, 0))
             if not len(rows):
                 break
             drawn = np.sort(rows * balls + self._tickets[rng.integers(0, len(self._tickets), size=len(rows))])
             drawn = drawn[np.diff(drawn, prepend=-1) > 0]
-            place = np.searchsorted(keys, drawn)
-            new = np.append(keys, -1)[place] != drawn
-            keys = np.insert(keys, place[new], drawn[new])
+            position = np.searchsorted(keys, drawn)
+            new = np.append(keys, -1)[position] != drawn
+            keys = np.insert(keys, position[new], drawn[new])
             missing = missing - np.bincount(drawn[new] // balls, minlength=len(counts))
-        # ... and let the balls of the other rows race: exponential times, divided by weight, finish in the same order.
-        found, short = [keys], np.flatnonzero(missing)
+        # ... and rank the balls of the other rows by exponential times divided by weight, which has the same law.
+        drawn_keys, short = [keys], np.flatnonzero(missing)
         step = max(1, EVENTS_AT_ONCE // balls)
         for rows in (short[start : start + step] for start in range(0, len(short), step)):
             finish = rng.standard_exponential((len(rows), balls)) / self.weights
@@ -245,18 +245,18 @@ class _Urn:
             taken = rows[slot] == row
             finish[slot[taken], ball[taken]] = np.inf
             first = rows[:, None] * balls + np.argsort(finish, axis=1, kind="stable")
-            found.append(first[np.arange(balls) < missing[rows, None]])
-        return np.sort(np.concatenate(found)) % balls
+            drawn_keys.append(first[np.arange(balls) < missing[rows, None]])
+        return np.sort(np.concatenate(drawn_keys)) % balls
 
 
 def _traits(rng: np.random.Generator, explained: Floats, share: float, weights: Ints) -> Floats:
     """Returns traits (n, 1 + AXES) of zero mean and unit variance, of which features explain `share`."""
-    own = rng.standard_normal(explained.shape)
-    return _standardize(share**0.5 * _standardize(explained, weights) + (1 - share) ** 0.5 * own, weights)
+    unexplained = rng.standard_normal(explained.shape)
+    return _standardize(share**0.5 * _standardize(explained, weights) + (1 - share) ** 0.5 * unexplained, weights)
 
 
 def _standardize(values: Floats, weights: Ints) -> Floats:
-    """Returns values on the grid, each column at weighted mean 0 and variance 1, or 0 where it does not vary."""
+    """Returns values on the grid, each column with weighted mean 0 and variance 1, or all 0 if it is constant."""
     on_grid = np.clip(np.rint(values * GRID), -16 * GRID, 16 * GRID) / GRID
     total = weights.sum()
     mean = weights @ on_grid / total
@@ -284,7 +284,7 @@ def _apportion(total: int, weights: Floats, limit: int) -> Ints:
 
 
 def _waits(rng: np.random.Generator, counts: Ints) -> Ints:
-    """Returns seconds from joining to each event: mostly minutes apart or in the same second, now and then days."""
+    """Returns seconds from joining to each event: mostly minutes apart or in the same second, sometimes days."""
     total = int(counts.sum())
     gaps = rng.integers(0, 128, size=total) ** 2 // 64
     gaps += np.where(rng.integers(0, 64, size=total) == 0, rng.integers(0, 14 * 86_400, size=total), 0)

@@ -1,4 +1,4 @@
-"""Vocabularies: raw values to row numbers, with 0 for what is not known."""
+"""Vocabularies: raw values to row numbers, with 0 for unknown values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 UNKNOWN = 0
-"""The row of every value that a vocabulary does not hold, and the padding of lists."""
+"""The row of every value that is not in a vocabulary, and the padding of lists."""
 
 Value = TypeVar("Value", int, str)
 
@@ -22,10 +22,10 @@ class Vocabulary:
     """An ordered set of raw values; the first has row 1, and row 0 stands for every other value.
 
     Args:
-        values: Distinct raw values, all of type int or all of type str, in row order; numpy's become Python's.
+        values: Distinct raw values in row order, all int or all str; numpy values become Python values.
 
     Raises:
-        ValueError: A value comes twice.
+        ValueError: A value is repeated.
 
     Example:
         >>> genders = Vocabulary(["F", "M"])
@@ -38,14 +38,14 @@ class Vocabulary:
     """
 
     def __init__(self, values: Iterable[int | str]) -> None:
-        # What is not plain could not be written to a run's schema.json.
+        # numpy values could not be written to a run's schema.json.
         self.values: tuple[int | str, ...] = tuple(v.item() if isinstance(v, np.generic) else v for v in values)
         if len(set(self.values)) != len(self.values):
-            raise ValueError("values must be distinct, got a value twice. Use Vocabulary.fit to collect them.")
+            raise ValueError("values must be distinct, got one repeatedly. Use Vocabulary.fit to collect them.")
 
     @classmethod
     def fit(cls, values: Iterable[int | str]) -> Vocabulary:
-        """Returns the vocabulary of the distinct values in ascending order, whatever order they come in."""
+        """Returns the vocabulary of the distinct values, in ascending order."""
         return cls(sorted(set(values)))
 
     def encode(self, values: Sequence[int] | Sequence[str] | NDArray[np.generic]) -> NDArray[np.int32]:
@@ -59,15 +59,15 @@ class Vocabulary:
         return [self.values[row - 1] if row else None for row in rows]
 
     def row(self, value: object) -> int:
-        """Returns the row of a raw value, or of the text of one; 0 for what is not in the vocabulary.
+        """Returns the row of a raw value or of its text; 0 if it is not in the vocabulary.
 
-        A whole number may be a float, as it is in a column of a table that lacks some.
+        A whole number may be a float, as in a column with missing values.
 
         Example:
             >>> ages = Vocabulary([18, 25])
             >>> ages.row(25), ages.row("25"), ages.row(25.0), ages.row(25.5), ages.row("25.0")
             (2, 2, 2, 0, 0)
-            >>> Vocabulary(["None"]).row(None)  # a missing value is none of the values
+            >>> Vocabulary(["None"]).row(None)  # a missing value is not a value
             0
         """
         if value is None:
@@ -78,7 +78,7 @@ class Vocabulary:
 
     @cached_property
     def _rows(self) -> dict[str, int]:
-        # Values are all numbers or all texts, so that no two have the same text.
+        # Values are all numbers or all texts, so no two have the same text.
         return {str(value): row for row, value in enumerate(self.values, start=1)}
 
     @cached_property

@@ -56,7 +56,7 @@ class MovieLens:
         self._release, self._encode, self._users, self._root, self._offline = release, encode, users, root, offline
 
     def columns(self) -> ColumnNames:
-        """Returns the names of all features and measures without reading the data."""
+        """Returns the names of all features and feedback columns without reading the data."""
         return ColumnNames(self._users, ("movie_id", "genres", "year"), measures=("rating",), item_texts=("title",))
 
     def load(self) -> StarSchema:

@@ -1,10 +1,9 @@
-"""Keeps a star schema in one safetensors file, so that raw files are parsed once."""
+"""Caches a star schema in one safetensors file, so that raw files are parsed once."""
 
 from __future__ import annotations
 
 import json
 import os
-import struct
 import uuid
 import warnings
 import zlib
@@ -14,7 +13,7 @@ from typing import Any, Final
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from towerzoo.datasets.schema.star_schema import Column, Interactions, StarSchema, Table
@@ -23,24 +22,24 @@ from towerzoo.datasets.vocabulary import Vocabulary
 
 FORMAT: Final = "towerzoo-star-schema"
 VERSION: Final = "3"
-"""Raised whenever the layout of the file changes; files of another version are built anew."""
+"""Raise it when the layout of the file changes; files of other versions are rebuilt."""
 DESCRIPTION: Final = "description"
-"""The tensor of UTF-8 JSON with what is not a tensor. Not in the header, which safetensors limits to 100 MB."""
+"""The tensor of UTF-8 JSON with everything that is not a tensor; safetensors limits its own header to 100 MB."""
 
 
 def cache_folder() -> Path:
-    """Returns the folder for what can be made again: `$TOWERZOO_CACHE`, else `~/.cache/towerzoo`."""
+    """Returns the folder for reproducible files: `$TOWERZOO_CACHE`, else `~/.cache/towerzoo`."""
     named = os.environ.get("TOWERZOO_CACHE")
     return Path(named).expanduser() if named else Path.home() / ".cache" / "towerzoo"
 
 
 def cached(name: str, digest: str, build: Callable[[], StarSchema]) -> StarSchema:
-    """Returns the schema from the cache folder, or builds it and keeps it there.
+    """Returns the schema from the cache folder, or builds and caches it.
 
     Args:
-        name: Name of the cache file, without its ending; one name keeps one schema.
-        digest: Hex digest of the sources; what was made from other sources is not used.
-        build: Makes the schema; its digest must be `digest`.
+        name: Name of the cache file, without its suffix; one name holds one schema.
+        digest: Hex digest of the sources; a schema of other sources is rebuilt.
+        build: Builds the schema, with this digest.
     """
     path = cache_folder() / "schemas" / f"{name}.safetensors"
     schema = load_schema(path, digest)
@@ -51,9 +50,9 @@ def cached(name: str, digest: str, build: Callable[[], StarSchema]) -> StarSchem
 
 
 def save_schema(schema: StarSchema, path: Path) -> None:
-    """Writes a schema to a temporary name beside `path` and renames it.
+    """Writes a schema to a temporary file beside `path` and renames it.
 
-    A cache that cannot be written costs time only, so that is a warning and not an error.
+    A cache that cannot be written only costs time, so it is a warning and not an error.
     """
     tensors = _tensors(schema)
     header = {"format": FORMAT, "version": VERSION, "digest": schema.digest, "crc32": str(_checksum(tensors))}
@@ -64,8 +63,8 @@ def save_schema(schema: StarSchema, path: Path) -> None:
         temporary.replace(path)
     except OSError as error:
         warnings.warn(
-            f"{path.parent} must be a folder that can be written, got {error.strerror or error!r}. "
-            "The raw files will be parsed again next time; set TOWERZOO_CACHE to another folder.",
+            f"{path.parent} cannot be written ({error.strerror or error}), so the raw files will be parsed again next "
+            "time. Set TOWERZOO_CACHE to another folder.",
             stacklevel=2,
         )
     finally:
@@ -80,25 +79,20 @@ def load_schema(path: Path, digest: str) -> StarSchema | None:
         digest: What the schema's digest must be.
 
     Returns:
-        The schema; None where the file is missing, cannot be read, is truncated, damaged or foreign, or was made by
-        another version or from another source.
+        The schema; None if the file is missing, unreadable, truncated, damaged, of another program or version, or made
+        from other sources.
     """
     try:
-        with path.open("rb") as file:
-            # The header alone tells whether the rest is worth reading.
-            length = file.read(8)
-            (size,) = struct.unpack("<Q", length)
-            if size > path.stat().st_size:
-                return None
-            start = file.read(size)
-            header = json.loads(start).get("__metadata__", {})
-            if (header.get("format"), header.get("version"), header.get("digest")) != (FORMAT, VERSION, digest):
-                return None
-            tensors = safetensors.torch.load(length + start + file.read())
+        with safe_open(path, "pt") as file:
+            header = file.metadata() or {}
+        # The header alone decides whether to read the rest.
+        if (header.get("format"), header.get("version"), header.get("digest")) != (FORMAT, VERSION, digest):
+            return None
+        tensors = safetensors.torch.load(path.read_bytes())
         if str(_checksum(tensors)) != header.get("crc32"):
             return None
         return _schema(tensors, digest)
-    except (OSError, struct.error, ValueError, KeyError, TypeError, AttributeError, SafetensorError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError):
         return None
 
 
@@ -165,7 +159,7 @@ def _table(side: str, description: Mapping[str, Any], tensors: Mapping[str, Tens
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> int:
-    """Returns the CRC-32 over names, types, shapes and bytes, so that no flipped bit of the file goes unseen."""
+    """Returns the CRC-32 over names, types, shapes and bytes, which detects a flipped bit."""
     crc = 0
     for name in sorted(tensors):
         values = tensors[name]

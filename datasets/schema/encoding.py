@@ -12,10 +12,10 @@ from towerzoo.datasets.schema.star_schema import Column, Table
 from towerzoo.datasets.vocabulary import UNKNOWN, Vocabulary
 
 Raw = Sequence[int] | Sequence[str] | Sequence[int | None] | Sequence[str | None]
-"""One raw value a row; None is unknown."""
+"""One raw value a row; None if unknown."""
 
 RawLists = Sequence[Sequence[int]] | Sequence[Sequence[str]]
-"""A list of raw values a row; an empty one is unknown."""
+"""A list of raw values a row; empty if unknown."""
 
 
 def encode_table(
@@ -25,16 +25,16 @@ def encode_table(
     *,
     slots: int = 1,
 ) -> Table:
-    """Encodes a table of users or items and puts the unknown row before it.
+    """Encodes a table of users or items, after the unknown row.
 
     Args:
-        key: The feature that holds the raw ids, one a row and all different.
-        features: Raw values of every feature by name, the key among them: one value a row, or a list of values a row.
-        texts: What people read, one text a row.
-        slots: Length that lists are padded to, at least; the longest list needs its own length.
+        key: The feature with the raw ids, all different.
+        features: Raw values of every feature by name, including the key: a value or a list of values a row.
+        texts: Texts for people, one a row.
+        slots: Minimum length that lists are padded to; longer lists set their own.
 
     Raises:
-        ValueError: An id comes twice, or the features are of different length.
+        ValueError: An id is repeated, or the features differ in length.
 
     Example:
         >>> films = encode_table("film", {"film": [20, 10], "genres": [["War"], ["Comedy", "War"]]})
@@ -46,18 +46,18 @@ def encode_table(
         raise ValueError(f"features must be of equal length, got {lengths}. Give one value or list a row.")
     ids = features[key]
     columns = {name: encode_column(name, values, slots=slots) for name, values in features.items() if name != key}
-    # The ids keep the order of the rows: an event's row number is its id's place in this vocabulary.
-    own = Column(key, torch.arange(len(ids) + 1, dtype=torch.int32), Vocabulary(ids))  # type: ignore[arg-type]
-    return Table(key, {key: own, **columns}, {name: ("", *values) for name, values in (texts or {}).items()})
+    # Ids keep the order of the rows, so the row of an id in this vocabulary is its row in the table.
+    ids_column = Column(key, torch.arange(len(ids) + 1, dtype=torch.int32), Vocabulary(ids))  # type: ignore[arg-type]
+    return Table(key, {key: ids_column, **columns}, {name: ("", *values) for name, values in (texts or {}).items()})
 
 
 def encode_column(name: str, values: Raw | RawLists, *, slots: int = 1) -> Column:
-    """Encodes one feature below the unknown row, with the vocabulary of all its values.
+    """Encodes one feature, after the unknown row, with the vocabulary of all its values.
 
     Args:
         name: The feature's name.
-        values: One value a row, or a list of values a row.
-        slots: Length that lists are padded to, at least.
+        values: A value or a list of values a row.
+        slots: Minimum length that lists are padded to.
 
     Example:
         >>> encode_column("gender", ["M", "F", None]).values

@@ -40,7 +40,7 @@ class Column:
 
     @property
     def unknown(self) -> Tensor:
-        """The value () or (L,) of who or what nothing is known of: that of row 0; of numbers, as `missing` says.
+        """The value () or (L,) of row 0, for an unknown user or item; for numbers, what `missing` says.
 
         Example:
             >>> Column("age", torch.tensor([30.0, 20.0, 40.0])).unknown
@@ -50,11 +50,11 @@ class Column:
 
     @property
     def cardinality(self) -> int:
-        """Number of ids with the unknown one, so that 0 <= id < cardinality; 0 for numbers."""
+        """Number of ids including the unknown one, so that 0 <= id < cardinality; 0 for numbers."""
         return len(self.vocabulary) if self.vocabulary is not None else 0
 
     def raw(self, rows: Tensor) -> list[Any]:
-        """Returns the raw values of rows (B,), None for an unknown one; lists without their padding.
+        """Returns the raw values of rows (B,), None for unknown ones; lists without their padding.
 
         Example:
             >>> tags = Column("tags", torch.tensor([[0, 0, 0], [2, 0, 1]]), Vocabulary(["a", "b"]))
@@ -65,12 +65,12 @@ class Column:
         """
         chosen = self.values.index_select(0, rows)
         if self.vocabulary is None:
-            # The shortest decimal that is this float32: 24.3, not 24.299999237060547.
+            # The shortest decimal of the float32: 24.3, not 24.299999237060547.
             return [None if np.isnan(value) else float(str(value)) for value in chosen.numpy()]
         values = chosen.tolist()
         if not self.is_list:
             return list(self.vocabulary.decode(values))
-        ends = [max((place + 1 for place, id in enumerate(ids) if id != UNKNOWN), default=0) for ids in values]
+        ends = [max((end for end, id in enumerate(ids, start=1) if id != UNKNOWN), default=0) for ids in values]
         return [self.vocabulary.decode(ids[:end]) for ids, end in zip(values, ends, strict=True)]
 
 
@@ -81,8 +81,8 @@ class Table:
     Attributes:
         key: Name of the column of raw ids; its value in row r is r.
         columns: Every feature by name, the key among them.
-        texts: What people read, such as titles: one string a row, "" in row 0 and where there is none.
-        history: The training events of each row, where a tower asks for them.
+        texts: Texts for people, such as titles: one a row, "" in row 0 and for a missing text.
+        history: The training events of each row, if a tower uses them.
     """
 
     key: str
@@ -98,7 +98,7 @@ class Table:
         return vocabulary
 
     def column(self, name: str) -> Column:
-        """Returns a feature; a text is one of single ids, those of its distinct strings.
+        """Returns a feature, or a text as a feature of single ids, one for each distinct text.
 
         Example:
             >>> films = Table("film", {}, {"title": ("", "Ran", "Alien", "Ran")})
@@ -121,13 +121,13 @@ class Interactions:
     Attributes:
         user: int32 rows of the users table (N,).
         item: int32 rows of the items table (N,).
-        measures: What was observed with each event, float32 (N,): `rating`; in generated data also `probability`,
-            the true chance of a positive label. Texts are rows of their vocabulary.
-        timestamp: int64 times (N,) of one unit, where known; only their order counts.
-        weight: float32 importance of each event for the loss, > 0 (N,), where known.
-        negatives: int32 rows of items that were shown with an event's item and not taken, padded with 0 (N, L), where
+        measures: What users gave or did in each event, float32 (N,) by column name, such as `rating`; generated data
+            also has `probability`, the true chance of a positive label. Texts are rows of their vocabulary.
+        timestamp: int64 times (N,) in any one unit, if known; only their order matters.
+        weight: float32 weight of each event in the loss, > 0 (N,), if known.
+        negatives: int32 rows of items that were shown with an event's item and not taken, padded with 0 (N, L), if
             known.
-        categories: The vocabulary of each measure that holds texts.
+        categories: The vocabulary of each column of texts.
     """
 
     user: Tensor
@@ -148,25 +148,25 @@ class Interactions:
 
 
 class EventStream(Protocol):
-    """Training events that are read as they are needed, with no more than some of them in memory."""
+    """Training events that are read as they are needed, with only some of them in memory."""
 
     def parts(self, label: Mapping[str, Any]) -> Iterator[Batch]:
-        """Yields all events in their own order, as many at a time as fit into memory.
+        """Yields all events in their own order, a buffer at a time.
 
         Args:
-            label: The rule of labels, as keyword arguments of `binary_labels`.
+            label: The label rule, keyword arguments of `binary_labels`.
         """
 
     def values(self, label: Mapping[str, Any], column: str) -> Iterator[Tensor]:
         """Yields one column of `parts`: `user`, `item` or `label`."""
 
     def lost_shown(self) -> int:
-        """Reads the items that were shown with the events, and returns with how many some have no row.
+        """Reads the items that were shown with the events and returns how many events had one without a row.
 
-        Where events tell what was shown, which `loader` can then give.
+        Only for streams whose events have items shown.
 
         Raises:
-            DataError: What was shown cannot be read, or must have a row and has none.
+            DataError: They cannot be read, or one has no row while that is an error.
         """
 
     def loader(
@@ -179,30 +179,30 @@ class EventStream(Protocol):
         shown: bool = False,
         device: torch.device | None = None,
     ) -> EpochLoader:
-        """Returns the batches of an epoch, whose order is a pure function of the seed and the epoch's number.
+        """Returns the batches of an epoch; their order is a pure function of the seed and the epoch's number.
 
         Args:
-            label: The rule of labels.
+            label: The label rule.
             batch_size: Events a batch.
-            seed: Seed of the order; None keeps that of the events.
-            positives: How many events are positive, where these alone train.
-            shown: Whether batches hold the items that were shown with each event's and not taken.
-            device: Where batches are made.
+            seed: Seed of the order; None keeps the order of the events.
+            positives: The number of positive events if only these train.
+            shown: Whether batches include the items that were shown with each event's item and not taken.
+            device: The device of the batches.
         """
 
 
 @dataclass(frozen=True)
 class StarSchema:
-    """A dataset: its tables in memory, and its events in memory but for those of a stream.
+    """A dataset: its tables, and its events in memory or as a stream.
 
     Attributes:
         users: The users table.
         items: The items table.
-        interactions: The events; where training events are streamed, those that validate and test.
-        digest: Hex digest of what the data was made from; equal digests mean equal data.
-        notes: What a person should know about how the data was read, such as events that were dropped; sentences.
-        split: The split that the data comes with, if it does.
-        stream: The training events, where they are streamed; the split then comes with the data.
+        interactions: The events; with a stream, only validation and test events.
+        digest: Hex digest of the sources; equal digests mean equal data.
+        notes: Remarks for people about the data, such as dropped events; sentences.
+        split: The data's own split, if it has one.
+        stream: The training events, if they are streamed; the data then has its own split.
     """
 
     users: Table
@@ -216,15 +216,15 @@ class StarSchema:
 
 @dataclass(frozen=True)
 class ColumnNames:
-    """What a dataset offers, known before it is read.
+    """The columns of a dataset, known before it is read.
 
     Attributes:
         users: Features of the users table.
         items: Features of the items table.
-        measures: Measures of the interactions, from which labels are made.
-        user_texts: Texts of the users table, which towers may name as features too.
+        measures: Columns of the interactions that labels can be made from.
+        user_texts: Texts of the users table, which may be features as well.
         item_texts: Texts of the items table.
-        negatives: Whether events hold the items that were shown with theirs and not taken.
+        negatives: Whether events have the items that were shown with their item and not taken.
     """
 
     users: tuple[str, ...]
@@ -243,7 +243,7 @@ class Dataset(Protocol):
     """
 
     def columns(self) -> ColumnNames:
-        """Returns the names of all features and measures without reading the data."""
+        """Returns the names of all features and feedback columns without reading the data."""
 
     def load(self) -> StarSchema:
         """Reads, checks and encodes the data.

@@ -84,7 +84,7 @@ class Tabular:
         self.streamed = self._events.stream
 
     def columns(self) -> ColumnNames:
-        """Returns the names of all features and measures; only headers are read.
+        """Returns the names of all features and feedback columns; only headers are read.
 
         Raises:
             DataError: A file is missing, or its header cannot be read.

@@ -128,5 +128,5 @@ def test_unsound_split_is_refused(monkeypatch, parts, message):
 
 
 def test_empty_part_of_a_split_is_refused(monkeypatch):
-    with pytest.raises(DataError, match="the test split must be at least one event, got none"):
+    with pytest.raises(DataError, match="The test split is empty"):
         drawn(monkeypatch, split_of([0], [1], []))

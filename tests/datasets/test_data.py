@@ -124,13 +124,13 @@ def test_evaluation_scores_many_pairs_at_once_whatever_the_training_batch(monkey
     [
         (
             {"label": {"column": "stars", "positive_from": 4}},
-            r"data\.label\.column must be a measure of the dataset, got 'stars'",
+            r"data\.label\.column must be a feedback column of the dataset, got 'stars'",
         ),
         (
             {"label": {"column": "rating", "positive_from": 0}},
-            r"the labels of the train split must be of both classes, got only 1",
+            r"The labels of the train split must be of both classes, got only 1",
         ),
-        ({"split": "temporal"}, r"a temporal split must be given timestamps, got none"),
+        ({"split": "temporal"}, r"The data has no timestamps, which a temporal split needs"),
     ],
     ids=["measure", "classes", "times"],
 )
@@ -160,7 +160,7 @@ def test_implicit_labels_are_of_one_class_and_need_no_measure():
 
 
 def test_one_class_is_refused_where_pairs_are_learned_from():
-    with pytest.raises(DataError, match="the labels of the train split must be of both classes, got only 1 in"):
+    with pytest.raises(DataError, match="The labels of the train split must be of both classes, got only 1 in"):
         load(label={"implicit": True, "column": "rating"})
 
 

@@ -54,20 +54,20 @@ def test_implicit_labels_need_no_feedback():
         (
             "action",
             {"positive_from": 4},
-            r"data\.label\.positive_from must suit action, which holds texts, got a threshold\. "
+            r"data\.label\.positive_from must suit action, which has texts, got a threshold\. "
             r"Write `equals` and a text\. Texts: cart, purchase, view\.",
         ),
-        ("action", {"equals": 2}, r"data\.label\.equals must suit action, which holds texts, got 2\. Write `equals`"),
+        ("action", {"equals": 2}, r"data\.label\.equals must suit action, which has texts, got 2\. Write `equals`"),
         (
             "action",
             {"equals": "purchas"},
             r"data\.label\.equals must be a text of action, got 'purchas'\. Did you mean 'purchase'\? Texts: cart,",
         ),
-        ("stars", {"equals": "4"}, r"data\.label\.equals must be a number, as stars is, got '4'\. Write a number\."),
+        ("stars", {"equals": "4"}, r"data\.label\.equals must be a number, since stars has numbers, got '4'\."),
         (
             "event",
             {"equals": "4"},
-            r"data\.label\.column must be a measure of the dataset, got 'event'\. Measures: act",
+            r"data\.label\.column must be a feedback column of the dataset, got 'event'\. Columns: act",
         ),
     ],
 )
@@ -77,14 +77,16 @@ def test_unsuitable_rule_is_refused(column, rule, message):
 
 
 def test_unknown_feedback_is_refused():
-    message = r"data\.label\.column must be a measure of the dataset, got 'raiting'\. Measures: minutes, rating\."
+    message = (
+        r"data\.label\.column must be a feedback column of the dataset, got 'raiting'\. Columns: minutes, rating\."
+    )
     with pytest.raises(DataError, match=message):
         binary_labels(rated(1), "raiting", 4)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_feedback_must_be_finite(value):
-    message = rf"every rating must be a finite number, got {value} in event 1\. 2 of 4 events are like that"
+    message = rf"rating must be finite in every event, got {value} in event 1\. 2 of 4 events are like that"
     with pytest.raises(DataError, match=message):
         binary_labels(rated(4, value, 5, value), "rating", 4)
 
@@ -97,7 +99,7 @@ def test_part_with_one_class_is_refused(part, only):
     require_two_classes(labels, Split(**rows))
     labels[rows[part]] = float(only)
     message = (
-        rf"the labels of the {part} split must be of both classes, got only {only} in 4 events\. Look at data\.label"
+        rf"The labels of the {part} split must be of both classes, got only {only} in 4 events\. Check data\.label"
     )
     with pytest.raises(DataError, match=message):
         require_two_classes(labels, Split(**rows))
@@ -110,7 +112,7 @@ def test_positives_alone_suffice_if_only_they_train(part):
     labels[rows[part]] = 1.0
     require_two_classes(labels, Split(**rows), positives_only=True)
     labels[rows[part]] = 0.0
-    message = rf"the labels of the {part} split must be 1 for some events, got only 0 in 4 events\. Look at data\.label"
+    message = rf"The labels of the {part} split must be 1 for some events, got only 0 in 4 events\. Check data\.label"
     with pytest.raises(DataError, match=message):
         require_two_classes(labels, Split(**rows), positives_only=True)
 

@@ -146,7 +146,7 @@ def test_leave_last_out_breaks_ties_by_file_order():
 
 @pytest.mark.parametrize("name", ["temporal", "leave-last-out"])
 def test_missing_timestamps_are_refused(name):
-    message = rf"a {name} split must be given timestamps, got none\. Use a random split, or data with times\."
+    message = rf"The data has no timestamps, which a {name} split needs\. Use a random split"
     with pytest.raises(DataError, match=message):
         SPLITS.build(name, user=torch.ones(10), timestamp=None)
 
@@ -156,7 +156,7 @@ def test_missing_timestamps_are_refused(name):
 )
 @pytest.mark.parametrize("name", ["random", "temporal"])
 def test_empty_part_is_refused(name, fractions, empty):
-    message = rf"the {empty} split must be at least one event, got none\. Change the split or"
+    message = rf"The {empty} split is empty\. Change the split, or"
     with pytest.raises(DataError, match=message):
         by_fractions(name, 10, fractions)
 
@@ -164,7 +164,7 @@ def test_empty_part_is_refused(name, fractions, empty):
 @pytest.mark.parametrize("user", [[1, 1, 2], [1], []], ids=str)
 def test_leave_last_out_needs_a_user_with_three_events(user):
     rows_of: Tensor = torch.tensor(user, dtype=torch.int32)
-    with pytest.raises(DataError, match=r"the (train|valid) split must be at least one event, got none"):
+    with pytest.raises(DataError, match=r"The (train|valid) split is empty"):
         leave_last_out_split(rows_of, torch.arange(len(user)))
 
 
@@ -178,7 +178,7 @@ def test_split_by_files_needs_presplit_data():
 def test_streamed_split_has_no_training_rows():
     one, none = torch.tensor([0]), torch.tensor([])
     assert not len(Split(none, one, one, streamed=True).train)
-    with pytest.raises(DataError, match="the train split must be at least one event, got none"):
+    with pytest.raises(DataError, match="The train split is empty"):
         Split(none, one, one)
-    with pytest.raises(DataError, match="the test split must be at least one event, got none"):
+    with pytest.raises(DataError, match="The test split is empty"):
         Split(none, one, none, streamed=True)

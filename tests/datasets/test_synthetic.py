@@ -275,7 +275,7 @@ def test_extreme_parameters() -> None:
 
 
 def test_more_interactions_than_pairs_are_refused() -> None:
-    message = re.escape("synthetic: interactions must be at most users * items = 12, got 13. Ask for fewer")
+    message = re.escape("synthetic: interactions must be at most users * items = 12, got 13. Reduce")
     with pytest.raises(DataError, match=message):
         Synthetic(users=3, items=4, interactions=13).load()
 

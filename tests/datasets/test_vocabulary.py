@@ -71,7 +71,7 @@ def test_numpy_values_become_plain_values():
 
 
 def test_repeated_value_is_refused():
-    with pytest.raises(ValueError, match=r"values must be distinct, got a value twice\. Use Vocabulary\.fit"):
+    with pytest.raises(ValueError, match=r"values must be distinct, got one repeatedly\. Use Vocabulary\.fit"):
         Vocabulary(["a", "b", "a"])
 
 

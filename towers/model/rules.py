@@ -41,7 +41,7 @@ def column_problems(document: Document) -> list[Problem]:
     if isinstance(column, str) and column not in columns.measures:
         where = document.where(("data", "label", "column"))
         problems.append(
-            Problem(where, "a measure of the dataset", column, name_hint(column, columns.measures, "Measures"))
+            Problem(where, "a feedback column of the dataset", column, name_hint(column, columns.measures, "Columns"))
         )
     return problems
 

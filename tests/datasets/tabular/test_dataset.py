@@ -392,7 +392,7 @@ def test_dataset_from_yaml(tmp_path: Path) -> None:
         ("{files: users.csv}", "{files: users.csv, missing: men}", r"data\.users\.missing must be 'error', 'mean', 'zero', "
          r"'unknown' or a mapping, got 'men'"),
         ("  root", "  unknown: keep\n  root", r"data\.unknown must be 'row', 'drop' or 'error', got 'keep'"),
-        ("measures: [rating]", "measures: []", r"data\.label\.column must be a measure of the dataset, got 'rating'"),
+        ("measures: [rating]", "measures: []", r"data\.label\.column must be a feedback column of the dataset, got 'rating'"),
         ("town:", "twon:", r"user_tower\.features\.twon must be a feature of the tabular dataset's users, got 'twon'.\n    Did"),
     ],
 )  # fmt: skip

@@ -200,7 +200,7 @@ def test_other_training_events_are_not_those_of_the_run(folder, streamed, tmp_pa
         (["data.unknown=drop"], "data.unknown must be 'error' or 'row' where interactions are streamed, got 'drop'. Write the files without such"),
         (["data.interactions.valid=train/0.parquet"], "0.parquet must be in one part of the events, got it in interactions and interactions.valid. Move it"),
         (["data.interactions.valid=mine.yaml"], "mine.yaml: the file name must end in"),
-        (["data.label.positive_from=0"], "the labels of the valid split must be of both classes, got only 1 in 400 events"),
+        (["data.label.positive_from=0"], "The labels of the valid split must be of both classes, got only 1 in 400 events"),
     ],
 )  # fmt: skip
 def test_what_a_stream_cannot_give_is_refused_and_nothing_is_written(folder, tmp_path, overrides, message):
@@ -217,7 +217,7 @@ def test_streamed_events_of_one_class_or_of_nobody_known_are_told(folder, tmp_pa
     for part in ("valid", "test"):
         (tmp_path / f"{part}.parquet").write_bytes((folder / f"{part}.parquet").read_bytes())
     result = run_train(folder, tmp_path / "runs", f"data.root={tmp_path}")
-    assert "the labels of the train split must be of both classes, got only 1 in 400 events" in result.output
+    assert "The labels of the train split must be of both classes, got only 1 in 400 events" in result.output
     few = ["data.users={files: users.csv}", "data.unknown=row"]
     (tmp_path / "users.csv").write_text("user_id\n" + "\n".join(map(str, range(40))) + "\n")
     pq.write_table(table, tmp_path / "train" / "0.parquet")

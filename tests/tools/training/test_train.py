@@ -175,11 +175,11 @@ def test_trains_on_a_gpu(tiny_config, tmp_path, invoke, execution):
     ("overrides", "message"),
     [
         (["data.batch_size=1"], "data.batch_size must be at least 2 for blocks with batch normalisation, got 1"),
-        (["data.label.positive_from=0"], "the labels of the train split must be of both classes, got only 1"),
-        (["data.label.positive_from=9"], "the labels of the train split must be of both classes, got only 0"),
+        (["data.label.positive_from=0"], "The labels of the train split must be of both classes, got only 1"),
+        (["data.label.positive_from=9"], "The labels of the train split must be of both classes, got only 0"),
         (
             ["data.label.positive_from=9", "loss=sampled-softmax", "training.early_stopping=null"],
-            "the labels of the train split must be 1 for some events, got only 0 in 1,600 events",
+            "The labels of the train split must be 1 for some events, got only 0 in 1,600 events",
         ),
         (
             ["evaluation={ranking: {at: [10, 41]}}"],

@@ -35,8 +35,8 @@ def test_shipped_configs_have_no_problem(file: Path) -> None:
          f"synthetic dataset's users, got 'gendr'.\n    Did you mean 'gender'? Features: {USER_FEATURES}."),
         ("item_tower.features.age={encoder: embedding, dim: 2}", "--set: item_tower.features.age must be a feature of the synthetic "
          "dataset's items, got 'age'.\n    Features: genres, movie_id, title."),
-        ("data.label.column=ratng", "--set: data.label.column must be a measure of the dataset, got 'ratng'.\n    Did you mean "
-         "'rating'? Measures: probability, rating."),
+        ("data.label.column=ratng", "--set: data.label.column must be a feedback column of the dataset, got 'ratng'.\n    Did you mean "
+         "'rating'? Columns: probability, rating."),
         ("trainer.precison=3", "--set: trainer.precison must be an argument of pytorch_lightning.Trainer, got 'precison'.\n"
          "    Did you mean 'precision'? Arguments: accumulate_grad_batches, "),
         ("trainer.self=3", "--set: trainer.self must be an argument of pytorch_lightning.Trainer, got 'self'."),
