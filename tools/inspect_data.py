@@ -1,4 +1,4 @@
-"""Looks at a person's tables, says what they seem to hold, and writes a config that trains on them."""
+"""Profiles tables, guesses what their columns mean, and writes a config that trains on them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from towerzoo.tools.cli import tells_errors, terminal
 
 @click.command("inspect-data")
 @click.argument("files", nargs=-1, required=True)
-@click.option("--out", type=click.Path(path_type=Path), help="Write a config that trains as it stands to this file.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write a ready-to-train config to this file.")
 @tells_errors
 def main(files: tuple[str, ...], out: Path | None) -> None:
-    """Look at FILES, one a table: a file, a 'pattern' in quotes or a folder of CSV, TSV, Parquet or RecBole files.
+    """Profile FILES, one per table: a file, a quoted 'pattern' or a folder of CSV, TSV, Parquet or RecBole files.
 
     \b
     python tools/inspect_data.py ratings.csv users.csv movies.csv --out mine.yaml
@@ -26,6 +26,7 @@ def main(files: tuple[str, ...], out: Path | None) -> None:
     from towerzoo.datasets.inspection.profiles import profile_table
     from towerzoo.datasets.inspection.roles import guess_roles
     from towerzoo.datasets.inspection.starter_config import starter_config
+    from towerzoo.registry.errors import shortened
     from towerzoo.towers.runs.files import require_writable, write_whole
 
     if out is not None:
@@ -35,22 +36,22 @@ def main(files: tuple[str, ...], out: Path | None) -> None:
     label = guess_label(guess)
     console = terminal()
     for table in tables:
-        names = {id(found): f"{side}s" for side, found in guess.tables.items()} | {id(guess.events): "interactions"}
+        names = {id(entities): f"{side}s" for side, entities in guess.tables.items()} | {id(guess.events): "interactions"}
         title = f"{table.files}: {names.get(id(table), 'not used')}, {len(table):,} rows"
-        view = Table("column", "type", "distinct", "missing", "example", "role", "look at", title=title)
+        view = Table("column", "type", "distinct", "missing", "example", "role", "check", title=title)
         for column in table.columns.values():
-            measure = table is guess.events and column.name in label.measures
+            feedback = table is guess.events and column.name in label.measures
+            role = "feedback" if feedback else guess.role(table, column.name)
             kind = f"{column.type}, separated by {column.separator!r}" if column.separator else column.type
-            shown = column.example if len(column.example) <= 30 else f"{column.example[:27]}..."
-            role = "measure" if measure else guess.role(table, column.name)
             unscaled = [f"not scaled: {column.spread}"] if column.spread and role == "feature" else []
-            cells = (column.name, kind, f"{column.distinct:,}", f"{column.missing:,}", shown, role)
-            view.add_row(*cells, "; ".join([*column.warnings, *unscaled]))
+            counts = (f"{column.distinct:,}", f"{column.missing:,}")
+            checks = "; ".join([*column.warnings, *unscaled])
+            view.add_row(column.name, kind, *counts, shortened(column.example, 30), role, checks)
         console.print(view)
     for note in (*guess.notes, *label.notes):
         console.print(note, soft_wrap=True)
     if label.rule == "implicit":
-        console.print("No column gives labels of two classes: every event counts as positive (label: implicit).")
+        console.print("No column gives labels of two classes, so every event is positive (label: implicit).")
     if out is not None:
         write_whole(out, starter_config(guess, label, str(out)))
         console.print(f"config: {out}", soft_wrap=True)
