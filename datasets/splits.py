@@ -140,17 +140,10 @@ def leave_last_out_split(user: Tensor, timestamp: Tensor | None) -> Split:
 
 @SPLITS.register("files")
 def files_split(user: Tensor, timestamp: Tensor | None) -> Split:
-    """Splits events as their files do: those of `interactions.files` train, `valid` validate and `test` test.
-
-    It is for datasets that come with their own split, such as `tabular` with `interactions.valid` and
-    `interactions.test`.
-
-    Args:
-        user: Unused.
-        timestamp: Unused.
+    """Keeps the data's own split, such as that of `tabular` with `interactions.valid` and `interactions.test`.
 
     Raises:
-        DataError: Always; it is never called for data with its own split.
+        DataError: Always; it is called only for data without its own split.
     """
     raise DataError(
         "data.split must be a split of events, got 'files' for data without its own split. "

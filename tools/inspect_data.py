@@ -35,18 +35,16 @@ def main(files: tuple[str, ...], out: Path | None) -> None:
     guess = guess_roles(tables)
     label = guess_label(guess)
     console = terminal()
+    names = {id(guess.events): "interactions", **{id(table): f"{side}s" for side, table in guess.tables.items()}}
     for table in tables:
-        names = {id(entities): f"{side}s" for side, entities in guess.tables.items()} | {id(guess.events): "interactions"}
         title = f"{table.files}: {names.get(id(table), 'not used')}, {len(table):,} rows"
         view = Table("column", "type", "distinct", "missing", "example", "role", "check", title=title)
         for column in table.columns.values():
             feedback = table is guess.events and column.name in label.measures
             role = "feedback" if feedback else guess.role(table, column.name)
             kind = f"{column.type}, separated by {column.separator!r}" if column.separator else column.type
-            unscaled = [f"not scaled: {column.spread}"] if column.spread and role == "feature" else []
             counts = (f"{column.distinct:,}", f"{column.missing:,}")
-            checks = "; ".join([*column.warnings, *unscaled])
-            view.add_row(column.name, kind, *counts, shortened(column.example, 30), role, checks)
+            view.add_row(column.name, kind, *counts, shortened(column.example, 30), role, "; ".join(column.warnings))
         console.print(view)
     for note in (*guess.notes, *label.notes):
         console.print(note, soft_wrap=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +40,10 @@ class Batch(NamedTuple):
     def pool(self) -> Tensor:
         """The item rows of the whole batch, over all ranks."""
         return self.item if self.all_items is None else self.all_items
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """Applies a function to every column that is not None."""
+        return Batch(*(None if column is None else function(column) for column in self))  # type: ignore[arg-type]
 
 
 def epoch_seed(seed: int, epoch: int, stream: int = 0) -> int:
@@ -134,7 +140,7 @@ class BatchLoader(EpochLoader):
         device: torch.device | None = None,
     ) -> None:
         super().__init__(len(rows), batch_size=batch_size, seed=seed)
-        self.events = Batch(*(None if column is None else column.to(device) for column in events))  # type: ignore[arg-type]
+        self.events = events.map(lambda column: column.to(device))
         self.rows = rows.to(device)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -147,19 +153,12 @@ class BatchLoader(EpochLoader):
             )
         start, last = 0, len(rows)
         for end in self.ends:
-            batch = _take(self.events, rows[start:end].clone())  # a view would keep the whole order in memory
+            event = rows[start:end].clone()  # a view would keep the whole order in memory
+            batch = self.events.map(partial(torch.index_select, dim=0, index=event))._replace(event=event)
             if end == last:
                 del rows  # a caller that takes the last batch may never resume this generator
             yield batch
             start = end
-
-
-def _take(events: Batch, rows: Tensor) -> Batch:
-    user, item, label = (column.index_select(0, rows) for column in events[:3])
-    weight, negatives = (
-        None if column is None else column.index_select(0, rows) for column in (events.weight, events.negatives)
-    )
-    return Batch(user, item, label, weight, event=rows, negatives=negatives)
 
 
 class ShareLoader(EpochLoader):
@@ -173,17 +172,6 @@ class ShareLoader(EpochLoader):
         loader: Yields the whole batches.
         rank: The rank, from 0.
         n_ranks: The number of ranks.
-
-    Example:
-        >>> from towerzoo.datasets.batches.loaders import BatchLoader
-        >>> events = Batch(torch.arange(5), torch.arange(5), torch.ones(5))
-        >>> loader = BatchLoader(events, torch.arange(5).int(), batch_size=3)
-        >>> [batch.user.tolist() for batch in ShareLoader(loader, 0, 2)]
-        [[0], [3]]
-        >>> [batch.user.tolist() for batch in ShareLoader(loader, 1, 2)]
-        [[1, 2], [4]]
-        >>> [batch.pool.tolist() for batch in ShareLoader(loader, 1, 2)]
-        [[0, 1, 2], [3, 4]]
     """
 
     def __init__(self, loader: EpochLoader, rank: int, n_ranks: int) -> None:
@@ -201,10 +189,9 @@ class ShareLoader(EpochLoader):
         for whole in self.loader:
             n = len(whole.user)
             start, end = n * self.rank // self.n_ranks, n * (self.rank + 1) // self.n_ranks
-            rows = torch.arange(start, end, device=whole.user.device)
-            part = Batch(*(None if column is None else column.index_select(0, rows) for column in whole))  # type: ignore[arg-type]
+            part = whole.map(itemgetter(slice(start, end)))
             if part.weight is None or whole.weight is None:
-                share = torch.tensor(len(rows) / n)
+                share = torch.tensor((end - start) / n)
             else:
                 share = part.weight.sum() / whole.weight.sum()
             yield part._replace(share=share, all_items=whole.item)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -26,26 +26,25 @@ class StreamedEvents(NamedTuple):
 
     def take(self, rows: Tensor) -> StreamedEvents:
         """Returns the events of some rows, in their order; the ids of items shown are shared."""
-        events = _batch(None if values is None else values.index_select(0, rows) for values in self.events)
+        events = self.events.map(lambda column: column.index_select(0, rows))
         return StreamedEvents(events, None if self.shown is None else self.shown.take(rows))
 
     def part(self, start: int, end: int) -> StreamedEvents:
         """Returns the events from one row to before another, with memory of their own."""
-        events = _batch(None if values is None else values[start:end].clone() for values in self.events)
+        events = self.events.map(lambda column: column[start:end].clone())
         return StreamedEvents(events, None if self.shown is None else self.shown.part(start, end))
 
     def followed_by(self, other: StreamedEvents) -> StreamedEvents:
         """Returns these events followed by others."""
-        pairs = zip(self.events, other.events, strict=True)
-        events = _batch(None if a is None or b is None else torch.cat([a, b]) for a, b in pairs)
+        others = iter(column for column in other.events if column is not None)
+        events = self.events.map(lambda column: torch.cat([column, next(others)]))
         shown = None if self.shown is None or other.shown is None else self.shown.followed_by(other.shown)
         return StreamedEvents(events, shown)
 
     def batch(self, device: torch.device | None) -> Batch:
         """Returns the events as a batch, the items shown padded to the longest list."""
         negatives = None if self.shown is None else self.shown.padded()
-        batch = self.events._replace(negatives=negatives)
-        return _batch(None if values is None else values.to(device, non_blocking=True) for values in batch)
+        return self.events._replace(negatives=negatives).map(lambda column: column.to(device, non_blocking=True))
 
 
 class StreamLoader(EpochLoader):
@@ -64,16 +63,6 @@ class StreamLoader(EpochLoader):
         batch_size: See `EpochLoader`.
         seed: Seed of the order; None keeps the order of the stream.
         device: The device of the batches.
-
-    Example:
-        >>> groups = [torch.tensor([1, 2, 3]), torch.tensor([4])]
-        >>> def read(numbers: list[int]) -> StreamedEvents:
-        ...     rows = torch.cat([groups[number] for number in numbers])
-        ...     return StreamedEvents(Batch(rows, rows, torch.ones(len(rows))))
-        >>> def one_by_one(order: list[int]) -> Iterator[list[int]]:
-        ...     yield from ([number] for number in order)
-        >>> [batch.user.tolist() for batch in StreamLoader(read, one_by_one, 2, 4, batch_size=2)]
-        [[1, 2], [3, 4]]
     """
 
     def __init__(
@@ -116,14 +105,6 @@ def _shuffled(held: StreamedEvents, generator: torch.Generator | None) -> Stream
     if generator is None:
         return held
     return held.take(torch.randperm(len(held.events.user), generator=generator, dtype=torch.int32))
-
-
-def _batch(columns: Iterable[Tensor | None]) -> Batch:
-    user, item, label, *others = columns
-    assert user is not None
-    assert item is not None
-    assert label is not None
-    return Batch(user, item, label, *others)
 
 
 @dataclass(frozen=True)

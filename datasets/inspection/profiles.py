@@ -18,8 +18,6 @@ from towerzoo.registry.errors import DataError
 
 SEPARATORS: Final = ("|", ";", ",")
 """Possible separators of several values in one field."""
-UNSCALED: Final = 10.0
-"""Mean or standard deviation above which numbers should be scaled for a network."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,6 @@ class ColumnProfile:
         separator: The separator of several values in one field, if text seems to have one.
         longest: Length of the longest list; 1 for single values.
         infinite: Number of infinite values.
-        spread: Mean and standard deviation of numbers that should be scaled; empty for others.
         warnings: What else to check, a few words each.
     """
 
@@ -47,7 +44,6 @@ class ColumnProfile:
     separator: str | None = None
     longest: int = 1
     infinite: int = 0
-    spread: str = ""
     warnings: tuple[str, ...] = ()
 
     @property
@@ -123,7 +119,6 @@ def _profile(name: str, values: pa.ChunkedArray) -> ColumnProfile:
         separator=separator,
         longest=int(lengths.max()),
         infinite=infinite,
-        spread=_spread(values),
         warnings=(*_warnings(len(values), distinct, missing, infinite), *_brackets(values)),
     )
 
@@ -140,16 +135,6 @@ def _separator(texts: pa.ChunkedArray) -> str | None:
             if 0 < pc.count_distinct(values).as_py() <= len(values) / 2:
                 return separator
     return None
-
-
-def _spread(values: pa.ChunkedArray) -> str:
-    if not pa.types.is_floating(values.type):
-        return ""
-    numbers = values.to_numpy()
-    finite = numbers[np.isfinite(numbers)]
-    if not len(finite) or max(abs(finite.mean()), finite.std()) <= UNSCALED:
-        return ""
-    return f"mean {finite.mean():.4g}, standard deviation {finite.std():.4g}"
 
 
 def _brackets(values: pa.ChunkedArray) -> Iterator[str]:

@@ -30,18 +30,11 @@ _EVENTS: Final = {"user_id": pa.int64(), "movie_id": pa.int64(), "rating": pa.in
 
 
 class MovieLens:
-    """Ratings of movies, with what the release holds about users and movies.
+    """A release: ratings, users with the features `users`, and all movies of the catalogue with genres and year.
 
-    All movies of the catalogue are items. `year` is the last one in parentheses in the title; `genres` has six slots.
-    The files are searched in `root` or, without one, in `$TOWERZOO_DATA/<folder>`, then among earlier downloads; then
-    they are downloaded and their digest is checked.
-
-    Args:
-        release: The release.
-        encode: Encodes the contents of its files.
-        users: The features of users.
-        root: A folder with the release's files. Nothing is ever downloaded into it.
-        offline: Whether to fail instead of downloading.
+    `year` is the last one in parentheses in the title; `genres` has six slots. The files are searched in `root` or,
+    without one, in `$TOWERZOO_DATA/<folder>`, then among earlier downloads; then they are downloaded and their digest
+    is checked.
     """
 
     def __init__(

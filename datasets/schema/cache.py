@@ -8,6 +8,7 @@ import uuid
 import warnings
 import zlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -68,7 +69,8 @@ def save_schema(schema: StarSchema, path: Path) -> None:
             stacklevel=2,
         )
     finally:
-        _remove(temporary)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def load_schema(path: Path, digest: str) -> StarSchema | None:
@@ -166,10 +168,3 @@ def _checksum(tensors: Mapping[str, Tensor]) -> int:
         crc = zlib.crc32(f"{name} {values.dtype} {tuple(values.shape)}".encode(), crc)
         crc = zlib.crc32(values.numpy().data, crc)
     return crc
-
-
-def _remove(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:
-        return

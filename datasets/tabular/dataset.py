@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
+from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
@@ -121,30 +122,29 @@ class Tabular:
         """Finds the files of each table and of each part of the events."""
         problems: list[str] = []
         shards: dict[str, Shards] = {}
-        events = self._events
-        tables = {side.name: None if side.section is None else side.section.files for side in self._sides}
-        parts = {"interactions": events.files, "interactions.valid": events.valid, "interactions.test": events.test}
-        for name, files in (parts | tables).items():
-            if files is not None:
+        files = dict(zip(_PARTS, (self._events.files, self._events.valid, self._events.test), strict=True))
+        files |= {side.name: None if side.section is None else side.section.files for side in self._sides}
+        for name, named in files.items():
+            if named is not None:
                 try:
-                    shards[name] = find_shards(files, self._root or ".")
+                    shards[name] = find_shards(named, self._root or ".")
                 except DataError as error:
                     problems.append(f"data.{name if name in _PARTS[1:] else f'{name}.files'}: {error}")
-        train = shards.get(_PARTS[0])
-        problems += [
-            f"{shards[part].paths[0]} must be {train.format} like {train.paths[0]}, got {shards[part].format}. "
-            "Write all events in one format."
-            for part in _PARTS[1:]
-            if part in shards and train is not None and shards[part].format != train.format
-        ]
-        first = {path: part for part in reversed(_PARTS) if part in shards for path in shards[part].paths}
-        problems += [
-            f"{path} must be in one part of the events, got it in {first[path]} and {part}. "
-            "Move it to another folder, or use narrower patterns."
-            for part in _PARTS[1:]
-            for path in (shards[part].paths if part in shards else ())
-            if first[path] != part
-        ]
+        parts = [part for part in _PARTS if part in shards]
+        source: dict[Path, str] = {}
+        for part in parts:
+            (path, *_), train = shards[part].paths, shards[parts[0]]
+            if shards[part].format != train.format:
+                problems.append(
+                    f"{path} must be {train.format} like {train.paths[0]}, got {shards[part].format}. "
+                    "Write all events in one format."
+                )
+            problems += [
+                f"{path} must be in one part of the events, got it in {source[path]} and {part}. "
+                "Move it to another folder, or use narrower patterns."
+                for path in shards[part].paths
+                if source.setdefault(path, part) != part
+            ]
         if self.streamed and self._unknown == "drop":
             problems.append(
                 "data.unknown must be 'error' or 'row' where interactions are streamed, got 'drop'. "
@@ -178,13 +178,15 @@ class Tabular:
             ids = ids_of_events if stream is None else functools.partial(ids_of_stream, stream)
             return ids(raw, column, problems)
 
-        users, items = (side.read(shards.get(side.name), named, problems) for side in self._sides)
+        (users, user_ids), (items, item_ids) = (
+            side.read(shards.get(side.name), named, problems) for side in self._sides
+        )
         encoded = None
         if raw is not None:
-            encoded = encode_events(raw, section, users.ids, items.ids, self._unknown, problems)
+            encoded = encode_events(raw, section, user_ids, item_ids, self._unknown, problems)
         _raise(problems)
-        assert users.table is not None
-        assert items.table is not None
+        assert users is not None
+        assert items is not None
         assert encoded is not None
         events, notes, lengths = encoded
         split = None
@@ -194,15 +196,7 @@ class Tabular:
             if stream is not None:
                 sizes = [0, *sizes]
             split = split_in_order(sizes, events.user, events.timestamp, streamed=stream is not None)
-        return StarSchema(users.table, items.table, events, digest, notes, split)
-
-
-@dataclass(frozen=True)
-class _Read:
-    """The parts of users or items that could be read; the others have been reported as problems."""
-
-    table: Table | None = None
-    ids: Ids | None = None
+        return StarSchema(users, items, events, digest, notes, split)
 
 
 @dataclass(frozen=True)
@@ -232,25 +226,30 @@ class _Side:
             return (self.key,)
         return feature_names(self.section, self.key, find_shards(self.section.files, root or "."))
 
-    def read(self, shards: Shards | None, named: Callable[[str], Ids | None], problems: list[str]) -> _Read:
-        """Reads the table; without one, `named` gives the ids in a column of the events."""
+    def read(
+        self, shards: Shards | None, named: Callable[[str], Ids | None], problems: list[str]
+    ) -> tuple[Table | None, Ids | None]:
+        """Reads the table and its ids; without a table, `named` gives the ids in a column of the events.
+
+        None stands for what cannot be read; problems are appended to `problems`.
+        """
         if self.section is None or shards is None:
             ids = named(self.key)
-            return _Read(None if ids is None else Table(self.key, {self.key: encode_key(self.key, ids.values)}), ids)
+            return None if ids is None else Table(self.key, {self.key: encode_key(self.key, ids.values)}), ids
         where = f"data.{self.name}"
         try:
             features = feature_names(self.section, self.key, shards)
         except DataError as error:
             problems.append(str(error))
-            return _Read()
+            return None, None
         columns = list(dict.fromkeys([*features, *([self.section.title] if self.section.title else [])]))
         problems += _unused_columns(where, self.section, columns)
         raw = read_shards(shards, columns, problems, kinds=self.section.kinds, lists=self.section.lists)
         ids = None if raw is None else read_key(raw, self.key, problems)
         if raw is None or ids is None:
-            return _Read()
+            return None, None
         table = encode_entities(raw, self.section, ids, features, where, problems)
-        return _Read(table, Ids(ids, str(shards.paths[0])))
+        return table, Ids(ids, str(shards.paths[0]))
 
 
 def _unused_columns(where: str, section: InteractionFiles | TableFiles, columns: list[str]) -> list[str]:

@@ -20,11 +20,6 @@ from towerzoo.registry.errors import DataError
 def feature_names(section: TableFiles, key: str, shards: Shards) -> tuple[str, ...]:
     """Returns the features of a table, the key first, in the order of the first file's header.
 
-    Args:
-        section: The table's section of YAML.
-        key: The column of raw ids.
-        shards: The table's files.
-
     Raises:
         DataError: The header cannot be read, or two columns would be called `title`.
     """
@@ -42,7 +37,7 @@ def feature_names(section: TableFiles, key: str, shards: Shards) -> tuple[str, .
 
 
 def read_key(raw: RawTable, key: str, problems: list[str]) -> pa.Array | None:
-    """Returns the raw ids in the order of rows; None after a problem, which is appended to `problems`."""
+    """Returns the raw ids, which must be unique, in the order of rows."""
     values = raw[key]
     if not len(raw):
         problems.append(f"{raw.paths[0]} has no rows. Check the file.")
@@ -70,11 +65,11 @@ def encode_entities(
 
     Args:
         raw: The columns of the features, and of the title if there is one.
-        section: The table's section of YAML.
+        section: The YAML section of the table.
         ids: The raw ids in the order of rows.
         features: The features, the key first.
-        where: The section's name in messages.
-        problems: Problems are appended here.
+        where: The section's key path, for messages.
+        problems: See `towerzoo.datasets.tabular`.
     """
     key, *others = features
     columns = {key: encode_key(key, ids)}

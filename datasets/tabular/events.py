@@ -55,7 +55,7 @@ def encode_events(
     unknown: Unknown,
     problems: list[str],
 ) -> tuple[Interactions, tuple[str, ...], tuple[int, ...]] | None:
-    """Encodes the events.
+    """Returns the events, notes for people, and the number of events of each shard.
 
     Args:
         raw: The columns that the section names.
@@ -63,10 +63,7 @@ def encode_events(
         users: The users' ids; None if they could not be read.
         items: The items' ids; None if they could not be read.
         unknown: What becomes of an event whose user or item is missing or has no row.
-        problems: Problems are appended here.
-
-    Returns:
-        The events, notes for people, and the number of events of each shard; None after a problem.
+        problems: See `towerzoo.datasets.tabular`.
     """
     before = len(problems)
     notes: list[str] = []
@@ -150,17 +147,9 @@ def _rows(raw: RawTable, column: str, ids: Ids, problems: list[str]) -> NDArray[
 def encode_shown(
     raw: RawTable, column: str, items: Ids, unknown: Unknown, problems: list[str]
 ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.bool_]] | None:
-    """Encodes the items that were shown with each event and not taken.
+    """Encodes a column of items that were shown with each event and not taken, with `encode_list_rows`.
 
-    Args:
-        raw: The events.
-        column: The column of lists of items' raw ids.
-        items: The items' ids.
-        unknown: What an id without a row is: an `error`, else it is dropped from its list.
-        problems: Problems are appended here.
-
-    Returns:
-        The result of `encode_list_rows`; None if the lists cannot be read.
+    An id without a row is dropped from its list, unless `unknown` is `error`.
     """
     values = raw[column]
     if not pa.types.is_list(values.type):

@@ -20,13 +20,7 @@ MOST_TEXTS: Final = 1_000
 def read_feedback(
     raw: RawTable, column: str, problems: list[str]
 ) -> tuple[NDArray[np.float32] | None, Vocabulary | None]:
-    """Returns the values (N,) of a feedback column and, if it holds texts, the vocabulary whose rows the values are.
-
-    Args:
-        raw: The events.
-        column: The column.
-        problems: Problems are appended here; the values are None then.
-    """
+    """Returns the values (N,) of a feedback column and, if it holds texts, the vocabulary whose rows the values are."""
     values = raw[column]
     if not pa.types.is_string(values.type):
         return read_numbers(raw, column, problems), None
@@ -47,13 +41,7 @@ def read_feedback(
 
 
 def mixed_fault(raw: RawTable, column: str, numbers: NDArray[np.bool_]) -> str | None:
-    """Returns a message about a text column in which some or all texts are numbers, if any are.
-
-    Args:
-        raw: The events.
-        column: The column.
-        numbers: Which texts are numbers (N,).
-    """
+    """Returns a message about a text column in which some or all texts are numbers (N,), if any are."""
     if not numbers.any():
         return None
     odd, expected = (numbers, "a number, not text") if numbers.all() else (~numbers, "a number like the others")
@@ -65,14 +53,7 @@ def mixed_fault(raw: RawTable, column: str, numbers: NDArray[np.bool_]) -> str |
 def read_numbers(
     raw: RawTable, column: str, problems: list[str], *, above: float | None = None
 ) -> NDArray[np.float32] | None:
-    """Returns the finite numbers (N,) of a column.
-
-    Args:
-        raw: The events.
-        column: The column.
-        problems: Problems are appended here.
-        above: Exclusive lower bound of the numbers.
-    """
+    """Returns the numbers (N,) of a column, which must be finite and greater than `above`, if given."""
     values = raw[column]
     if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type) or pa.types.is_null(values.type)):
         problems.append(raw.type_fault(column, "numbers", "Name another column."))

@@ -81,18 +81,7 @@ def read_shards(
     kinds: Mapping[str, str],
     lists: Mapping[str, str],
 ) -> RawTable | None:
-    """Reads columns of all shards.
-
-    Args:
-        shards: The files.
-        columns: The columns to read.
-        problems: Problems are appended here.
-        kinds: Columns to read as `text` or as `number`.
-        lists: The separator of each text column of lists.
-
-    Returns:
-        The table; None after a problem.
-    """
+    """Reads columns of all shards; `kinds` and `lists` are as in the YAML section of the table."""
     before = len(problems)
     parts: list[pa.Table] = []
     first: set[str] = set()
@@ -134,15 +123,12 @@ def join_parts(
     Args:
         parts: The rows, a whole file or some of its rows each.
         paths: The file of each part.
-        columns: The columns that all parts have.
-        problems: Problems are appended here.
-        kinds: Columns to read as `text` or as `number`.
+        columns: The columns, which all parts have.
+        problems: See `towerzoo.datasets.tabular`.
+        kinds: As in the YAML section of the table, like `lists`.
         lists: The separator of each text column of lists.
         format: The format of the files.
         starts: As in `RawTable`.
-
-    Returns:
-        The table; None after a problem.
     """
     before = len(problems)
     for column in columns:

@@ -64,11 +64,7 @@ class ParquetStream:
                 yield torch.from_numpy(rows_of(raw[name], ids.values))
 
     def lost_shown(self) -> int:
-        """Reads all lists of items shown and returns how many of them name an unknown item, see `EventStream`.
-
-        Raises:
-            DataError: An id has another type than the items' ids, or is unknown while `unknown` is `error`.
-        """
+        """Reads all lists of items shown and returns how many of them name an unknown item."""
         column = self.groups.section.negatives
         assert column is not None
         lost = 0
@@ -89,7 +85,7 @@ class ParquetStream:
         shown: bool = False,
         device: torch.device | None = None,
     ) -> StreamLoader:
-        """Returns the batches of an epoch, see `EventStream.loader`."""
+        """Returns the batches of an epoch."""
 
         def read(numbers: list[int]) -> StreamedEvents:
             held = self._read(numbers, label, shown=shown)
@@ -140,12 +136,6 @@ def ids_of_stream(groups: RowGroups, others: RawTable, column: str, problems: li
     """Returns the distinct ids of a stream and of other events, in ascending order, for users or items without a table.
 
     One pass reads the column; it holds the distinct ids and one buffer in memory.
-
-    Args:
-        groups: The stream.
-        others: Events in memory.
-        column: The column of ids.
-        problems: Problems are appended here.
     """
     known = ids_of_events(others, column, problems)
     for numbers in groups.fills():

@@ -27,14 +27,6 @@ def microseconds(raw: RawTable, column: str, problems: list[str]) -> NDArray[np.
 
     The size of numbers gives their unit: below 10^11 they are seconds, below 10^14 milliseconds, below 10^17
     microseconds. Texts without a zone are UTC.
-
-    Args:
-        raw: The events.
-        column: The column of times.
-        problems: Problems are appended here.
-
-    Returns:
-        The times; None after a problem.
     """
     values = raw[column]
     missing = values.is_null().to_numpy()

@@ -57,12 +57,6 @@ def test_share_is_an_exact_decimal(n, thousandths):
     assert _share(n, thousandths / 1000) == n * thousandths // 1000
 
 
-def test_share_is_exact_where_a_float_product_is_not():
-    n, wrong = 93_300_000, 27_056_999
-    assert int(n * 0.29 + 1e-9) == wrong, "the case is no longer relevant"
-    assert _share(n, 0.29) == wrong + 1
-
-
 def test_which_splits_are_in_time():
     user, timestamp = torch.tensor([1, 1, 1]), torch.tensor([3, 4, 5])
     in_time = {name: SPLITS.build(name, user=user.repeat(9), timestamp=timestamp.repeat(9)).in_time for name in WHOLE}

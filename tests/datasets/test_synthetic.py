@@ -46,19 +46,6 @@ def additive_scores(world: StarSchema) -> np.ndarray:
     return score
 
 
-def explained_by_groups(world: StarSchema, trait: str) -> float:
-    """The share of the tastes' variance, without biases, that a user's group and an item's first genre explain."""
-    user, item = world.interactions.user.numpy(), world.interactions.item.numpy()
-    chance = feedback(world, "probability")
-    taste = np.log(chance / (1 - chance))
-    for side in (user, item, user, item):
-        taste -= (np.bincount(side, taste) / np.maximum(np.bincount(side), 1))[side]
-    genre = world.items.columns["genres"].values.numpy()[item, 0]
-    cell = world.users.columns[trait].values.numpy()[user] * (genre.max() + 1) + genre
-    mean = np.bincount(cell, taste) / np.maximum(np.bincount(cell), 1)
-    return float(np.mean(mean[cell] ** 2) / np.mean(taste**2))
-
-
 @pytest.fixture(scope="module")
 def world() -> StarSchema:
     return Synthetic().load()
@@ -233,13 +220,6 @@ def test_labels_without_sharpness() -> None:
     world = Synthetic(users=200, items=100, interactions=5_000, sharpness=0.0).load()
     assert np.ptp(feedback(world, "probability")) == 0
     assert feedback(world, "probability")[0] == pytest.approx(0.5987, abs=1e-3)
-
-
-@pytest.mark.parametrize("trait", ["gender", "age", "occupation"])
-def test_groups_of_users_differ_in_their_genres(trait: str) -> None:
-    full, none = (explained_by_groups(Synthetic(feature_share=share).load(), trait) for share in (1.0, 0.0))
-    assert full > 0.03
-    assert none < 0.01
 
 
 def test_equal_features_give_equal_users_if_features_explain_all() -> None:

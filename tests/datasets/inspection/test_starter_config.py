@@ -61,7 +61,6 @@ def test_profile_of_columns() -> None:
     assert not town.is_list
     assert (price.type, price.infinite, price.missing, price.distinct) == ("numbers", 1, 1, 3)
     assert price.warnings == ("25.0% missing", "1 infinite")
-    assert price.spread == "mean 1500, standard deviation 500"
     assert (tags.type, tags.distinct, tags.missing, tags.longest) == ("lists of text", 2, 2, 2)
     assert same.warnings == ("only one value",)
     assert columns["when"].type == "dates"

@@ -48,8 +48,8 @@ RECBOLE = {
 INTERACTIONS: dict[str, Any] = {"timestamp": "ts", "weight": "w", "measures": ["rating"], "negatives": "shown"}
 
 
-def separated(folder: Path, table: str, rows: pd.DataFrame, *, sep: str = ",", suffix: str = "csv") -> None:
-    rows.to_csv(folder / f"{table}.{suffix}", sep=sep, index=False)
+def separated(folder: Path, table: str, rows: pd.DataFrame, *, suffix: str = "csv") -> None:
+    rows.to_csv(folder / f"{table}.{suffix}", sep="," if suffix.startswith("csv") else "\t", index=False)
 
 
 def listed(rows: pd.DataFrame) -> pa.Table:
@@ -58,22 +58,10 @@ def listed(rows: pd.DataFrame) -> pa.Table:
     )
 
 
-def write_csv(folder: Path) -> str:
+def write_csv(folder: Path, suffix: str = "csv") -> str:
     for table, rows in TABLES.items():
-        separated(folder, table, rows)
-    return "{}.csv"
-
-
-def write_gzipped_csv(folder: Path) -> str:
-    for table, rows in TABLES.items():
-        separated(folder, table, rows, suffix="csv.gz")
-    return "{}.csv.gz"
-
-
-def write_tsv(folder: Path) -> str:
-    for table, rows in TABLES.items():
-        separated(folder, table, rows, sep="\t", suffix="tsv")
-    return "{}.tsv"
+        separated(folder, table, rows, suffix=suffix)
+    return f"{{}}.{suffix}"
 
 
 def write_parquet(folder: Path) -> str:
@@ -91,11 +79,6 @@ def write_shards(folder: Path) -> str:
     return "{}"
 
 
-def write_shards_for_a_pattern(folder: Path) -> str:
-    write_shards(folder)
-    return "{}/part-*.parquet"
-
-
 def write_csv_shards(folder: Path) -> str:
     for table, rows in TABLES.items():
         (folder / table).mkdir()
@@ -108,20 +91,20 @@ def write_recbole(folder: Path) -> str:
     for table, rows in TABLES.items():
         suffix, types = RECBOLE[table]
         named = rows.rename(columns={n: f"{n}:{t}" for n, t in zip(rows, types, strict=True)})
-        separated(folder, table, named, sep="\t", suffix=suffix)
+        separated(folder, table, named, suffix=suffix)
     return "recbole"
 
 
-FORMATS = [
-    write_csv,
-    write_gzipped_csv,
-    write_tsv,
-    write_parquet,
-    write_shards,
-    write_shards_for_a_pattern,
-    write_csv_shards,
-    write_recbole,
-]
+FORMATS: dict[str, Callable[[Path], str]] = {
+    "csv": write_csv,
+    "gzipped csv": lambda folder: write_csv(folder, "csv.gz"),
+    "tsv": lambda folder: write_csv(folder, "tsv"),
+    "parquet": write_parquet,
+    "shards": write_shards,
+    "pattern": lambda folder: write_shards(folder) + "/part-*.parquet",
+    "csv shards": write_csv_shards,
+    "recbole": write_recbole,
+}
 
 
 def section(table: str, pattern: str, **settings: Any) -> dict[str, Any]:
@@ -148,9 +131,9 @@ def separate_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest
     return folder
 
 
-@pytest.mark.parametrize("write", FORMATS, ids=lambda write: write.__name__)
-def test_every_format_gives_the_same_star_schema(tmp_path: Path, write: Callable[[Path], str]) -> None:
-    tabular = dataset(tmp_path, write(tmp_path))
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_gives_the_same_star_schema(tmp_path: Path, name: str) -> None:
+    tabular = dataset(tmp_path, FORMATS[name](tmp_path))
     columns = tabular.columns()
     schema = tabular.load()
     assert columns.users == ("user_id", "town", "height")

@@ -77,7 +77,7 @@ def write_positive_only() -> list[str]:
     ("write", "reported"),
     [
         (write_like_movielens, ["ratings.csv: interactions, 600 rows", "text, separated by '|'", "item id", "title"]),
-        (write_clicks, ["clicks: interactions, 600 rows", "not scaled: mean 255", "without a row in products.tsv"]),
+        (write_clicks, ["clicks: interactions, 600 rows", "without a row in products.tsv"]),
         (write_recbole, ["ml.inter: interactions", "ml.user: users, 40 rows", "ml.item: items", "lists of text"]),
         (write_positive_only, ["likes.csv: interactions", "every event is positive (label: implicit)"]),
     ],
