@@ -1,4 +1,4 @@
-"""Records finished runs of shipped configs, and makes README's table of them."""
+"""Records finished runs of shipped configs, and generates README's table of results."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ BEGIN, END = marks("results")
 
 @click.group("results")
 def main() -> None:
-    """Keep configs/results.yaml, and the table that is made from it."""
+    """Maintain configs/results.yaml, and the table generated from it."""
 
 
 @main.command("add")
 @click.argument("runs", nargs=-1, required=True)
 @tells_errors
 def add(runs: tuple[str, ...]) -> None:
-    """Enter the test figures of finished RUNS, one a seed, into configs/results.yaml."""
+    """Add the test figures of finished RUNS to configs/results.yaml, in place of those of the same config and seed."""
     from towerzoo.towers.runs.folder import RunFolder
     from towerzoo.towers.runs.records import add_run, read_records, write_records
 
@@ -35,7 +35,7 @@ def add(runs: tuple[str, ...]) -> None:
 @write_option
 @tells_errors
 def table(write: Path | None) -> None:
-    """Print the records as a Markdown table, or write it into a file."""
+    """Print the records as a Markdown table, or write it to a file."""
     from towerzoo.towers.runs.records import read_records, results_table
 
     give_table(results_table(read_records()), "results", write)

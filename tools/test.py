@@ -19,21 +19,21 @@ def _counts(context: click.Context, parameter: click.Parameter, value: str | Non
 
 @click.command("test")
 @click.argument("run_or_config")
-@click.option("--checkpoint", type=click.Path(path_type=Path), help="Test this checkpoint of the CONFIG that is given.")
-@click.option("--mask", multiple=True, metavar="FEATURE", help="Make a feature unknown to the model; may be repeated.")
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="Test this checkpoint with the given CONFIG.")
+@click.option("--mask", multiple=True, metavar="FEATURE", help="Hide a feature from the model. May be repeated.")
 @click.option(
     "--by",
     multiple=True,
     metavar="COLUMN",
-    help="Show the figures of slices: by a column of users or items, user-warmth, item-warmth or popularity.",
+    help="Show figures by slice: a column of users or items, user-warmth, item-warmth or popularity. May be repeated.",
 )
 @click.option(
     "--shots",
     metavar="K,K,...",
     callback=_counts,
-    help="Show the figures of new users of whose histories only the last K events are known.",
+    help="Show figures of new users with only the last K events of their history known.",
 )
-@click.option("--check", is_flag=True, help="Exit with status 1 where a figure misses the config's record.")
+@click.option("--check", is_flag=True, help="Exit with status 1 if a figure misses the config's record.")
 @device_option
 @config_options
 @tells_errors
@@ -49,8 +49,8 @@ def main(
 ) -> None:
     """Test RUN, the folder of a finished run, or a CONFIG with --checkpoint.
 
-    Prints loss, AUC and accuracy of the test split beside those of the baselines and of the config's record, and stores
-    them in the run's metrics.json, or beside the checkpoint.
+    Prints the figures of the test split beside those of the baselines and of the config's record, and stores them in
+    the run's metrics.json, or beside the checkpoint.
 
     \b
     python tools/test.py runs/tanh_bn/2026-11-24T03-45-10 --check
@@ -60,9 +60,9 @@ def main(
     python tools/test.py configs/tanh_bn.yaml --checkpoint best.ckpt
     """
     if checkpoint is not None and (mask or by or shots):
-        raise click.UsageError("--mask, --by and --shots take a RUN, and cannot be given with --checkpoint.")
+        raise click.UsageError("--mask, --by and --shots need a RUN; they cannot be used with --checkpoint.")
     if mask and check:
-        raise click.UsageError("--check compares a run as it is; it cannot be given with --mask.")
+        raise click.UsageError("--check compares the unmasked run; it cannot be used with --mask.")
 
     from towerzoo.registry.errors import RunError
     from towerzoo.towers.recipes.evaluate import evaluate_checkpoint, evaluate_run
@@ -77,13 +77,11 @@ def main(
         metrics = evaluate_run(run, overrides, device=device, mask=mask, by=by, shots=shots)
     else:
         if Path(run_or_config).is_dir():
-            raise RunError(
-                f"CONFIG must be a file to test --checkpoint with, got {run_or_config!r}. Leave out --checkpoint."
-            )
+            raise RunError(f"CONFIG must be a file with --checkpoint, got the folder {run_or_config!r}.")
         name = Path(run_or_config).stem
         metrics = evaluate_checkpoint(run_or_config, checkpoint, overrides, device=device)
     console.print(result_table(metrics))
-    for slices in dict.fromkeys(by):  # the run may hold others, of an earlier test
+    for slices in dict.fromkeys(by):  # the run may hold others from an earlier test
         console.print(slice_table(slices, metrics["slices"][slices]))
     if shots:
         console.print(shot_table(metrics["shots"]))
@@ -92,7 +90,7 @@ def main(
     )
 
     if mask:
-        console.print(f"unknown to the model: {', '.join(mask)}; nothing was stored.")
+        console.print(f"hidden from the model: {', '.join(mask)}; nothing was stored.")
         return
     record = read_records().get(name)
     if record is None:

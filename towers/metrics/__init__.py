@@ -1,1 +1,1 @@
-"""What a model is evaluated by: AUC, rankings, slices, baselines, the plan and its protocol."""
+"""Evaluation: AUC, rankings, slices, baselines, the plan and its protocol."""

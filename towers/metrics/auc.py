@@ -1,4 +1,4 @@
-"""The area under the ROC curve, exact and in little memory."""
+"""The area under the ROC curve: exact, and in little memory."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-SIDES: Final = ("left", "right")
-"""Where a searched value stands among equal ones: before them, so that they do not count, or after them."""
-AT_ONCE: Final = 1 << 20
-"""Events that are looked up at once."""
+EVENTS_AT_ONCE: Final = 1 << 20
+"""Events that are looked up or ranked at once; bounds the memory beside the logits."""
+BITS: Final = 32
+"""Bits of a float32, by which the events of a group are ordered."""
 
 
 def exact_auc(blocks: Iterable[tuple[Tensor, Tensor]]) -> float:
-    """Returns the share of pairs of a positive and a negative event that are ranked right, ties counted half.
+    """Share of pairs of a positive and a negative event that are ranked correctly, ties counted half.
 
-    Equal to torchmetrics' BinaryAUROC without thresholds, but lean enough for a training split: it sorts both classes
-    apart and counts, and needs neither the curve nor probabilities, which tie where logits do not. A block is let go
-    before the next one is asked for.
+    Equal to torchmetrics' BinaryAUROC without thresholds, but it fits a training split into memory: it sorts both
+    classes separately and counts, without a curve or probabilities (which tie where logits do not). Each block is
+    released before the next one is requested.
 
     Args:
-        blocks: The events in any number of blocks: logits, the larger the more likely positive (B,), and bools, whether
-            each is positive (B,).
+        blocks: The events in any number of blocks: logits (B,) and bools, whether each event is positive (B,).
 
     Returns:
         A number in [0, 1]; NaN where a class is empty or a logit is NaN.
@@ -34,54 +33,48 @@ def exact_auc(blocks: Iterable[tuple[Tensor, Tensor]]) -> float:
         >>> exact_auc([(logits, positive)]), exact_auc(zip(logits.split(1), positive.split(1)))
         (0.875, 0.875)
     """
-    above, below = [], []
+    positives, negatives = [], []
     undefined = False
     for logits, positive in blocks:
         undefined |= bool(logits.isnan().any())
         wide = logits if logits.dtype is torch.float64 else logits.float()
-        above.append(_where(positive, wide))
-        below.append(_where(~positive, wide))
+        positives.append(_select(wide, positive))
+        negatives.append(_select(wide, ~positive))
         del logits, positive, wide
-    pairs = sum(map(len, above)) * sum(map(len, below))
+    pairs = sum(map(len, positives)) * sum(map(len, negatives))
     if undefined or pairs == 0:
         return float("nan")
-    ranked = _sorted(torch.cat(below))
-    del below
-    some = (part for block in above for part in torch.split(_sorted(block), AT_ONCE))
-    wins = sum(_places(ranked, part, side) for part in some for side in SIDES)
+    ranked = _sorted(torch.cat(negatives))
+    del negatives
+    chunks = (chunk for block in positives for chunk in torch.split(_sorted(block), EVENTS_AT_ONCE))
+    # A tied negative is counted by one of the two sides only, and so half.
+    wins = sum(_sum_of_ranks(ranked, chunk, side) for chunk in chunks for side in ("left", "right"))
     return wins / (2 * pairs)
 
 
-def _where(mask: Tensor, values: Tensor) -> Tensor:
-    """Returns what torch's boolean indexing does; on a CPU without an index of 8 bytes a value."""
+def _select(values: Tensor, mask: Tensor) -> Tensor:
+    """Boolean indexing, which on a CPU takes 8 bytes a value more in torch than in numpy."""
     if values.device.type == "cpu":
         return torch.from_numpy(values.numpy()[mask.numpy()])
     return values[mask]
 
 
 def _sorted(values: Tensor) -> Tensor:
-    """Sorts values, on a CPU in place and without an index."""
+    """Sorts values, on a CPU in place."""
     if values.device.type == "cpu":
         values.numpy().sort()
         return values
     return values.sort().values
 
 
-def _places(ranked: Tensor, values: Tensor, side: str) -> int:
-    """Returns the sum of the places of values among ranked ones."""
+def _sum_of_ranks(ranked: Tensor, values: Tensor, side: str) -> int:
     if ranked.device.type == "cpu":
         return int(np.searchsorted(ranked.numpy(), values.numpy(), side).sum())  # type: ignore[call-overload]
     return int(torch.searchsorted(ranked, values, side=side).sum())
 
 
-EVENTS_AT_ONCE = 1 << 20
-"""Events that are ranked at once, those of some of the users; bounds what that takes beside the logits."""
-BITS = 32
-"""Bits of a float32, and of what events of a group are ordered by."""
-
-
 def user_auc(user: Tensor, logits: Tensor, positive: Tensor) -> float:
-    """Returns the mean AUC of users who have both classes, weighted by their events (GAUC).
+    """Mean AUC of the users who have both classes, weighted by their events (GAUC).
 
     The AUC of all events also rewards a model for knowing which users like more; this one only for the order of each
     user's own items, which is what a user sees. Items of equal logits count half.
@@ -90,7 +83,7 @@ def user_auc(user: Tensor, logits: Tensor, positive: Tensor) -> float:
 
     Args:
         user: User rows (N,).
-        logits: The larger, the more likely positive (N,).
+        logits: Logits (N,).
         positive: Bools, whether each event is positive (N,).
 
     Returns:
@@ -107,9 +100,9 @@ def user_auc(user: Tensor, logits: Tensor, positive: Tensor) -> float:
     n_groups = int(user.max()) // n_parts + 1
     total = weight = torch.zeros((), dtype=torch.float64, device=user.device)
     for part in range(n_parts):
-        mine = user % n_parts == part
-        group = user[mine] // n_parts
-        aucs = group_auc(group, logits[mine], positive[mine], n_groups)
+        inside = user % n_parts == part
+        group = user[inside] // n_parts
+        aucs = group_auc(group, logits[inside], positive[inside], n_groups)
         events = torch.bincount(group, minlength=n_groups).double()
         both = ~aucs.isnan()
         total, weight = total + (aucs[both] * events[both]).sum(), weight + events[both].sum()
@@ -117,11 +110,11 @@ def user_auc(user: Tensor, logits: Tensor, positive: Tensor) -> float:
 
 
 def group_auc(group: Tensor, logits: Tensor, positive: Tensor, n_groups: int) -> Tensor:
-    """Returns the AUC of each group's events, exact, ties counted half, in one ranking without a loop.
+    """AUC of each group's events, exact, ties counted half, by one sort for all groups.
 
     Args:
         group: Integer group of each event (N,), in [0, n_groups).
-        logits: The larger, the more likely positive (N,).
+        logits: Logits (N,).
         positive: Bools, whether each event is positive (N,).
         n_groups: Number of groups G.
 
@@ -144,7 +137,7 @@ def group_auc(group: Tensor, logits: Tensor, positive: Tensor, n_groups: int) ->
     tie = new.cumsum(0) - 1
     ends = torch.bincount(tie).cumsum(0)
     starts = torch.cat([ends.new_zeros(1), ends[:-1]])
-    # Twice the mean rank of tied events is a whole number, so that the sums are exact.
+    # Twice the mean rank of tied events is a whole number, so the sums are exact.
     twice_rank = (starts + ends + 1)[tie] - 2 * (events.cumsum(0) - events)[group]
     won = events.new_zeros(n_groups).index_add_(0, group[positive], twice_rank[positive])
     wins = won - positives * (positives + 1)
@@ -155,10 +148,10 @@ def group_auc(group: Tensor, logits: Tensor, positive: Tensor, n_groups: int) ->
 
 
 def _ordinals(values: Tensor) -> Tensor:
-    """Returns int64 numbers in [0, 2 ** BITS) in the order of values (N,), equal for equal ones."""
+    """Maps values (N,) to int64 in [0, 2 ** BITS) of the same order and ties."""
     if values.dtype is torch.float64:
-        places: Tensor = torch.unique(values, return_inverse=True)[1]
-        return places
+        ordinals: Tensor = torch.unique(values, return_inverse=True)[1]
+        return ordinals
     bits = (values.float() + 0.0).view(torch.int32)  # -0.0 becomes 0.0
-    ordered: Tensor = bits ^ ((bits >> 31) & 0x7FFFFFFF)  # the bits of negative numbers fall as they grow
+    ordered: Tensor = bits ^ ((bits >> 31) & 0x7FFFFFFF)  # the bits of negative numbers decrease as they grow
     return ordered.long() + (1 << 31)

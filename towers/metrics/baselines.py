@@ -1,8 +1,9 @@
-"""What costs nothing: results that a model must beat, and the best that generated data allows."""
+"""Results that cost nothing: what a model must beat, and the best that generated data allows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -11,27 +12,24 @@ from torch.nn import functional
 from towerzoo.datasets import Batch, TwoTowerData
 from towerzoo.datasets.batches.counts import EventCounts
 from towerzoo.towers.metrics.pairs import SplitMetrics
+from towerzoo.towers.metrics.plan import BEST_REACHABLE, Figures
 from towerzoo.towers.metrics.ranking import RankingTask, rank
 
-BEST_REACHABLE = "best reachable"
-"""The name of the true probabilities, which are no baseline but what no model can beat."""
-
-PRIOR_EVENTS = 5.0
-"""Events of the overall positive share that each item starts with, so that rare items are not sure of themselves."""
-
-BIAS_PENALTY = 1.0
-"""Half the square of each bias counts as this many nats, which is a standard normal prior."""
-
-CACHED_EVENTS = 1 << 15
-"""Events that a fit looks at together, so that what it makes of them stays in the processor's cache."""
-
-BIAS_ROUNDS = 5
-"""Rounds of Newton steps over all user and all item biases, each two passes over the events; on MovieLens-1M further
+PRIOR_EVENTS: Final = 5.0
+"""Events of the overall positive share that each item starts with, so that rare items have no extreme mean."""
+BIAS_PENALTY: Final = 1.0
+"""Half the square of each bias counts as this many nats: a standard normal prior."""
+CACHED_EVENTS: Final = 1 << 15
+"""Events of one step of the fit; its intermediate results stay in the processor's cache."""
+BIAS_ROUNDS: Final = 5
+"""Rounds of Newton steps over all user and all item biases, two passes over the events each; on MovieLens-1M further
 ones change the AUC by less than 0.00002."""
+RANDOM_FACTORS, RANDOM_SEED = 16, 0
+"""Length and seed of random vectors; long enough for the lists of two users to overlap only by chance."""
 
 
-def baselines(data: TwoTowerData, biases: tuple[Tensor, Tensor]) -> dict[str, dict[str, float]]:
-    """Returns the test figures, on labelled pairs, of predictions that need no towers.
+def baselines(data: TwoTowerData, biases: tuple[Tensor, Tensor]) -> dict[str, Figures]:
+    """Test figures, on labelled pairs, of predictions that need no towers.
 
     `constant` predicts the training split's share of positives for every pair, `item mean` each item's share, smoothed,
     and `user + item bias` the logistic function of two fitted numbers, one of the user and one of the item. Generated
@@ -39,7 +37,7 @@ def baselines(data: TwoTowerData, biases: tuple[Tensor, Tensor]) -> dict[str, di
 
     Args:
         data: The data, with training labels of both classes.
-        biases: Its `training_biases`.
+        biases: The result of `training_biases`.
     """
     events, split = data.schema.interactions, data.split
     overall = positive_share(data.train_counts)
@@ -52,24 +50,21 @@ def baselines(data: TwoTowerData, biases: tuple[Tensor, Tensor]) -> dict[str, di
     logits["user + item bias"] = torch.logit(overall) + user_biases[test_user] + item_biases[test_item]
     if "probability" in events.measures:
         logits[BEST_REACHABLE] = torch.logit(events.measures["probability"][split.test].double(), eps=1e-9)
-    return {name: _score(values, data.labels[split.test], test_user) for name, values in logits.items()}
+    return {name: _figures(values, data.labels[split.test], test_user) for name, values in logits.items()}
 
 
 def positive_share(counts: EventCounts) -> Tensor:
-    """Returns the share of positive events, float64 ()."""
+    """Share of positive events, float64 ()."""
     return torch.tensor(counts.positives / counts.total, dtype=torch.float64)
 
 
 def item_means(counts: EventCounts) -> Tensor:
-    """Returns each item's share of positive events, smoothed by `PRIOR_EVENTS`, float64 (n_items,)."""
+    """Each item's share of positive events, smoothed by `PRIOR_EVENTS`, float64 (n_items,)."""
     return (counts.positive + PRIOR_EVENTS * positive_share(counts)) / (counts.item + PRIOR_EVENTS)
 
 
 def training_biases(data: TwoTowerData) -> tuple[Tensor, Tensor] | None:
-    """Returns what `fit_biases` makes of the training events; None where all labels are the same.
-
-    Those of a stream are read anew in each of its passes.
-    """
+    """Fits biases to the training events; None if all labels are equal. A stream is read again in each pass."""
     if not 0 < data.train_counts.positives < data.train_counts.total:
         return None
     held = None if data.stream is not None else list(data.events("train"))
@@ -86,16 +81,16 @@ def fit_biases(
 ) -> tuple[Tensor, Tensor]:
     """Fits a bias for each user and each item by penalised logistic regression, on top of the overall share.
 
-    What is held beside the events that are looked at together goes with the users and items alone.
+    Its memory grows with the users and items, not with the events.
 
     Args:
-        passes: Begins a pass over all events, some at a time, whose labels are 0 or 1.
+        passes: Starts a pass over all events, in batches, with labels of 0 or 1.
         share: Share of positive events, float64 ().
         n_users: Rows of the users table.
         n_items: Rows of the items table.
 
     Returns:
-        User biases (n_users,) and item biases (n_items,), float64 logits; 0 where there is no event.
+        User biases (n_users,) and item biases (n_items,), float64 logits; 0 for those without events.
     """
     overall = torch.logit(share)
     user_biases, item_biases = share.new_zeros(n_users), share.new_zeros(n_items)
@@ -103,40 +98,36 @@ def fit_biases(
         for side, biases in enumerate((user_biases, item_biases)):
             slope, curvature = -BIAS_PENALTY * biases, torch.full_like(biases, BIAS_PENALTY)
             for events in passes():
-                for some in zip(*(torch.split(column, CACHED_EVENTS) for column in events[:3]), strict=True):
-                    user, item, label = some
-                    chance = user_biases.index_select(0, user)
-                    chance += item_biases.index_select(0, item)
-                    chance.add_(overall).sigmoid_()
-                    slope.index_add_(0, some[side], label - chance)
-                    curvature.index_add_(0, some[side], chance.mul_(1 - chance))
+                for chunk in zip(*(torch.split(column, CACHED_EVENTS) for column in events[:3]), strict=True):
+                    user, item, label = chunk
+                    probability = user_biases.index_select(0, user)
+                    probability += item_biases.index_select(0, item)
+                    probability.add_(overall).sigmoid_()
+                    slope.index_add_(0, chunk[side], label - probability)
+                    curvature.index_add_(0, chunk[side], probability.mul_(1 - probability))
             biases += slope / curvature
     return user_biases, item_biases
 
 
-def _score(logits: Tensor, labels: Tensor, user: Tensor) -> dict[str, float]:
+def _figures(logits: Tensor, labels: Tensor, user: Tensor) -> Figures:
     metrics = SplitMetrics()
     metrics.update(functional.binary_cross_entropy_with_logits(logits, labels.double()), logits, labels, user)
     return {name: value.item() for name, value in metrics.compute().items()}
 
 
-RANDOM_FACTORS, RANDOM_SEED = 16, 0
-"""Length and seed of random vectors; long enough for two users' lists to have no more in common than by chance."""
-
-
 def ranking_baselines(
     data: TwoTowerData, task: RankingTask, biases: tuple[Tensor, Tensor] | None
-) -> dict[str, dict[str, float]]:
-    """Returns the figures of `Ranking` for rankings that need no towers, by the code and on the task of the model.
+) -> dict[str, Figures]:
+    """Test figures of rankings that need no towers, by the same code and on the same task as the model's.
 
-    `random` gives each user an order of its own, by vectors that mean nothing. All others give everybody the order of
-    `item_scores`, less what the task leaves out for each user. `biases` are the data's `training_biases`.
+    `random` gives each user an order of their own, by random vectors. All others rank by `item_scores`, less the items
+    that the task leaves out for each user. `biases` is the result of `training_biases`.
     """
     n_users, n_items = len(data.schema.users), len(data.schema.items)
     generator = torch.Generator().manual_seed(RANDOM_SEED)
     users, items = (torch.randn(n, RANDOM_FACTORS, generator=generator) for n in (n_users, n_items))
     figures = {"random": rank(users, items, task).figures()}
-    # A number's own precision: in float32 two item means could tie that are not equal.
+    # In float32 two item means could tie that are not equal.
     everybody = torch.ones(n_users, 1, dtype=torch.float64)
     return figures | {
         name: rank(everybody, scores.unsqueeze(1), task).figures() for name, scores in item_scores(data, biases).items()
@@ -144,7 +135,7 @@ def ranking_baselines(
 
 
 def item_scores(data: TwoTowerData, biases: tuple[Tensor, Tensor] | None) -> dict[str, Tensor]:
-    """Returns scores of items, from the training split alone, that are the same for every user.
+    """Scores of items, from the training split alone, that are the same for every user.
 
     | name | score |
     |---|---|
@@ -154,7 +145,7 @@ def item_scores(data: TwoTowerData, biases: tuple[Tensor, Tensor] | None) -> dic
     | user + item bias | the item's fitted bias; a user's own bias does not change the order |
 
     Returns:
-        float64 (n_items,) by name; where all labels are the same, popularity alone.
+        float64 (n_items,) by name; if all labels are equal, popularity alone.
     """
     counts = data.train_counts
     scores = {"popularity": counts.item.double()}

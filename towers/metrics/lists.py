@@ -1,4 +1,4 @@
-"""What top-k lists are worth: to each user, and as a whole."""
+"""Metrics of top-k lists, of each user and of all lists together."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from torch import Tensor
 from towerzoo.datasets import UNKNOWN
 
 LIST_METRICS = ("recall", "precision", "ndcg", "map", "mrr", "hit_rate")
-"""What a user's list is worth, all in [0, 1], the larger the better."""
+"""Metrics of a user's list, all in [0, 1], the larger the better."""
 
 
 def list_metrics(hits: Tensor, n_relevant: Tensor, ks: Sequence[int]) -> dict[str, Tensor]:
-    """Returns what each user's list is worth, cut after k items, as trec_eval defines it.
+    """Metrics of each user's list, cut after k items, as trec_eval defines them.
 
-    | metric | value of one user with R relevant items |
+    | metric | value for a user with R relevant items |
     |---|---|
     | recall | share of the R that are in the list |
-    | precision | share of the k places that hold one; a place that a short list leaves empty holds none |
+    | precision | share of the k positions that hold one; empty positions of a short list hold none |
     | ndcg | sum of `1 / log2(1 + rank)` over those in the list, relative to a list with min(R, k) of them first |
-    | map | sum of the precision at the rank of each one in the list, divided by R, also where R > k |
+    | map | sum of the precision at the rank of each one in the list, divided by R, even if R > k |
     | mrr | `1 / rank` of the first one, 0 without one |
     | hit_rate | 1 if there is one, else 0 |
 
@@ -29,7 +29,7 @@ def list_metrics(hits: Tensor, n_relevant: Tensor, ks: Sequence[int]) -> dict[st
     (2005), chapter 3.
 
     Args:
-        hits: Bools (U, K), best place first: whether it holds a relevant item; none twice.
+        hits: Bools (U, K), whether each position of the list holds a relevant item, none of them twice.
         n_relevant: Relevant items of each user (U,), >= 1.
         ks: Lengths to cut lists to, 1 <= k <= K.
 
@@ -62,9 +62,9 @@ def list_metrics(hits: Tensor, n_relevant: Tensor, ks: Sequence[int]) -> dict[st
 
 
 def popularity_percentiles(counts: Tensor) -> Tensor:
-    """Returns the share of items that are less popular than each, those of equal popularity and itself counted half.
+    """Share of items that are less popular than each item; items of equal popularity, and itself, count half.
 
-    The mean over all items is 0.5, whatever the counts, so that lists above it prefer popular items.
+    The mean over all items is 0.5 for any counts, so lists above it prefer popular items.
 
     Args:
         counts: Training events of each item (I,), the unknown item in row 0.
@@ -83,11 +83,11 @@ def popularity_percentiles(counts: Tensor) -> Tensor:
 
 
 def list_popularity(items: Tensor, percentiles: Tensor, ks: Sequence[int]) -> dict[str, Tensor]:
-    """Returns the mean popularity percentile of each user's list, cut after k items; empty places do not count.
+    """Mean popularity percentile of each user's list, cut after k items; empty positions do not count.
 
     Args:
-        items: Item rows (U, K), best first; 0 in the places that a short list leaves empty.
-        percentiles: Those of `popularity_percentiles` (I,).
+        items: Item rows (U, K), best first; 0 in empty positions of short lists.
+        percentiles: `popularity_percentiles` of the items (I,).
         ks: Lengths to cut lists to, 1 <= k <= K.
 
     Returns:
@@ -103,7 +103,7 @@ def list_popularity(items: Tensor, percentiles: Tensor, ks: Sequence[int]) -> di
 
 
 def coverage(counts: Tensor) -> float:
-    """Returns the share of the catalogue that is in anyone's list.
+    """Share of the catalogue that is in at least one list.
 
     Args:
         counts: Lists that each item is in (I,), the unknown item in row 0.
@@ -116,9 +116,9 @@ def coverage(counts: Tensor) -> float:
 
 
 def overlap(counts: Tensor, n_users: int, k: int) -> float:
-    """Returns the mean over all pairs of users of the items that their lists share, divided by k.
+    """Mean share of their k items that the lists of two users have in common, over all pairs of users.
 
-    An item in c lists is shared by c (c - 1) / 2 pairs, so that no pair is looked at. 1 is one list for everyone.
+    An item in c lists is shared by c (c - 1) / 2 pairs, so no pair needs to be visited. 1 is one list for everyone.
 
     Args:
         counts: Lists that each item is in (I,), the unknown item in row 0.

@@ -1,4 +1,4 @@
-"""What an experiment is measured by, and which of its figures chooses the best epoch."""
+"""Which metrics an experiment is evaluated by, and which of them chooses the best epoch."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ from typing import Final, TypeAlias
 
 from towerzoo.registry import LOSSES
 from towerzoo.registry.experiment import Experiment, RankingMeasures
-from towerzoo.towers.losses.candidates import CandidateLoss
 
 Figures: TypeAlias = dict[str, float]
 """Figures by their metric: loss in nats, all others in [0, 1]."""
 
 PAIR_METRICS: Final = ("loss", "auc", "accuracy")
-"""What is measured of labelled pairs in every split."""
+"""Metrics of labelled pairs in every split."""
 USER_METRICS: Final = ("user_auc", "calibration_error")
-"""What is measured of labelled pairs in validation and test besides."""
+"""Further metrics of labelled pairs in validation and test."""
 RANKING_METRICS: Final = ("recall", "ndcg", "hit_rate", "precision", "map", "mrr", "coverage", "popularity", "overlap")
-"""What is measured of lists, each at every length."""
+"""Metrics of lists, each at every length."""
 OF_ALL_LISTS: Final = ("coverage", "popularity", "overlap")
-"""Those that say what all lists are like, not how good they are."""
+"""Those that describe all lists, without saying how good they are."""
 LOWER_IS_BETTER: Final = frozenset({"loss", "calibration_error", "popularity", "overlap"})
+BEST_REACHABLE: Final = "best reachable"
+"""The baseline that no model can beat: the true probabilities of generated data."""
 
 
 def mode(metric: str) -> str:
-    """Returns `min` or `max`, whichever is the better direction of a metric.
+    """Returns `min` or `max`, the better direction of a metric.
 
     Example:
         >>> mode("loss"), mode("ndcg@10")
@@ -35,7 +36,7 @@ def mode(metric: str) -> str:
 
 
 def in_order(metrics: Iterable[str]) -> list[str]:
-    """Returns metrics in the order in which they are told: those of pairs, then those of lists, the shortest first.
+    """Sorts metrics for display: those of pairs, then those of lists, the shortest first.
 
     Example:
         >>> in_order(["ndcg@10", "accuracy", "recall@10", "loss", "recall@5"])
@@ -43,43 +44,46 @@ def in_order(metrics: Iterable[str]) -> list[str]:
     """
     names = (*PAIR_METRICS, *USER_METRICS, *RANKING_METRICS)
 
-    def place(metric: str) -> tuple[int, int, str]:
+    def order(metric: str) -> tuple[int, int, str]:
         name, _, k = metric.partition("@")
         return int(k or 0), names.index(name) if name in names else len(names), metric
 
-    return sorted(metrics, key=place)
-
-
-def told_metrics(metrics: Iterable[str]) -> list[str]:
-    """Returns those of some metrics that a table of results has room for, in their order.
-
-    Example:
-        >>> told_metrics(["auc", "user_auc", "recall@10", "map@10", "coverage@10", "recall@100"])
-        ['auc', 'user_auc', 'recall@10', 'coverage@10']
-    """
-    given = list(metrics)
-    shortest = min((int(metric.partition("@")[2]) for metric in given if "@" in metric), default=0)
-    more = {"user_auc", f"coverage@{shortest}", f"popularity@{shortest}", f"overlap@{shortest}"}
-    main = main_metrics(given)
-    return [metric for metric in given if metric in main or metric in more]
+    return sorted(metrics, key=order)
 
 
 def main_metrics(metrics: Iterable[str]) -> list[str]:
-    """Returns the few of some metrics that a line has room for: of pairs, and recall and NDCG of the shortest lists.
+    """Selects the few metrics that fit into a line: those of pairs, and recall and NDCG of the shortest lists.
 
     Example:
         >>> main_metrics(["loss", "auc", "accuracy", "user_auc", "recall@10", "ndcg@10", "map@10", "recall@100"])
         ['loss', 'auc', 'accuracy', 'recall@10', 'ndcg@10']
     """
+    return _selected(metrics, PAIR_METRICS, ("recall", "ndcg"))
+
+
+def table_metrics(metrics: Iterable[str]) -> list[str]:
+    """Selects the metrics that fit into a table of results.
+
+    Example:
+        >>> table_metrics(["auc", "user_auc", "recall@10", "map@10", "coverage@10", "recall@100"])
+        ['auc', 'user_auc', 'recall@10', 'coverage@10']
+    """
+    return _selected(metrics, (*PAIR_METRICS, "user_auc"), ("recall", "ndcg", *OF_ALL_LISTS))
+
+
+def _selected(metrics: Iterable[str], of_pairs: Iterable[str], of_lists: Iterable[str]) -> list[str]:
     given = list(metrics)
-    lengths = sorted({int(metric.partition("@")[2]) for metric in given if "@" in metric})
-    short = {f"{name}@{lengths[0]}" for name in ("recall", "ndcg")} if lengths else set()
-    return [metric for metric in given if metric in PAIR_METRICS or metric in short]
+    shortest = min((int(metric.partition("@")[2]) for metric in given if "@" in metric), default=0)
+    chosen = {*of_pairs, *(f"{name}@{shortest}" for name in of_lists)}
+    return [metric for metric in given if metric in chosen]
 
 
 def has_candidates(experiment: Experiment) -> bool:
-    """Returns whether the loss compares positive events with candidates, and so trains on these alone."""
-    return isinstance(LOSSES.build(experiment.loss), CandidateLoss)
+    """Returns whether the loss compares positive events with candidates, and so trains on positive events alone."""
+    from towerzoo.towers.losses.candidates import CandidateLoss
+
+    part = LOSSES.get(LOSSES.split(experiment.loss)[0])
+    return issubclass(part if isinstance(part, type) else type(LOSSES.build(experiment.loss)), CandidateLoss)
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ class EvaluationPlan:
 
     Attributes:
         pairs: Whether labelled pairs are scored.
-        at: The lengths of the lists that are ranked; none ranks nothing.
+        at: The lengths of the lists that are ranked; without any, nothing is ranked.
     """
 
     pairs: bool = True
@@ -96,7 +100,7 @@ class EvaluationPlan:
 
     @classmethod
     def of(cls, experiment: Experiment) -> EvaluationPlan:
-        """Returns those of an experiment."""
+        """Returns the plan of an experiment."""
         candidates = has_candidates(experiment)
         section = experiment.evaluation
         ranking = section.ranking or (RankingMeasures() if candidates else None)
@@ -111,11 +115,11 @@ class EvaluationPlan:
 
     @property
     def monitor(self) -> str:
-        """The figure that chooses the best epoch where the experiment names none."""
+        """The metric that chooses the best epoch if the experiment names none."""
         return "valid/loss" if self.pairs else f"valid/ndcg@{self.at[0]}"
 
 
 def monitor(experiment: Experiment) -> str:
-    """Returns the figure that chooses an experiment's best epoch."""
+    """Returns the metric that chooses an experiment's best epoch."""
     stopping = experiment.training.early_stopping
     return (stopping.monitor if stopping else None) or EvaluationPlan.of(experiment).monitor

@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
-from torch import Tensor
-
-from towerzoo.datasets import TwoTowerData
-from towerzoo.datasets.batches.counts import digest_of_columns
-from towerzoo.datasets.splits import PARTS
 from towerzoo.registry.errors import RunError
 from towerzoo.registry.experiment import Experiment
 from towerzoo.towers.metrics.plan import EvaluationPlan
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from towerzoo.datasets import TwoTowerData
 
 RANKED: Final = {
     "recall": "share of the relevant items in the list",
     "ndcg": "binary gains, log2 discounts, against the best order",
 }
-"""The figures of rankings that records hold, and how they are defined."""
+"""The metrics of rankings that records hold, and their definitions."""
 
 
 def protocol(experiment: Experiment, data: TwoTowerData) -> dict[str, Any]:
     """Returns everything that must be equal for two results to be comparable.
 
-    Events are told apart by their content, not by file: two copies of a dataset with equal events in an equal split are
-    the same protocol.
+    Events are identified by their content, not by file: two copies of a dataset with equal events in an equal split
+    have the same protocol.
     """
     plan = EvaluationPlan.of(experiment)
     ranked = {
@@ -55,13 +56,13 @@ def protocol(experiment: Experiment, data: TwoTowerData) -> dict[str, Any]:
 
 def event_digests(data: TwoTowerData) -> dict[str, str]:
     """Returns the number and the digest of the labelled events of each part of the split."""
-    events = data.schema.interactions
-    digests = {
-        part: event_digest(*events.pairs, data.labels, getattr(data.split, part))
+    from towerzoo.datasets.splits import PARTS
+
+    columns, streamed = (*data.schema.interactions.pairs, data.labels), data.stream is not None
+    return {
+        part: data.stream_digest if streamed and part == "train" else event_digest(*columns, getattr(data.split, part))
         for part in PARTS
-        if part != "train" or data.stream is None
     }
-    return digests if data.stream is None else {"train": data.stream_digest, **digests}
 
 
 def event_digest(user: Tensor, item: Tensor, label: Tensor, rows: Tensor) -> str:
@@ -71,12 +72,14 @@ def event_digest(user: Tensor, item: Tensor, label: Tensor, rows: Tensor) -> str
         user: User rows (N,).
         item: Item rows (N,).
         label: Labels (N,).
-        rows: Which of them (M,).
+        rows: The events to digest (M,).
     """
+    from towerzoo.datasets.batches.counts import digest_of_columns
+
     return digest_of_columns([values.index_select(0, rows)] for values in (user, item, label))
 
 
-def fingerprint(described: dict[str, Any]) -> str:
+def fingerprint(described: Mapping[str, Any]) -> str:
     """Returns a short digest of a protocol.
 
     Example:
@@ -86,13 +89,13 @@ def fingerprint(described: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def require_same_protocol(protocols: dict[str, dict[str, Any]]) -> None:
+def require_same_protocol(protocols: Mapping[str, Mapping[str, Any]]) -> None:
     """Raises a RunError that names the differing fields unless all protocols, by the run's name, are equal."""
     (first_name, first), *others = protocols.items()
     for name, other in others:
         fields = [key for key in sorted({*first, *other}) if first.get(key) != other.get(key)]
         if fields:
             raise RunError(
-                f"runs must share one protocol to be compared, got different {', '.join(fields)} "
-                f"in {first_name} and {name}. Train both on the same data, label rule and split."
+                f"The protocols of {first_name} and {name} differ in {', '.join(fields)}, so their results cannot be "
+                "compared. Train both on the same data, label rule and split."
             )

@@ -1,9 +1,10 @@
-"""Ranking the whole catalogue for each user: exact figures, in bounded memory."""
+"""Ranks the whole catalogue for each user: exact figures, in bounded memory."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -11,28 +12,28 @@ from torch import Tensor
 from towerzoo.datasets import UNKNOWN, TwoTowerData
 from towerzoo.registry.errors import ConfigError, DataError, Problem, TrainingError
 from towerzoo.towers.metrics.lists import coverage, list_metrics, list_popularity, overlap, popularity_percentiles
+from towerzoo.towers.metrics.plan import Figures
 from towerzoo.towers.retrieval.best_items import USERS_AT_ONCE, best_items
 from towerzoo.towers.retrieval.seen_items import SeenItems
 
-BLOCK_BYTES = 32 << 20
-"""Memory for the figures of the users that are ranked at once, besides the scores, which retrieval bounds alike."""
-BYTES_A_PLACE = 64
-"""What a place in a list takes of it: its item, whether it is a hit, and the running sums of the metrics."""
+BLOCK_BYTES: Final = 32 << 20
+"""Memory for the metrics of the users that are ranked at once; retrieval bounds the scores in the same way."""
+BYTES_A_POSITION: Final = 64
+"""Share of a position in a list: its item, whether it is a hit, and the running sums of the metrics."""
 
 
 @dataclass(frozen=True)
 class RankingTask:
-    """What users are to be recommended, whoever recommends: a model and its baselines get the same task.
+    """Which items are to be found for which users; the same for a model and its baselines.
 
-    A relevant item is never left out, although its user may have met it before: it could not be found otherwise, and
-    the user would be punished twice. Relevant events of the unknown user or item stand for nobody and nothing in
-    particular and do not count.
+    A relevant item is never left out, even if its user has seen it before: it could not be found otherwise. Relevant
+    events of the unknown user or item do not count.
 
     Attributes:
         user: User rows of the relevant events (N,).
-        item: Item rows of the relevant events (N,); a pair that comes several times counts once.
+        item: Item rows of the relevant events (N,); a repeated pair counts once.
         seen: Items to leave out of each user's candidates; None leaves none out.
-        counts: Training events of each item (I,), by which its popularity goes.
+        counts: Training events of each item (I,), its popularity.
         ks: Lengths of lists.
     """
 
@@ -45,19 +46,19 @@ class RankingTask:
 
 @dataclass(frozen=True)
 class Ranking:
-    """The lists of all users with a relevant item, and what they are worth.
+    """The lists of all users with a relevant item, and their metrics.
 
     Attributes:
         ks: Lengths of lists, ascending.
         users: User rows (U,), ascending.
-        n_left_out: Users, without the unknown one, who have no relevant item and of whom nothing can be said.
+        n_left_out: Known users without a relevant item, for whom nothing can be measured.
         top: int32 item rows (U, K), best first, of equal scores the lower row first; 0 where a user has fewer than K
             candidates.
         user_metrics: float64 (U,) by names such as `recall@10`: those of `list_metrics` and `list_popularity`.
         list_figures: `coverage@k` and `overlap@k` of all lists together.
-        place: Place in `users` of each relevant pair (P,); pairs go by user and then by item.
+        position: Index in `users` of each relevant pair (P,); pairs are sorted by user and then by item.
         item: Item row of each relevant pair (P,).
-        rank: Rank of each relevant pair in its user's list (P,), from 1; 0 where it is not among the K.
+        rank: Rank of each relevant pair in its user's list (P,), from 1; 0 if it is not among the K.
     """
 
     ks: tuple[int, ...]
@@ -65,12 +66,12 @@ class Ranking:
     n_left_out: int
     top: Tensor
     user_metrics: dict[str, Tensor]
-    list_figures: dict[str, float]
-    place: Tensor
+    list_figures: Figures
+    position: Tensor
     item: Tensor
     rank: Tensor
 
-    def figures(self) -> dict[str, float]:
+    def figures(self) -> Figures:
         """Returns the mean over users of every metric, and the figures of all lists together."""
         return {name: value.mean().item() for name, value in self.user_metrics.items()} | self.list_figures
 
@@ -79,12 +80,12 @@ class Ranking:
 def rank(user_factors: Tensor, item_factors: Tensor, task: RankingTask) -> Ranking:
     """Ranks all items by their dot product with each user who has a relevant one.
 
-    Nothing is sampled: sampled figures can order models differently (Krichene and Rendle, On sampled metrics for item
-    recommendation, 2020). The unknown item is no candidate.
+    Nothing is sampled: sampled metrics can order models differently (Krichene and Rendle, On sampled metrics for item
+    recommendation, 2020). The unknown item is not a candidate.
 
     Args:
-        user_factors: One a row of the users table (n_users, F).
-        item_factors: One a row of the items table (I, F).
+        user_factors: Factors of each row of the users table (n_users, F).
+        item_factors: Factors of each row of the items table (I, F).
         task: What to rank for whom.
 
     Raises:
@@ -100,40 +101,38 @@ def rank(user_factors: Tensor, item_factors: Tensor, task: RankingTask) -> Ranki
         >>> ranking.top.tolist(), ranking.rank.tolist(), ranking.figures()["mrr@2"]
         ([[3, 1], [2, 3]], [2, 1], 0.75)
     """
-    ks = checked_lengths(task.ks, len(item_factors) - 1)
+    n_items = len(item_factors)
+    ks = checked_lengths(task.ks, n_items - 1)
     if not (user_factors.isfinite().all() and item_factors.isfinite().all()):
         raise TrainingError(
-            "the vectors to rank by must be finite, got NaN or infinity. "
+            "The model's vectors hold NaN or infinity and cannot be ranked. "
             "Lower the learning rate, or test an earlier checkpoint."
         )
     known = (task.user != UNKNOWN) & (task.item != UNKNOWN)
-    pairs = torch.unique(task.user[known].long() * len(item_factors) + task.item[known].long())
+    pairs = torch.unique(task.user[known].long() * n_items + task.item[known].long())
     if len(pairs) == 0:
         raise DataError(
-            "the events to rank must be at least one of a known user and item, got none. "
-            "Change the split or what counts as relevant."
+            "No event to rank has a known user and a known item. Change the split, or which events are positive."
         )
-    item = pairs % len(item_factors)
-    users, place, n_relevant = torch.unique_consecutive(
-        pairs // len(item_factors), return_inverse=True, return_counts=True
-    )
+    item = pairs % n_items
+    users, position, n_relevant = torch.unique_consecutive(pairs // n_items, return_inverse=True, return_counts=True)
     ends = n_relevant.cumsum(0)
     percentiles = popularity_percentiles(task.counts)
-    lists_with = torch.zeros(len(ks), len(item_factors), dtype=torch.int64)
+    lists_with = torch.zeros(len(ks), n_items, dtype=torch.int64)
     tops, ranks, metrics = [], [], []
-    at_once = min(USERS_AT_ONCE, max(1, BLOCK_BYTES // (BYTES_A_PLACE * ks[-1])))
+    at_once = min(USERS_AT_ONCE, max(1, BLOCK_BYTES // (BYTES_A_POSITION * ks[-1])))
     for start in range(0, len(users), at_once):
         rows, counts = users[start : start + at_once], n_relevant[start : start + at_once]
-        some = slice(int(ends[start] - counts[0]), int(ends[start + len(rows) - 1]))
-        relevant = (place[some] - start) * len(item_factors) + item[some]
-        seen = None if task.seen is None else _without(relevant, task.seen.of(rows), len(rows), len(item_factors))
+        chunk = slice(int(ends[start] - counts[0]), int(ends[start + len(rows) - 1]))
+        relevant = (position[chunk] - start) * n_items + item[chunk]
+        seen = None if task.seen is None else _without(relevant, task.seen.of(rows), len(rows), n_items)
         top = best_items(user_factors[rows.to(user_factors.device)], item_factors, ks[-1], seen=seen).items.cpu()
         tops.append(top.int())
-        hits, found = _find(top, relevant, len(item_factors))
-        ranks.append(found)
+        hits, rank_of_relevant = _find(top, relevant, n_items)
+        ranks.append(rank_of_relevant)
         metrics.append(list_metrics(hits, counts, ks) | list_popularity(top, percentiles, ks))
         for lists, k in zip(lists_with, ks, strict=True):
-            lists += torch.bincount(top[:, :k].flatten(), minlength=len(item_factors))
+            lists += torch.bincount(top[:, :k].flatten(), minlength=n_items)
     return Ranking(
         ks=ks,
         users=users,
@@ -142,22 +141,22 @@ def rank(user_factors: Tensor, item_factors: Tensor, task: RankingTask) -> Ranki
         user_metrics={name: torch.cat([block[name] for block in metrics]) for name in metrics[0]},
         list_figures={f"coverage@{k}": coverage(lists) for lists, k in zip(lists_with, ks, strict=True)}
         | {f"overlap@{k}": overlap(lists, len(users), k) for lists, k in zip(lists_with, ks, strict=True)},
-        place=place,
+        position=position,
         item=item,
         rank=torch.cat(ranks),
     )
 
 
 def checked_lengths(ks: Sequence[int], n_items: int, where: str = "K") -> tuple[int, ...]:
-    """Returns the lengths of lists, each once and in ascending order.
+    """Returns the lengths of lists in ascending order, without repetitions.
 
     Args:
         ks: The lengths.
-        n_items: How many items there are.
+        n_items: Number of items of the catalogue.
         where: What messages call a length.
 
     Raises:
-        ConfigError: One is below 1 or beyond the catalogue, or there is none.
+        ConfigError: There is none, or one is below 1 or beyond the catalogue.
     """
     problems = [Problem(where, "a whole number >= 1", k, "Recommend at least one item.") for k in ks if k < 1]
     expected = f"at most the {n_items} items of the catalogue"
@@ -170,19 +169,22 @@ def checked_lengths(ks: Sequence[int], n_items: int, where: str = "K") -> tuple[
 
 
 def _without(relevant: Tensor, seen: tuple[Tensor, Tensor], n_users: int, n_items: int) -> tuple[SeenItems, Tensor]:
-    """Returns what was seen by some users, by their place, without the relevant pairs."""
-    place, item = seen
-    kept = ~torch.isin(place * n_items + item, relevant)
-    return SeenItems(place[kept], item[kept], n_users), torch.arange(n_users)
+    """Returns the seen items of a block of users, numbered from 0, without the relevant pairs."""
+    position, item = seen
+    kept = ~torch.isin(position * n_items + item, relevant)
+    return SeenItems(position[kept], item[kept], n_users), torch.arange(n_users)
 
 
 def _find(top: Tensor, relevant: Tensor, n_items: int) -> tuple[Tensor, Tensor]:
-    """Returns which places (U, K) of lists hold relevant items, and the rank of each of these (P,), 0 without one.
+    """Finds the relevant items in lists.
 
     Args:
         top: Item rows (U, K).
-        relevant: `place * n_items + item` of the relevant pairs (P,), ascending.
+        relevant: `position of the user * n_items + item` of the relevant pairs (P,), ascending.
         n_items: Rows of the items table.
+
+    Returns:
+        Bools (U, K), which positions hold a relevant item, and the rank of each relevant pair (P,), 0 without one.
     """
     pairs = torch.arange(len(top)).unsqueeze(1) * n_items + top
     nearest = torch.searchsorted(relevant, pairs).clamp_max(len(relevant) - 1)
@@ -195,7 +197,7 @@ def _find(top: Tensor, relevant: Tensor, n_items: int) -> tuple[Tensor, Tensor]:
 def ranking_task(data: TwoTowerData, part: str, at: Sequence[int]) -> RankingTask:
     """Returns the task of finding the positive events of a part of the split.
 
-    Lists leave out what a user met before: in training and, where the test split is ranked, in validation.
+    Lists leave out the items that a user has seen: in training and, if the test split is ranked, in validation.
 
     Args:
         data: The events.
@@ -208,21 +210,11 @@ def ranking_task(data: TwoTowerData, part: str, at: Sequence[int]) -> RankingTas
     user, item = (column.index_select(0, relevant) for column in data.schema.interactions.pairs)
     ranked = torch.zeros(n_users, dtype=torch.bool)
     ranked[user.long()] = True
-    return RankingTask(
-        user,
-        item,
-        seen=SeenItems(*_met(data, ("train",) if part == "valid" else ("train", "valid"), ranked), n_users),
-        counts=data.train_counts.item,
-        ks=at,
-    )
-
-
-def _met(data: TwoTowerData, parts: Sequence[str], ranked: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the pairs of user and item rows of all events of users that are ranked (n_users,)."""
     users, items = [], []
-    for part in parts:
-        for events in data.events(part):
-            rows = torch.nonzero(ranked.index_select(0, events.user))[:, 0]
-            users.append(events.user.index_select(0, rows))
-            items.append(events.item.index_select(0, rows))
-    return torch.cat(users), torch.cat(items)
+    for earlier in ("train",) if part == "valid" else ("train", "valid"):
+        for events in data.events(earlier):
+            kept = torch.nonzero(ranked.index_select(0, events.user))[:, 0]
+            users.append(events.user.index_select(0, kept))
+            items.append(events.item.index_select(0, kept))
+    seen = SeenItems(torch.cat(users), torch.cat(items), n_users)
+    return RankingTask(user, item, seen=seen, counts=data.train_counts.item, ks=at)

@@ -64,3 +64,12 @@ class DSSM(nn.Module):
     def device(self) -> torch.device:
         """Where the model computes."""
         return next(self.parameters()).device
+
+    def describe(self) -> str:
+        """Returns both towers as torch prints them, and the number of parameters."""
+        parts = []
+        for side, tower in (("user", self.user_tower), ("item", self.item_tower)):
+            features = ", ".join(f"{feature} {encoder.out_features}" for feature, encoder in tower.features())
+            parts.append(f"{side} tower: {features or 'no features'}\n{tower.mlp}")
+        total = sum(parameter.numel() for parameter in self.parameters())
+        return "\n".join([*parts, f"score: {type(self.score).__name__}, {total:,} parameters in all"])

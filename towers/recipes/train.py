@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
 from towerzoo.datasets import TwoTowerData
 from towerzoo.registry.errors import ConfigError, Problem, RunError
@@ -21,7 +22,7 @@ from towerzoo.towers.runs.epochs import read_epochs
 from towerzoo.towers.runs.events import save_events
 from towerzoo.towers.runs.folder import FORMAT, REPORT, VERSION, RunFolder
 from towerzoo.towers.runs.report import write_report
-from towerzoo.towers.runs.summary import data_table, model_text, result_table, step_table
+from towerzoo.towers.runs.summary import data_table, result_table, step_table
 from towerzoo.towers.runs.tables import require_same_data, save_tables
 from towerzoo.towers.training.callbacks import FiniteLoss
 from towerzoo.towers.training.data import DataModule
@@ -153,7 +154,7 @@ def _prepare(
     module = build_module(experiment, data.schema, trained=trained)
     require_divisible(experiment, module.model)
     console.print(data_table(data))
-    console.print(model_text(module.model), soft_wrap=True)
+    console.print(Text(module.model.describe()), soft_wrap=True)
     return experiment, data, module
 
 

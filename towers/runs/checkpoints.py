@@ -26,8 +26,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except Exception as error:
         # Torch's own message advises to load the file in a way that runs the code in it.
         foreign = isinstance(error, pickle.UnpicklingError)
-        reason = "one with more than tensors and plain values in it" if foreign else "a damaged one"
-        raise RunError(f"{path} must be a whole checkpoint, got {reason}. Copy it again, or use another.") from error
+        reason = "holds more than tensors and plain values" if foreign else "is damaged"
+        raise RunError(f"The checkpoint {path} {reason}. Copy it again, or use another.") from error
     state = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
     whole = isinstance(state, Mapping) and all(isinstance(tensor, torch.Tensor) for tensor in state.values())
     if not whole or not isinstance(checkpoint.get("epoch"), int):
@@ -41,18 +41,18 @@ def load_state(model: nn.Module, state: Mapping[str, torch.Tensor], path: Path) 
     Raises:
         RunError: It belongs to another architecture; the message names the first differences.
     """
-    own = model.state_dict()
-    differences = [f"no {name}" for name in own if name not in state]
-    differences += [f"an extra {name}" for name in state if name not in own]
+    expected = model.state_dict()
+    differences = [f"{name} is missing" for name in expected if name not in state]
+    differences += [f"{name} is not part of it" for name in state if name not in expected]
     differences += [
-        f"{name} of shape {tuple(state[name].shape)} for {tuple(own[name].shape)}"
-        for name in own
-        if name in state and state[name].shape != own[name].shape
+        f"{name} has shape {tuple(state[name].shape)} instead of {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in state and state[name].shape != tensor.shape
     ]
     if differences:
-        more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
+        more = f", and {len(differences) - 3} more" if len(differences) > 3 else ""
         raise RunError(
-            f"{path} must hold the weights of this architecture, got {', '.join(differences[:3])}{more}. "
+            f"{path} holds the weights of another architecture: {', '.join(differences[:3])}{more}. "
             "Use the config and the data that it was trained with."
         )
     model.load_state_dict(dict(state))

@@ -9,20 +9,22 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from towerzoo.towers.metrics.plan import Figures
 
 
-class Document(BaseModel):
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+
+
+class Document(_Strict):
     """A JSON file of a run. Keys without a field of their own are kept as they are.
 
     Attributes:
         FILE: The file's path in the run folder.
     """
 
-    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
-
     FILE: ClassVar[str]
 
 
 class Identity(Document):
-    """What tells that a folder is a run, and one that this version of TowerZoo reads."""
+    """What identifies a folder as a run that this version of TowerZoo reads."""
 
     FILE = "environment.json"
 
@@ -31,21 +33,14 @@ class Identity(Document):
     config: str
 
 
-class Packages(BaseModel):
+class Packages(_Strict):
     """Versions of the packages that a run was trained with."""
-
-    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
 
     torch: str
 
 
 class Environment(Identity):
-    """Where a run was trained.
-
-    Attributes:
-        commit: TowerZoo's commit; None outside a checkout.
-        started: When it began, in ISO 8601.
-    """
+    """Where a run was trained: `started` in ISO 8601, and TowerZoo's commit, None outside a checkout."""
 
     started: str
     seed: int
@@ -56,18 +51,9 @@ class Environment(Identity):
 
 
 class Metrics(Document):
-    """The results of a run.
+    """The results of a run: figures of the best epoch's weights in validation and test, and those of baselines.
 
-    Attributes:
-        best_epoch: The epoch whose weights were tested.
-        epochs: Epochs that were trained.
-        train_seconds: Wall time of training and validation, without loading.
-        protocol: What was measured, on which events.
-        fingerprint: Digest of the protocol.
-        valid: Figures of the validation split.
-        test: Figures of the test split.
-        test_seconds: Wall time of the test.
-        baselines: Test figures of predictions that need no towers.
+    `train_seconds` is the wall time of training and validation, without loading; `fingerprint` identifies the protocol.
     """
 
     FILE = "metrics.json"
@@ -83,14 +69,8 @@ class Metrics(Document):
     baselines: dict[str, Figures]
 
 
-class ColumnFacts(BaseModel):
-    """How a feature column is encoded.
-
-    Attributes:
-        vocabulary: The raw values in the order of their ids, from 1; None for numbers.
-    """
-
-    model_config = ConfigDict(strict=True, extra="forbid")
+class ColumnFacts(_Strict):
+    """How a column is encoded: by its raw values in the order of their ids, from 1; None for numbers."""
 
     kind: Literal["number", "id", "ids"]
     shape: list[int]
@@ -98,10 +78,8 @@ class ColumnFacts(BaseModel):
     vocabulary: list[Any] | None
 
 
-class TableFacts(BaseModel):
+class TableFacts(_Strict):
     """The columns of users or items, and the digest of each text."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
 
     key: str
     columns: dict[str, ColumnFacts]
@@ -109,13 +87,7 @@ class TableFacts(BaseModel):
 
 
 class Schema(Document):
-    """The data that a run was trained on.
-
-    Attributes:
-        data_digest: Digest of what the dataset was made from.
-        events: Number and digest of the events of each part of the split.
-        streamed: Whether training events came as a stream.
-    """
+    """The data that a run was trained on, with number and digest of the events of each part of the split."""
 
     FILE = "schema.json"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import platform
 import subprocess
@@ -12,11 +13,11 @@ import torch
 
 from towerzoo.towers.layers.processor import processor_field
 
-PACKAGES = ("towerzoo", "torch", "pytorch-lightning", "torchmetrics", "numpy", "pandas")
+PACKAGES = ("towerzoo", "torch", "pytorch-lightning", "numpy", "pandas")
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """Returns the facts that a number needs beside it."""
+    """Returns what must stand beside a figure."""
     return {
         "device": device_name(device),
         "threads": torch.get_num_threads(),
@@ -28,7 +29,7 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def device_name(device: torch.device) -> str:
-    """Returns the device as people know it, such as `cpu (AMD EPYC)`."""
+    """Returns the device with its model, such as `cpu (AMD EPYC)`."""
     if device.type == "cuda":
         return f"cuda ({torch.cuda.get_device_name(device)})"
     model = processor_field("model name") or platform.processor() or platform.machine()
@@ -36,27 +37,15 @@ def device_name(device: torch.device) -> str:
 
 
 def commit() -> str | None:
-    """Returns TowerZoo's short git commit, with `+` where files differ from it; None outside a checkout."""
+    """Returns TowerZoo's short git commit, with `+` if files differ from it; None outside a checkout."""
     file = Path(__file__)
+    git = functools.partial(subprocess.run, cwd=file.parent, capture_output=True, text=True, check=True, timeout=10)
     try:
-        # An installed TowerZoo may lie in a virtual environment inside somebody else's checkout.
-        _git("ls-files", "--error-unmatch", file.name, folder=file.parent)
-        head = _git("describe", "--always", "--abbrev=10", "--dirty=+", "--exclude=*", folder=file.parent)
+        # An installed TowerZoo may lie in a virtual environment inside a checkout of another project.
+        git(["git", "ls-files", "--error-unmatch", file.name])
+        return str(git(["git", "describe", "--always", "--abbrev=10", "--dirty=+", "--exclude=*"]).stdout).strip()
     except (OSError, subprocess.SubprocessError):
         return None
-    return head or None
-
-
-def _git(*arguments: str, folder: Path) -> str:
-    done = subprocess.run(  # noqa: S603
-        ["git", *arguments],  # noqa: S607
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=10,
-    )
-    return done.stdout.strip()
 
 
 def _version(name: str) -> str | None:

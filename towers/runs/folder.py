@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -198,6 +198,15 @@ class RunFolder:
                 "Finish the run with tools/train.py --resume, or copy the whole folder again."
             )
         return path
+
+
+def open_runs(paths: Iterable[str]) -> dict[str, RunFolder]:
+    """Opens several runs, each once, by labels that distinguish them: the config, also the time, or the path."""
+    runs = list({run.path: run for run in (RunFolder.open(Path(path).resolve()) for path in paths)}.values())
+    names = [run.name for run in runs]
+    timed = [f"{name} {run.path.name}" for name, run in zip(names, runs, strict=True)]
+    labels = next(style for style in (names, timed, [str(run.path) for run in runs]) if len(set(style)) == len(runs))
+    return dict(zip(labels, runs, strict=True))
 
 
 def _started(path: Path) -> tuple[str, int, str]:

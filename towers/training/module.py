@@ -182,7 +182,8 @@ class TrainingModule(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Logs the training figures."""
-        self.train_metrics.gather(self.ranks, self.device)
+        if self.ranks.size > 1:
+            self.train_metrics.gather(self.ranks.all_of, self.device)
         if self.ranks.first:
             figures = self.train_metrics.compute()
             self._log("train", {"loss": figures["loss"]} if self._sampler is not None else figures)

@@ -61,7 +61,7 @@ def test_other_protocols_are_refused_naming_the_fields(invoke, finished_run, oth
     result = invoke(main, finished_run, other_run, "--out", tmp_path / "c.png")
     assert result.exit_code == 1
     assert (
-        "error: runs must share one protocol to be compared, got different label, seen_items in tiny and other."
+        "error: The protocols of tiny and other differ in label, seen_items, so their results cannot be compared."
         in result.output
     )
     assert not (tmp_path / "c.png").exists()

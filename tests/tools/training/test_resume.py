@@ -222,7 +222,7 @@ def test_nothing_left_to_train_is_told(finished_run, invoke):
             "has no environment.json.",
         ),
         (lambda run: (run / "config.yaml").unlink(), "has no config.yaml."),
-        (lambda run: os.truncate(run / "checkpoints" / "last.ckpt", 1000), "last.ckpt must be a whole checkpoint, got"),
+        (lambda run: os.truncate(run / "checkpoints" / "last.ckpt", 1000), "last.ckpt is damaged."),
         (lambda run: (run / "epochs.csv").unlink(), "has no epochs.csv."),
         (lambda run: (run / "schema.json").write_text("{"), "schema.json is damaged: "),
     ],
@@ -237,7 +237,7 @@ def test_a_damaged_run_is_told(finished_run, invoke, damage, message):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("user_tower.features.gender.dim=5", "must hold the weights of this architecture, got"),
+        ("user_tower.features.gender.dim=5", "holds the weights of another architecture: "),
         ("data.users=90", "The dataset's users are not the ones that"),
     ],
 )

@@ -17,7 +17,7 @@ from torchmetrics.functional.classification import binary_auroc, binary_calibrat
 from towerzoo.towers.metrics import auc as auc_module
 from towerzoo.towers.metrics import pairs as calibration_module
 from towerzoo.towers.metrics import pairs as metrics_module
-from towerzoo.towers.metrics.pairs import SplitMetrics, calibration_error
+from towerzoo.towers.metrics.pairs import RunningMetrics, SplitMetrics, calibration_error
 from towerzoo.towers.metrics.plan import LOWER_IS_BETTER, PAIR_METRICS, USER_METRICS, mode
 
 
@@ -262,3 +262,27 @@ def test_figures_of_users_come_where_users_are_given():
     assert figures["calibration_error"].item() == pytest.approx(0.5, abs=1e-3)
     assert mode("calibration_error") == "min"
     assert LOWER_IS_BETTER.isdisjoint({"user_auc", "ndcg"})
+
+
+def test_figures_of_a_stream_equal_those_of_kept_events():
+    kept, running = SplitMetrics(), RunningMetrics()
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(2):
+        for size in (7, 100, 1):
+            logits, labels = torch.randn(size, generator=generator), torch.rand(size, generator=generator).round()
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels)
+            for metrics in (kept, running):
+                metrics.update(loss, logits, labels)
+        expected, actual = kept.compute(), running.compute()
+        assert actual.keys() == {"loss", "accuracy"}
+        for name, value in actual.items():
+            assert value.item() == pytest.approx(expected[name].item(), rel=1e-6)
+        kept.reset()
+        running.reset()
+
+
+def test_a_nan_loss_of_a_stream_is_visible():
+    metrics = RunningMetrics()
+    for loss in (float("nan"), 1.0):
+        metrics.update(torch.tensor(loss), torch.zeros(2), torch.ones(2))
+    assert metrics.compute()["loss"].isnan()

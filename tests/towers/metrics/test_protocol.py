@@ -67,8 +67,8 @@ def test_what_is_measured_is_part_of_it(described, data, fields):
     ],
 )
 def test_the_figures_and_their_candidates_are_part_of_it(described, pairs, at, candidates):
-    told = described(evaluation={"pairs": pairs, **({"ranking": {"at": at}} if at else {})})
-    kinds = [told, *([told["ranking"]] if "ranking" in told else [])]
+    found = described(evaluation={"pairs": pairs, **({"ranking": {"at": at}} if at else {})})
+    kinds = [found, *([found["ranking"]] if "ranking" in found else [])]
     assert [kind["candidates"] for kind in kinds] == candidates
     assert [("auc" in kind["metrics"], "recall@5" in kind["metrics"]) for kind in kinds] == [
         (kind["candidates"].startswith("the"), kind["candidates"].startswith("all")) for kind in kinds
@@ -82,21 +82,19 @@ def test_where_the_data_lies_is_no_part_of_it(tmp_path, make_experiment):
     assert fingerprint(protocol(moved, data)) == fingerprint(protocol(experiment, data))
 
 
-def test_parts_of_the_split_are_told_by_number_and_content(described):
+def test_parts_of_the_split_are_identified_by_number_and_content(described):
     events = described()["events"]
     assert [events[part].partition(":")[0] for part in ("train", "valid", "test")] == ["1200", "150", "150"]
     assert len({text.partition(":")[2] for text in events.values()}) == 3
 
 
-def test_the_label_is_told_as_people_write_it(described):
+def test_the_label_is_written_as_a_condition(described):
     assert described()["label"] == "rating >= 4"
 
 
-def test_different_protocols_are_told_by_run_and_field():
+def test_different_protocols_are_reported_by_run_and_field():
     runs = {"a": {"label": 1, "split": 1}, "b": {"label": 1, "split": 1}, "c": {"label": 2, "events": 3, "split": 1}}
     require_same_protocol({"a": runs["a"], "b": runs["b"]})
     require_same_protocol({"a": runs["a"]})
-    with pytest.raises(
-        RunError, match=r"to be compared, got different events, label in a and c\. Train both on the same"
-    ):
+    with pytest.raises(RunError, match=r"The protocols of a and c differ in events, label, so .*\. Train both on the"):
         require_same_protocol(runs)

@@ -67,7 +67,7 @@ def test_the_data_has_what_can_go_wrong(ranking):
     assert (RELEVANT[0] == 0).any(), "the unknown user has events"
     assert (RELEVANT[1] == 0).any(), "the unknown item has events"
     assert ranking.n_left_out == 8
-    assert (torch.bincount(ranking.place) > KS[1]).any(), "there are more relevant items than places"
+    assert (torch.bincount(ranking.position) > KS[1]).any(), "there are more relevant items than places"
     assert min(len(candidates(user)) for user in ranking.users.tolist()) < KS[-1], "lists are too short"
     scores = (USERS @ ITEMS.T)[ranking.users]
     assert (scores.sort(dim=1).values.diff(dim=1) == 0).sum() > 1_000, "scores tie"
@@ -106,7 +106,7 @@ def test_lists_are_those_of_a_full_sort(ranking):
 
 
 def test_relevant_pairs_know_their_ranks(ranking):
-    found = list(zip(ranking.users[ranking.place].tolist(), ranking.item.tolist(), strict=True))
+    found = list(zip(ranking.users[ranking.position].tolist(), ranking.item.tolist(), strict=True))
     assert found == sorted(pairs(RELEVANT))
     tops = dict(zip(ranking.users.tolist(), ranking.top.tolist(), strict=True))
     expected = [1 + tops[user].index(item) if item in tops[user] else 0 for user, item in found]
@@ -157,7 +157,7 @@ def test_long_lists_make_small_blocks(monkeypatch):
         return real(users, *others, **options)
 
     monkeypatch.setattr(ranking_module, "best_items", noted)
-    monkeypatch.setattr(ranking_module, "BLOCK_BYTES", 10 * ranking_module.BYTES_A_PLACE * KS[-1])
+    monkeypatch.setattr(ranking_module, "BLOCK_BYTES", 10 * ranking_module.BYTES_A_POSITION * KS[-1])
     rank(USERS, ITEMS, task())
     assert asked == [10, 10, 10, 1]
 
@@ -198,7 +198,7 @@ def test_no_length_is_an_error():
 @pytest.mark.parametrize("events", [([], []), ([0], [3]), ([3], [0])], ids=["none", "unknown user", "unknown item"])
 def test_nothing_to_rank_is_an_error(events):
     user, item = (torch.tensor(side, dtype=torch.int32) for side in events)
-    with pytest.raises(DataError, match=r"events to rank must be at least one of a known user and item, got none\. Ch"):
+    with pytest.raises(DataError, match=r"^No event to rank has a known user and a known item\. Change the split"):
         rank(USERS, ITEMS, RankingTask(user, item, None, COUNTS, (1,)))
 
 
@@ -207,7 +207,7 @@ def test_nothing_to_rank_is_an_error(events):
 def test_vectors_of_a_diverged_model_are_not_ranked(side, value):
     factors = [USERS.clone(), ITEMS.clone()]
     factors[side][3, 1] = value
-    with pytest.raises(TrainingError, match=r"vectors to rank by must be finite, got NaN or infinity\. Lower"):
+    with pytest.raises(TrainingError, match=r"^The model's vectors hold NaN or infinity and cannot be ranked\. Lower"):
         rank(*factors, task())
 
 

@@ -153,7 +153,7 @@ def test_items_of_a_slice_are_found_as_often_as_a_plain_loop_says(world, ranking
     found = item_slices(slices, ranking)
     assert len(found) > 3
     tops = ranking.top.tolist()
-    pairs = list(zip(ranking.place.tolist(), ranking.item.tolist(), strict=True))
+    pairs = list(zip(ranking.position.tolist(), ranking.item.tolist(), strict=True))
     for label, figures in found.items():
         mine = [(place, item) for place, item in pairs if item in of_slice(slices, label)]
         users = {place for place, _ in mine}

@@ -43,31 +43,26 @@ def test_mean_and_spread_are_those_of_the_runs():
 
 
 @pytest.mark.parametrize(
-    ("metric", "found", "reached"),
+    ("metric", "actual", "reached"),
     [
         ("loss", 0.4, True),
         ("loss", 0.59, True),
         ("loss", 0.61, False),
+        ("loss", float("nan"), False),
         ("auc", 0.9, True),
         ("auc", 0.41, True),
         ("auc", 0.39, False),
-        ("accuracy", 0.9, True),
-        ("accuracy", 0.39, False),
     ],
 )
-def test_a_run_may_be_worse_by_the_tolerance_and_better_without_limit(metric, found, reached):
-    assert Comparison(metric, found, expected=0.5, tolerance=0.1).reached is reached
-
-
-def test_a_loss_that_is_no_number_reaches_nothing():
-    assert not Comparison("loss", float("nan"), expected=0.5, tolerance=0.1).reached
+def test_a_run_may_be_worse_by_the_tolerance_and_better_without_limit(metric, actual, reached):
+    assert Comparison(metric, actual, expected=0.5, tolerance=0.1).reached is reached
 
 
 def test_a_run_is_compared_with_mean_and_tolerance_of_its_record():
     record = make_record(make_run(1, 0.4, 0.7, 0.6), make_run(2, 0.6, 0.9, 0.8))
-    test = {"loss": 0.51, "auc": 0.81, "accuracy": 0.7}
+    test = {"loss": 0.51, "auc": 0.81, "accuracy": 0.7, "user_auc": 0.1}  # the last one is not recorded
     assert [
-        (row.metric, row.found, pytest.approx(row.expected), row.tolerance, row.reached)
+        (row.metric, row.actual, pytest.approx(row.expected), row.tolerance, row.reached)
         for row in compare({"fingerprint": "123456789012", "test": test}, record)
     ] == [
         ("loss", 0.51, 0.5, 0.004, False),
@@ -102,16 +97,11 @@ def test_there_may_be_no_records_yet(tmp_path):
 @pytest.mark.parametrize(
     "content", [b"[1, 2]", b"text", b"a: {tolerance: 1}", b"a: [", b"\xff\xfe\xfa", b"a: 3"], ids=str
 )
-def test_malformed_records_are_told(tmp_path, content):
+def test_malformed_records_are_reported(tmp_path, content):
     path = tmp_path / "results.yaml"
     path.write_bytes(content)
-    with pytest.raises(RunError, match=r"(?s)results.yaml must be a file of records, got .*\. Restore it from git\."):
+    with pytest.raises(RunError, match=r"results.yaml is not a file of records: .*\. Restore it from git\."):
         read_records(path)
-
-
-def test_a_place_that_cannot_be_written_is_told(tmp_path):
-    with pytest.raises(RunError, match=r"results\.yaml cannot be written: No such file"):
-        write_records({}, tmp_path / "missing" / "results.yaml")
 
 
 def test_the_shipped_records_can_be_read():
@@ -119,7 +109,7 @@ def test_the_shipped_records_can_be_read():
     read_records()
 
 
-def test_the_table_tells_where_its_figures_come_from():
+def test_the_table_says_where_its_figures_come_from():
     records = {
         "tanh": make_record(
             make_run(1, 0.4), make_run(2, 0.6, epochs=11, date="2026-11-26", commit="abc", device="cuda (y)")
@@ -145,10 +135,3 @@ def test_records_of_other_metrics_have_a_table_of_their_own():
     assert lines[2].endswith("| 1 | 9 | 0.550 / 0.8000 / 0.7000 |")
     assert lines[4] == "| config | test Recall@10 | NDCG@10 | seeds | epochs |"
     assert lines[6] == "| `retrieval.yaml` | 0.3000 | 0.1500 | 1 | 9 |"
-
-
-def test_a_figure_that_older_runs_lack_is_not_compared():
-    record = make_record(make_run())
-    test = {"loss": 0.5, "auc": 0.8, "accuracy": 0.7, "user_auc": 0.1}
-    names = [row.metric for row in compare({"fingerprint": "123456789012", "test": test}, record)]
-    assert names == ["loss", "auc", "accuracy"]
