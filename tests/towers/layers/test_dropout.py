@@ -58,11 +58,6 @@ def test_neighbours_rows_and_calls_are_independent():
     assert abs(correlation(first, second)) < limit
 
 
-def test_all_bytes_of_a_random_number_drop_equally_often():
-    lanes = (mask(0.5).view(-1, 8) == 0).double().mean(0)
-    assert lanes.tolist() == pytest.approx([0.5] * 8, abs=5 * math.sqrt(0.25 * 8 / N))
-
-
 @pytest.mark.parametrize("shape", [(), (1,), (7,), (3, 5), (2, 3, 5), (0, 4)], ids=str)
 def test_every_shape_keeps_its_shape(shape):
     assert mask(0.5, shape).shape == shape
@@ -73,14 +68,6 @@ def test_a_seed_fixes_the_masks():
     assert not torch.equal(mask(0.3, seed=1), mask(0.3, seed=2))
 
 
-def test_gradients_pass_where_values_did():
-    torch.manual_seed(0)
-    x = torch.ones(1_000, requires_grad=True)
-    y = Dropout(0.4)(x)
-    y.sum().backward()
-    assert torch.equal(x.grad, y.detach())
-
-
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_other_types_stay(dtype):
     values = mask(0.5, dtype=dtype)
@@ -88,15 +75,14 @@ def test_other_types_stay(dtype):
     assert sorted(values.unique().tolist()) == [0.0, 2.0]
 
 
-def test_autocast_decides_the_type():
-    x = torch.full((1_000,), 0.5, requires_grad=True)
-    torch.manual_seed(0)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+@pytest.mark.parametrize("autocast", [False, True])
+def test_gradients_pass_where_values_did_and_autocast_decides_the_type(autocast):
+    x = torch.ones(1_000, requires_grad=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
         y = Dropout(0.5)(x)
-    assert y.dtype is torch.bfloat16
-    assert sorted(y.unique().tolist()) == [0.0, 1.0]
+    assert y.dtype is (torch.bfloat16 if autocast else torch.float32)
     y.sum().backward()
-    assert torch.equal(x.grad, 2 * y.detach().float())
+    assert torch.equal(x.grad, y.detach().float())
 
 
 @pytest.mark.parametrize("p", [0.0, 1e-9])

@@ -74,13 +74,12 @@ def test_the_largest_may_be_negative():
 def test_learned_weights_are_a_softmax_over_the_vectors_that_count(name):
     vectors, mask = inputs()
     pooling = POOLINGS.build(name, dim=D)
-    (parameter,) = pooling.parameters()
-    with torch.no_grad():
-        parameter.copy_(torch.linspace(-1, 2, len(parameter)))
+    (parameter,) = pooling.requires_grad_(False).parameters()
+    parameter.copy_(torch.linspace(-1, 2, len(parameter)))
     pooled = pooling(vectors, mask)
     for b in range(B):
-        numbers = [float(vectors[b, s] @ parameter) if name == "attention" else float(parameter[s]) for s in range(L)]
-        weights = [math.exp(numbers[s]) if mask[b, s] else 0.0 for s in range(L)]
+        logits = [float(vectors[b, s] @ parameter) if name == "attention" else float(parameter[s]) for s in range(L)]
+        weights = [math.exp(logits[s]) if mask[b, s] else 0.0 for s in range(L)]
         total = sum(weights) or 1.0
         expected = sum((weights[s] / total * vectors[b, s] for s in range(L)), torch.zeros(D))
         torch.testing.assert_close(pooled[b], expected, rtol=1e-5, atol=1e-6)

@@ -4,8 +4,10 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional
 
 from towerzoo.registry import LOSSES
+from towerzoo.towers.losses.pairs import BCEWithLogits
 
 
 def test_binary_cross_entropy_is_the_mean_in_nats():
@@ -25,3 +27,18 @@ def test_binary_cross_entropy_of_large_logits_is_finite(logit):
     assert loss.item() == pytest.approx(1e4)
     assert logits.grad is not None
     assert logits.grad.item() == pytest.approx(math.copysign(1, logit))
+
+
+def test_class_weights_smoothing_and_event_weights_act_in_training_only():
+    loss = BCEWithLogits(positive_weight=3.0, label_smoothing=0.1)
+    logits, labels, weights = torch.tensor([2.0, -1.0, 0.5]), torch.tensor([1.0, 0.0, 0.0]), torch.tensor([1.0, 2, 3])
+    plain = functional.binary_cross_entropy_with_logits(logits, labels)
+    torch.testing.assert_close(loss.eval()(logits, labels, weights), plain)
+    terms = [
+        3 * y * math.log1p(math.exp(-x)) + (1 - y) * math.log1p(math.exp(x))
+        for x, y in zip(logits.tolist(), [0.9, 0.1, 0.1], strict=True)
+    ]
+    weighted = sum(weight * term for weight, term in zip(weights.tolist(), terms, strict=True)) / 6
+    assert loss.train()(logits, labels, weights).item() == pytest.approx(weighted, rel=1e-6)
+    assert loss.train()(logits, labels).item() == pytest.approx(sum(terms) / 3, rel=1e-6)
+    assert BCEWithLogits().train()(logits, labels) == plain

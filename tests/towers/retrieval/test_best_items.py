@@ -88,3 +88,13 @@ def test_seen_items_follow_the_order_of_the_given_users():
     positions, items = SeenItems(user, item, n_users=5).of(torch.tensor([4, 3, 0, 3, 2, 1]))
     assert positions.tolist() == [1, 1, 1, 2, 3, 3, 3, 5, 5]
     assert items.tolist() == [9, 7, 7, 6, 9, 7, 7, 8, 5]
+
+
+def test_pairs_are_seen_in_any_shape():
+    torch.manual_seed(0)
+    user, item = torch.randint(0, 9, (200,)), torch.randint(1, 30, (200,))
+    seen = SeenItems(user, item, n_users=9)
+    pairs = set(zip(user.tolist(), item.tolist(), strict=True))
+    held = seen.holds(torch.arange(9).unsqueeze(1), torch.arange(31).unsqueeze(0))
+    assert held.tolist() == [[(u, i) in pairs for i in range(31)] for u in range(9)]
+    assert not SeenItems(user[:0], item[:0], n_users=9).holds(torch.arange(9), torch.arange(9)).any()

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from towerzoo.towers.model.tower import Tower
 from towerzoo.towers.retrieval.vector_table import ROWS_AT_ONCE, VectorTable
 
 N = 30_000
@@ -49,14 +48,3 @@ def test_many_new_rows_are_encoded_in_chunks():
 
 def test_no_rows_give_no_vectors_of_the_towers_length():
     assert look_up(VectorTable(Squares(), 5), torch.empty(0, dtype=torch.int32)).shape == (0, 2)
-
-
-def test_vectors_equal_the_towers_and_have_no_gradient(world):
-    torch.manual_seed(0)
-    features = {name: {"encoder": "embedding", "dim": 4} for name in world.users.columns}
-    tower = Tower(world.users, features, block="linear-bn-tanh-dropout", widths=[8, 4]).eval()
-    table = VectorTable(tower, tower.n_rows)
-    for rows in torch.randint(tower.n_rows, (20, 16), generator=torch.Generator().manual_seed(0)):
-        vectors = look_up(table, rows)
-        assert not vectors.requires_grad
-        torch.testing.assert_close(vectors, tower(rows).detach(), rtol=1e-6, atol=1e-6)
