@@ -95,7 +95,7 @@ def _schema_problems(schema: StarSchema, names: ColumnNames) -> Iterator[Problem
             hint = f"Encode ids of the table's own type, such as {table.ids.values[:1]}."
             yield f"have events of known {name}s", actual, hint
     optional = {name: getattr(events, name) for name in ("timestamp", "weight", "negatives")}
-    for name, values in {"item": events.item, **events.measures, **optional}.items():
+    for name, values in {"item": events.item, **events.feedback, **optional}.items():
         if values is not None and not (isinstance(values, Tensor) and len(values) == len(events)):
             actual = f"a {type(values).__name__} of {len(values):,} for {len(events):,} events"
             yield f"have a tensor with one value an event as {name} of events", actual, "Write torch.from_numpy(...)."

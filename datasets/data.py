@@ -31,7 +31,7 @@ class TwoTowerData:
     """A labelled, split star schema that yields batches.
 
     Args:
-        schema: The dataset; its interactions need neither times nor the measure that labels are made from.
+        schema: The dataset; its interactions need neither times nor the column that labels are made from.
         labels: float32 labels of all interactions (N,).
         split: Which interactions train, validate and test.
         batch_size: Events a training batch.
@@ -147,14 +147,14 @@ class TwoTowerData:
         labels = binary_labels(schema.interactions, **label)
         # What has served its purpose goes before the split is drawn; of many millions of events it is half the memory.
         timestamp = schema.interactions.timestamp
-        measure = _observed(schema.interactions, label["column"], labels) if history else None
-        measures = {name: values for name, values in schema.interactions.measures.items() if name != label["column"]}
+        feedback = _feedback(schema.interactions, label["column"], labels) if history else None
+        others = {name: values for name, values in schema.interactions.feedback.items() if name != label["column"]}
         negatives = schema.interactions.negatives if shown else None
-        events = replace(schema.interactions, measures=measures, timestamp=None, negatives=negatives)
+        events = replace(schema.interactions, feedback=others, timestamp=None, negatives=negatives)
         schema = replace(schema, interactions=events)
         parts: Split = schema.split or draw_split(split, events.user, timestamp)
-        if measure is not None:
-            observed = {"label": labels, "measure": measure}
+        if feedback is not None:
+            observed = {"label": labels, "feedback": feedback}
             gathered = History.gather(
                 events.user,
                 events.item,
@@ -233,9 +233,9 @@ class TwoTowerData:
         return BatchLoader(events, rows, batch_size=batch_size, seed=seed, device=device)
 
 
-def _observed(events: Interactions, column: str, labels: Tensor) -> Tensor:
-    """Returns the measure of the label; the labels themselves where there is none or it holds texts."""
-    return labels if column in events.categories else events.measures.get(column, labels)
+def _feedback(events: Interactions, column: str, labels: Tensor) -> Tensor:
+    """Returns the column that labels are made from; the labels themselves if there is none or it has texts."""
+    return labels if column in events.categories else events.feedback.get(column, labels)
 
 
 def _tell_of_unknown(counts: EventCounts, lost_shown: int) -> None:

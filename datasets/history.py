@@ -25,7 +25,7 @@ class History:
     Attributes:
         partner: int32 rows of the other table, grouped by owner, oldest first (T,).
         kinds: int32 numbers from 0 of what was observed with each event (T,), by the name of the observation: `label`,
-            and `measure`, what the labels are made from, such as the rating.
+            and `feedback`, the column that labels are made from, such as the rating.
         n_partners: Rows of the other table.
         starts: int64 places in `partner` where the list of each row begins (n_rows,).
         ends: int64 places where its training events end (n_rows,).
@@ -74,10 +74,10 @@ class History:
         Example:
             >>> user, item, rating = torch.tensor([1, 2, 1, 1]), torch.tensor([7, 7, 8, 9]), torch.tensor([5, 1, 1, 5])
             >>> time, split = torch.tensor([30, 10, 20, 40]), Split(*torch.tensor([0, 1, 2, 3, 3]).split([3, 1, 1]))
-            >>> history = History.gather(user, item, {"measure": rating}, time, split, n_owners=3, n_partners=10)
+            >>> history = History.gather(user, item, {"feedback": rating}, time, split, n_owners=3, n_partners=10)
             >>> history.partner[history.starts[1] : history.ends[1]].tolist()
             [8, 7]
-            >>> history.kinds["measure"].tolist()
+            >>> history.kinds["feedback"].tolist()
             [0, 1, 0]
             >>> history.place.tolist()
             [1, 2, 0, -1]

@@ -41,12 +41,12 @@ def binary_labels(
     """
     if implicit:
         return torch.ones(len(interactions))
-    if column not in interactions.measures:
-        known = ", ".join(sorted(interactions.measures)) or "none"
+    if column not in interactions.feedback:
+        known = ", ".join(sorted(interactions.feedback)) or "none"
         raise DataError(
             f"data.label.column must be a feedback column of the dataset, got {column!r}. Columns: {known}."
         )
-    values = interactions.measures[column]
+    values = interactions.feedback[column]
     texts = interactions.categories.get(column)
     if texts is not None:
         equals = _row_of(equals, texts, column)

@@ -109,7 +109,7 @@ class Synthetic:
     def columns(self) -> ColumnNames:
         """Returns the names of MovieLens's features and feedback, and of the true `probability`."""
         users, items = ("user_id", "gender", "age", "occupation"), ("movie_id", "genres")
-        return ColumnNames(users, items, measures=("rating", "probability"), item_texts=("title",))
+        return ColumnNames(users, items, feedback=("rating", "probability"), item_texts=("title",))
 
     def load(self) -> StarSchema:
         """Generates the world.
@@ -205,8 +205,8 @@ def _make_interactions(
         user[part], item[part], probability[part] = who + 1, what + 1, chance
         rating[part] = np.where(positive, liked, disliked)
         timestamp[part] = joined[who] + _waits(rng, events[rows])
-    measures = {"rating": torch.from_numpy(rating), "probability": torch.from_numpy(probability)}
-    return Interactions(torch.from_numpy(user), torch.from_numpy(item), measures, torch.from_numpy(timestamp))
+    feedback = {"rating": torch.from_numpy(rating), "probability": torch.from_numpy(probability)}
+    return Interactions(torch.from_numpy(user), torch.from_numpy(item), feedback, torch.from_numpy(timestamp))
 
 
 class _Urn:

@@ -39,7 +39,7 @@ class SongPlays:
         self.listeners, self.songs, self.plays = listeners, songs, plays
 
     def columns(self) -> ColumnNames:
-        return ColumnNames(users=("listener", "country"), items=("song", "moods"), measures=("liked",))
+        return ColumnNames(users=("listener", "country"), items=("song", "moods"), feedback=("liked",))
 
     def load(self) -> StarSchema:
         random = np.random.default_rng(7)
@@ -57,6 +57,6 @@ class SongPlays:
         events = Interactions(
             user=torch.from_numpy(users.ids.encode(listener)),
             item=torch.from_numpy(items.ids.encode(song)),
-            measures={"liked": torch.from_numpy(liked.astype(np.float32))},
+            feedback={"liked": torch.from_numpy(liked.astype(np.float32))},
         )
         return StarSchema(users, items, events, digest=f"song-plays {self.listeners} {self.songs} {self.plays}")

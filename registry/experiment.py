@@ -23,8 +23,8 @@ class LabelRule(Section):
     `label: implicit` is short for `label: {implicit: true}`.
 
     Attributes:
-        column: The measure, such as `rating`; an implicit label needs none.
-        positive_from: Smallest value that counts as positive, in the measure's own unit.
+        column: The feedback column, such as `rating`; an implicit label needs none.
+        positive_from: Smallest positive value, in the column's unit.
         equals: The one value that counts as positive: a number, or a text such as `purchase`.
         implicit: Whether every event is positive, because that it happened is all that is known.
 

@@ -38,7 +38,7 @@ REQUIRED_VALUES = {
     "parts": ["in-batch", "catalogue"],
     "buckets": 3,
     "path": "written by the fixture `vectors`",
-    "interactions": {"files": "nowhere.csv", "measures": ["rating"]},
+    "interactions": {"files": "nowhere.csv", "feedback": ["rating"]},
 }
 """Values for parameters without a default, by name; a part with a new one adds a line here."""
 
@@ -290,5 +290,5 @@ def test_datasets_know_their_columns_without_reading(name, tmp_path, monkeypatch
     assert isinstance(columns, ColumnNames)
     assert columns.users
     assert columns.items
-    assert columns.measures
+    assert columns.feedback
     assert list(tmp_path.iterdir()) == []

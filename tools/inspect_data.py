@@ -40,7 +40,7 @@ def main(files: tuple[str, ...], out: Path | None) -> None:
         title = f"{table.files}: {names.get(id(table), 'not used')}, {len(table):,} rows"
         view = Table("column", "type", "distinct", "missing", "example", "role", "check", title=title)
         for column in table.columns.values():
-            feedback = table is guess.events and column.name in label.measures
+            feedback = table is guess.events and column.name in label.feedback
             role = "feedback" if feedback else guess.role(table, column.name)
             kind = f"{column.type}, separated by {column.separator!r}" if column.separator else column.type
             counts = (f"{column.distinct:,}", f"{column.missing:,}")

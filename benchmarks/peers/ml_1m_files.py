@@ -68,7 +68,7 @@ def write_files(world: StarSchema, folder: Path) -> None:
         for user, item, rating, time in zip(
             events.user.tolist(),
             events.item.tolist(),
-            events.measures["rating"].tolist(),
+            events.feedback["rating"].tolist(),
             events.timestamp.tolist(),
             strict=True,
         )

@@ -12,7 +12,7 @@ from towerzoo.datasets.inspection.roles import Guess, matches
 from towerzoo.datasets.tabular.feedback import read_feedback
 from towerzoo.datasets.vocabulary import Vocabulary
 
-MEASURES: Final = (
+FEEDBACK: Final = (
     r"rating|stars|score|grade",
     r"label|target|click|like|purchase|bought|convert",
     r"event|action|behavio|type|feedback",
@@ -31,13 +31,13 @@ class LabelGuess:
 
     Attributes:
         rule: The value of `data.label`.
-        measures: The columns that labels can be made from.
+        feedback: The columns that labels can be made from.
         positive: Share of events with label 1, in [0, 1].
         notes: Remarks for people, a sentence each.
     """
 
     rule: Any = "implicit"
-    measures: list[str] = field(default_factory=list)
+    feedback: list[str] = field(default_factory=list)
     positive: float = 1.0
     notes: list[str] = field(default_factory=list)
 
@@ -47,9 +47,9 @@ def guess_label(guess: Guess) -> LabelGuess:
     label = LabelGuess()
     raw = guess.events.raw
     taken = (guess.user, guess.item, guess.timestamp, guess.weight)
-    for pattern in MEASURES:
+    for pattern in FEEDBACK:
         for name in raw.table.column_names:
-            if name in taken or name in label.measures or not matches(pattern, name):
+            if name in taken or name in label.feedback or not matches(pattern, name):
                 continue
             problems: list[str] = []
             values, texts = read_feedback(raw, name, problems)
@@ -60,7 +60,7 @@ def guess_label(guess: Guess) -> LabelGuess:
             if rule is None:
                 label.notes.append(f"{name} has only one value, so it gives no labels of two classes.")
                 continue
-            label.measures.append(name)
+            label.feedback.append(name)
             if label.rule == "implicit":
                 label.rule, label.positive = rule
     return label

@@ -68,7 +68,7 @@ def starter_config(guess: Guess, label: LabelGuess, name: str) -> str:
 
 
 def _events(guess: Guess, label: LabelGuess) -> dict[str, Any]:
-    optional = {"timestamp": guess.timestamp, "weight": guess.weight, "measures": label.measures}
+    optional = {"timestamp": guess.timestamp, "weight": guess.weight, "feedback": label.feedback}
     return {
         "files": guess.events.files,
         "user": guess.user,

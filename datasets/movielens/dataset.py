@@ -50,7 +50,7 @@ class MovieLens:
 
     def columns(self) -> ColumnNames:
         """Returns the names of all features and feedback columns without reading the data."""
-        return ColumnNames(self._users, ("movie_id", "genres", "year"), measures=("rating",), item_texts=("title",))
+        return ColumnNames(self._users, ("movie_id", "genres", "year"), feedback=("rating",), item_texts=("title",))
 
     def load(self) -> StarSchema:
         """Reads and encodes the files.
@@ -181,7 +181,7 @@ def _encode(
     interactions = Interactions(
         user=torch.from_numpy(user),
         item=torch.from_numpy(item),
-        measures={"rating": torch.from_numpy(rating.astype(np.float32))},
+        feedback={"rating": torch.from_numpy(rating.astype(np.float32))},
         timestamp=torch.from_numpy(time.astype(np.int64)),
     )
     return people, items, interactions

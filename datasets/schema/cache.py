@@ -22,7 +22,7 @@ from towerzoo.datasets.splits import PARTS, Split
 from towerzoo.datasets.vocabulary import Vocabulary
 
 FORMAT: Final = "towerzoo-star-schema"
-VERSION: Final = "3"
+VERSION: Final = "4"
 """Raise it when the layout of the file changes; files of other versions are rebuilt."""
 DESCRIPTION: Final = "description"
 """The tensor of UTF-8 JSON with everything that is not a tensor; safetensors limits its own header to 100 MB."""
@@ -103,9 +103,9 @@ def _tensors(schema: StarSchema) -> dict[str, Tensor]:
     tensors = {"interactions/user": events.user, "interactions/item": events.item}
     optional = {"timestamp": events.timestamp, "weight": events.weight, "negatives": events.negatives}
     tensors |= {f"interactions/{name}": values for name, values in optional.items() if values is not None}
-    tensors |= {f"measures/{name}": values for name, values in events.measures.items()}
+    tensors |= {f"feedback/{name}": values for name, values in events.feedback.items()}
     description: dict[str, Any] = {
-        "measures": list(events.measures),
+        "feedback": list(events.feedback),
         "categories": {name: vocabulary.values for name, vocabulary in events.categories.items()},
         "notes": schema.notes,
     }
@@ -135,7 +135,7 @@ def _schema(tensors: Mapping[str, Tensor], digest: str) -> StarSchema:
     interactions = Interactions(
         user=tensors["interactions/user"],
         item=tensors["interactions/item"],
-        measures={name: tensors[f"measures/{name}"] for name in description["measures"]},
+        feedback={name: tensors[f"feedback/{name}"] for name in description["feedback"]},
         timestamp=tensors.get("interactions/timestamp"),
         weight=tensors.get("interactions/weight"),
         negatives=tensors.get("interactions/negatives"),

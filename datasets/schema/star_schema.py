@@ -121,7 +121,7 @@ class Interactions:
     Attributes:
         user: int32 rows of the users table (N,).
         item: int32 rows of the items table (N,).
-        measures: What users gave or did in each event, float32 (N,) by column name, such as `rating`; generated data
+        feedback: What users gave or did in each event, float32 (N,) by column name, such as `rating`; generated data
             also has `probability`, the true chance of a positive label. Texts are rows of their vocabulary.
         timestamp: int64 times (N,) in any one unit, if known; only their order matters.
         weight: float32 weight of each event in the loss, > 0 (N,), if known.
@@ -132,7 +132,7 @@ class Interactions:
 
     user: Tensor
     item: Tensor
-    measures: Mapping[str, Tensor]
+    feedback: Mapping[str, Tensor]
     timestamp: Tensor | None = None
     weight: Tensor | None = None
     negatives: Tensor | None = None
@@ -221,7 +221,7 @@ class ColumnNames:
     Attributes:
         users: Features of the users table.
         items: Features of the items table.
-        measures: Columns of the interactions that labels can be made from.
+        feedback: Columns of the interactions that labels can be made from.
         user_texts: Texts of the users table, which may be features as well.
         item_texts: Texts of the items table.
         negatives: Whether events have the items that were shown with their item and not taken.
@@ -229,7 +229,7 @@ class ColumnNames:
 
     users: tuple[str, ...]
     items: tuple[str, ...]
-    measures: tuple[str, ...]
+    feedback: tuple[str, ...]
     user_texts: tuple[str, ...] = ()
     item_texts: tuple[str, ...] = ()
     negatives: bool = False

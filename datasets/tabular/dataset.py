@@ -45,7 +45,7 @@ class Tabular:
 
     Args:
         interactions: The events: `files`, the columns `user` and `item`, and optionally `timestamp`, `weight`,
-            `measures` and `negatives`. With the files `valid` and `test`, `files` holds training events only; these may
+            `feedback` and `negatives`. With the files `valid` and `test`, `files` holds training events only; these may
             be a `stream` larger than memory.
         users: The users: `files`, the column `id`, and what the other columns mean.
         items: The items, likewise.
@@ -58,9 +58,9 @@ class Tabular:
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as folder:
         ...     _ = Path(folder, "plays.csv").write_text("user,song,stars\\nann,7,5\\nbob,9,1\\n")
-        ...     plays = {"files": "plays.csv", "user": "user", "item": "song", "measures": ["stars"]}
+        ...     plays = {"files": "plays.csv", "user": "user", "item": "song", "feedback": ["stars"]}
         ...     columns = Tabular(interactions=plays, root=folder).columns()
-        >>> columns.users, columns.items, columns.measures
+        >>> columns.users, columns.items, columns.feedback
         (('user',), ('song',), ('stars',))
     """
 
@@ -93,7 +93,7 @@ class Tabular:
         users, items = (side.features(self._root) for side in (self._users, self._items))
         user_texts, item_texts = (side.texts for side in (self._users, self._items))
         shown = self._events.negatives is not None
-        return ColumnNames(users, items, tuple(self._events.measures), user_texts, item_texts, shown)
+        return ColumnNames(users, items, tuple(self._events.feedback), user_texts, item_texts, shown)
 
     def load(self) -> StarSchema:
         """Reads, checks and encodes the data, and warns about events that were dropped or have unknown users or items.

@@ -94,12 +94,12 @@ def encode_events(
             notes.append(f"{count} lost ids that are not in {items.source}.")
     timestamp = None if section.timestamp is None else microseconds(raw, section.timestamp, problems)
     weight = None if section.weight is None else read_numbers(raw, section.weight, problems, above=0)
-    measures: dict[str, NDArray[np.float32]] = {}
+    feedback: dict[str, NDArray[np.float32]] = {}
     categories: dict[str, Vocabulary] = {}
-    for column in section.measures:
+    for column in section.feedback:
         values, texts = read_feedback(raw, column, problems)
         if values is not None:
-            measures[column] = values
+            feedback[column] = values
         if texts is not None:
             categories[column] = texts
     keep = ~bad if unknown == "drop" and bad.any() else None
@@ -117,7 +117,7 @@ def encode_events(
     events = Interactions(
         user=kept(rows["user"]),
         item=kept(rows["item"]),
-        measures={name: kept(values) for name, values in measures.items()},
+        feedback={name: kept(values) for name, values in feedback.items()},
         timestamp=None if timestamp is None else kept(timestamp),
         weight=None if weight is None else kept(weight),
         negatives=None if shown is None else kept(pad(*shown[:2])),

@@ -61,7 +61,7 @@ class InteractionFiles(Section):
         item: The column of items' raw ids.
         timestamp: The column of times: dates, ISO 8601 texts, or numbers since 1970, whose size gives their unit.
         weight: The column of each event's weight in the loss, a number > 0.
-        measures: Columns that labels can be made from: numbers or texts.
+        feedback: Columns that labels can be made from: numbers or texts.
         negatives: The column of lists of raw ids of items that were shown with the event's item and not taken.
         lists: The separator of the `negatives` column if the files hold it as text; a stream needs Parquet lists.
         kinds: Columns to read as `text`, such as ids with leading zeros, or as `number`.
@@ -76,7 +76,7 @@ class InteractionFiles(Section):
     item: str = "item_id"
     timestamp: str | None = None
     weight: str | None = None
-    measures: list[str] = Field(default_factory=list)
+    feedback: list[str] = Field(default_factory=list)
     negatives: str | None = None
     lists: dict[str, str] = Field(default_factory=dict)
     kinds: dict[str, Kind] = Field(default_factory=dict)
@@ -92,5 +92,5 @@ class InteractionFiles(Section):
     @property
     def columns(self) -> list[str]:
         """Every column that is read, without repetition."""
-        optional = (self.timestamp, self.weight, *self.measures, self.negatives)
+        optional = (self.timestamp, self.weight, *self.feedback, self.negatives)
         return list(dict.fromkeys([self.user, self.item, *(name for name in optional if name is not None)]))

@@ -50,7 +50,7 @@ class ParquetStream:
     def values(self, label: Mapping[str, Any], column: str) -> Iterator[Tensor]:
         """Yields one column of `parts`, `user`, `item` or `label`, and reads no other columns."""
         section = self.groups.section
-        names = {"user": section.user, "item": section.item, "label": _measures(label)[0] if _measures(label) else None}
+        names = {"user": section.user, "item": section.item, "label": _feedback(label)[0] if _feedback(label) else None}
         for numbers in self.groups.fills():
             name = names[column]
             if name is None:
@@ -109,7 +109,7 @@ class ParquetStream:
         """
         lists = self.groups.section.negatives if shown else None
         # A batch has no times, and lists are encoded without padding.
-        unread = {"measures": _measures(label), "timestamp": None, "negatives": None}
+        unread = {"feedback": _feedback(label), "timestamp": None, "negatives": None}
         section = self.groups.section.model_copy(update=unread)
         problems: list[str] = []
         raw = self.groups.read(numbers, section.columns if lists is None else [*section.columns, lists])
@@ -151,13 +151,13 @@ def ids_of_stream(groups: RowGroups, others: RawTable, column: str, problems: li
     return known
 
 
-def _measures(label: Mapping[str, Any]) -> list[str]:
+def _feedback(label: Mapping[str, Any]) -> list[str]:
     return [] if label.get("implicit") else [label.get("column", "rating")]
 
 
 def _read_labels(raw: RawTable, label: Mapping[str, Any]) -> Tensor:
     problems: list[str] = []
-    (column,) = _measures(label)
+    (column,) = _feedback(label)
     values, texts = read_feedback(raw, column, problems)
     if values is None:
         raise DataError("\n".join(problems))

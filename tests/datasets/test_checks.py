@@ -16,7 +16,7 @@ from towerzoo.registry import DATASETS, SPLITS
 from towerzoo.registry.errors import DataError, PartError
 
 HERE = r"(?s)test_checks\.py:\d+: "
-NAMES = ColumnNames(users=("u",), items=("i", "tags"), measures=("liked",))
+NAMES = ColumnNames(users=("u",), items=("i", "tags"), feedback=("liked",))
 
 
 def schema(**changed) -> StarSchema:
@@ -64,7 +64,7 @@ def test_sound_dataset_is_loaded(monkeypatch):
         (lambda: schema(user=torch.ones(4)), "got a tensor of torch.float32"),
         (lambda: schema(user=torch.zeros(4, dtype=torch.int32)), r"row 0, in all 4 events.*such as \(10,\)"),
         (lambda: schema(item=torch.tensor([1, 2])), "one value an event as item of events, got a Tensor of 2 for 4"),
-        (lambda: schema(measures={"liked": np.ones(4)}), "as liked of events, got a ndarray of 4 for 4"),
+        (lambda: schema(feedback={"liked": np.ones(4)}), "as liked of events, got a ndarray of 4 for 4"),
         (lambda: schema(timestamp=torch.arange(3)), "as timestamp of events, got a Tensor of 3 for 4"),
         (lambda: schema(timestamp=torch.arange(4.0)), "whole numbers as timestamp"),
         (lambda: replace(schema(), digest=None), "load a digest that is text, got None"),

@@ -132,7 +132,7 @@ def test_evaluation_scores_many_pairs_at_once_whatever_the_training_batch(monkey
         ),
         ({"split": "temporal"}, r"The data has no timestamps, which a temporal split needs"),
     ],
-    ids=["measure", "classes", "times"],
+    ids=["feedback", "classes", "times"],
 )
 def test_data_that_cannot_be_trained_on_is_an_error(changes, message):
     with pytest.raises(DataError, match=message):
@@ -142,7 +142,7 @@ def test_data_that_cannot_be_trained_on_is_an_error(changes, message):
 def test_what_has_served_its_purpose_is_let_go():
     events = load().schema.interactions
     assert events.timestamp is None
-    assert "rating" not in events.measures, "labels have been made of it"
+    assert "rating" not in events.feedback, "labels have been made of it"
 
 
 def test_other_measures_stay():
@@ -150,13 +150,13 @@ def test_other_measures_stay():
     data = TwoTowerData.load(
         world, label={"column": "rating", "positive_from": 4}, split="random", batch_size=8, fit_on="catalogue", seed=0
     )
-    assert set(data.schema.interactions.measures) == {"probability"}
+    assert set(data.schema.interactions.feedback) == {"probability"}
 
 
 def test_implicit_labels_are_of_one_class_and_need_no_measure():
     data = load(label={"column": "stars", "implicit": True}, positives_only=True)
     assert data.labels.tolist() == [1.0] * len(USER)
-    assert set(data.schema.interactions.measures) == {"rating"}
+    assert set(data.schema.interactions.feedback) == {"rating"}
 
 
 def test_one_class_is_refused_where_pairs_are_learned_from():
@@ -175,7 +175,7 @@ def test_positive_events_alone_train_losses_with_negatives():
 def test_a_history_knows_the_measure_or_the_label_where_there_is_no_measure_of_numbers(monkeypatch):
     past = load(history=True).schema.users.history
     assert past is not None
-    assert len(past.kinds["measure"].unique()) == len(RATING[PARTS.train].unique())
+    assert len(past.kinds["feedback"].unique()) == len(RATING[PARTS.train].unique())
 
     class Worded(Tiny):
         def load(self) -> StarSchema:
@@ -187,7 +187,7 @@ def test_a_history_knows_the_measure_or_the_label_where_there_is_no_measure_of_n
     for label in ({"column": "rating", "equals": "e"}, {"column": "stars", "implicit": True}):
         past = load(history=True, label=label, positives_only=True).schema.users.history
         assert past is not None
-        assert torch.equal(past.kinds["measure"], past.kinds["label"])
+        assert torch.equal(past.kinds["feedback"], past.kinds["label"])
 
 
 def test_loaders_share_the_events_and_copy_none():

@@ -17,7 +17,7 @@ TIME = torch.randint(0, 40, (N,), generator=GENERATOR)  # with ties
 def gather(*, in_time: bool, timestamp: torch.Tensor | None = TIME) -> tuple[History, Split]:
     order = TIME.argsort(stable=True).int() if in_time else torch.randperm(N, generator=GENERATOR).int()
     split = Split(*(part.sort().values for part in order.split([150, 20, 30])), in_time=in_time)
-    observed = {"label": (RATING >= 4).float(), "measure": RATING}
+    observed = {"label": (RATING >= 4).float(), "feedback": RATING}
     history = History.gather(USER, ITEM, observed, timestamp, split, n_owners=N_USERS, n_partners=N_ITEMS)
     return history, split
 
@@ -37,7 +37,7 @@ def test_histories_equal_a_loop(in_time, timestamp):
         trained = events_of(split.train, user, timestamp)
         assert history.partner[start:end].tolist() == [int(ITEM[row]) for row in trained]
         assert [int(history.place[row]) for row in trained] == list(range(start, end))
-        assert history.kinds["measure"][start:end].tolist() == [int(RATING[row]) - 1 for row in trained]
+        assert history.kinds["feedback"][start:end].tolist() == [int(RATING[row]) - 1 for row in trained]
         assert history.kinds["label"][start:end].tolist() == [int(RATING[row] >= 4) for row in trained]
         later = events_of(split.valid, user, timestamp) if in_time else []
         assert sorted(history.partner[end:test_end].tolist()) == sorted(int(ITEM[row]) for row in later)

@@ -20,11 +20,11 @@ def tensors(world: StarSchema) -> dict[str, torch.Tensor]:
         for table in (world.users, world.items)
         for name, column in table.columns.items()
     }
-    return {"user": events.user, "item": events.item, "timestamp": events.timestamp, **events.measures, **features}
+    return {"user": events.user, "item": events.item, "timestamp": events.timestamp, **events.feedback, **features}
 
 
 def feedback(world: StarSchema, name: str) -> np.ndarray:
-    return world.interactions.measures[name].numpy().astype(np.float64)
+    return world.interactions.feedback[name].numpy().astype(np.float64)
 
 
 def auc(score: np.ndarray, positive: np.ndarray) -> float:
@@ -58,7 +58,7 @@ def test_columns_match_the_data(world: StarSchema) -> None:
     assert (
         (names.user_texts, names.item_texts) == (tuple(world.users.texts), tuple(world.items.texts)) == ((), ("title",))
     )
-    assert names.measures == tuple(world.interactions.measures) == ("rating", "probability")
+    assert names.feedback == tuple(world.interactions.feedback) == ("rating", "probability")
 
 
 def test_equal_parameters_give_equal_data_and_digest(world: StarSchema) -> None:
@@ -104,7 +104,7 @@ def test_shapes_types_and_ranges(world: StarSchema) -> None:
             assert not column.values[0].any(), name
             assert (column.values[1:].reshape(len(table) - 1, -1)[:, 0] > 0).all(), name
             assert column.values.max() < column.cardinality, name
-    assert set(world.interactions.measures["rating"].tolist()) == {1.0, 2.0, 3.0, 4.0, 5.0}
+    assert set(world.interactions.feedback["rating"].tolist()) == {1.0, 2.0, 3.0, 4.0, 5.0}
     assert feedback(world, "probability").min() > 0
     assert feedback(world, "probability").max() < 1
 
@@ -241,7 +241,7 @@ def test_tiny_and_full_worlds_work(users: int, items: int, interactions: int) ->
     world = Synthetic(users=users, items=items, interactions=interactions, genres=1).load()
     pairs = set(zip(world.interactions.user.tolist(), world.interactions.item.tolist(), strict=True))
     assert len(pairs) == len(world.interactions) == interactions
-    assert all(torch.isfinite(values).all() for values in world.interactions.measures.values())
+    assert all(torch.isfinite(values).all() for values in world.interactions.feedback.values())
 
 
 def test_extreme_parameters() -> None:
@@ -251,7 +251,7 @@ def test_extreme_parameters() -> None:
     events = world.load().interactions
     pairs = events.user.long() * 1_000 + events.item
     assert len(torch.unique(pairs)) == 4_000
-    assert all(torch.isfinite(values).all() for values in events.measures.values())
+    assert all(torch.isfinite(values).all() for values in events.feedback.values())
 
 
 def test_more_interactions_than_pairs_are_refused() -> None:

@@ -17,7 +17,7 @@ from towerzoo.towers.recipes.train import train
 from towerzoo.towers.recommend.recommender import Recommender
 
 EMBEDDING = {"encoder": "embedding", "dim": 4}
-HISTORY = {"encoder": "history", "dim": 4, "by": "measure", "pooling": "sqrtn"}
+HISTORY = {"encoder": "history", "dim": 4, "by": "feedback", "pooling": "sqrtn"}
 TEMPORAL = {"name": "temporal", "fractions": [0.8, 0.1, 0.1]}
 
 

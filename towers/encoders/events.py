@@ -30,7 +30,7 @@ class EventsEncoder(Encoder):
     Args:
         history: The users' events.
         last: How many of the latest events count; None counts all, without an order.
-        by: What tells events with one item apart: nothing (`item`), the `label`, or the `measure` that labels are made
+        by: What tells events with one item apart: nothing (`item`), the `label`, or the `feedback` that labels are made
             from, such as each rating.
 
     Attributes:
@@ -50,7 +50,7 @@ class EventsEncoder(Encoder):
     place: Tensor
 
     def __init__(
-        self, history: History, *, last: int | None = None, by: Literal["item", "label", "measure"] = "item"
+        self, history: History, *, last: int | None = None, by: Literal["item", "label", "feedback"] = "item"
     ) -> None:
         super(Encoder, self).__init__()
         if last is not None and not history.ordered:

@@ -47,7 +47,7 @@ class HistoryEncoder(EventsEncoder):
         *,
         dim: Count,
         last: Count | None = None,
-        by: Literal["item", "label", "measure"] = "item",
+        by: Literal["item", "label", "feedback"] = "item",
         pooling: Annotated[Spec, POOLINGS] = "mean",
         dropout: Rate = 0.0,
         init: Annotated[Spec, INITIALIZERS] | None = None,

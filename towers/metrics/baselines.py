@@ -48,8 +48,8 @@ def baselines(data: TwoTowerData, biases: tuple[Tensor, Tensor]) -> dict[str, Fi
     }
     user_biases, item_biases = biases
     logits["user + item bias"] = torch.logit(overall) + user_biases[test_user] + item_biases[test_item]
-    if "probability" in events.measures:
-        logits[BEST_REACHABLE] = torch.logit(events.measures["probability"][split.test].double(), eps=1e-9)
+    if "probability" in events.feedback:
+        logits[BEST_REACHABLE] = torch.logit(events.feedback["probability"][split.test].double(), eps=1e-9)
     return {name: _figures(values, data.labels[split.test], test_user) for name, values in logits.items()}
 
 

@@ -38,10 +38,10 @@ def column_problems(document: Document) -> list[Problem]:
                 problems.append(Problem(where, expected, feature, name_hint(feature, names, "Features")))
     label = data.get("label")
     column = label.get("column", "rating") if isinstance(label, Mapping) and not label.get("implicit") else None
-    if isinstance(column, str) and column not in columns.measures:
+    if isinstance(column, str) and column not in columns.feedback:
         where = document.where(("data", "label", "column"))
         problems.append(
-            Problem(where, "a feedback column of the dataset", column, name_hint(column, columns.measures, "Columns"))
+            Problem(where, "a feedback column of the dataset", column, name_hint(column, columns.feedback, "Columns"))
         )
     return problems
 

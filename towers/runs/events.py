@@ -52,8 +52,8 @@ def save_events(run: RunFolder, data: TwoTowerData) -> None:
     about = {}
     if history is not None:
         held = history.place != NO_PLACE
-        columns["place"], columns["measure"] = history.place, torch.zeros_like(history.place)
-        columns["measure"][held] = history.kinds["measure"].index_select(0, history.place[held])
+        columns["place"], columns["feedback"] = history.place, torch.zeros_like(history.place)
+        columns["feedback"][held] = history.kinds["feedback"].index_select(0, history.place[held])
         about = {ORDERED: str(history.ordered)}
     table = pa.table({name: pa.array(values.numpy()) for name, values in columns.items()}, metadata=about)
     run.write_with(NAME, lambda path: pq.write_table(table, path, compression="zstd"))
@@ -87,7 +87,7 @@ def load_events(run: RunFolder, *, n_users: int, n_items: int) -> RunEvents:
     order = torch.empty_like(place[held]).index_copy_(0, place[held].long(), torch.nonzero(held)[:, 0].int())
     kinds = {
         "label": torch.unique(label.index_select(0, order), return_inverse=True)[1].int(),
-        "measure": columns["measure"].index_select(0, order),
+        "feedback": columns["feedback"].index_select(0, order),
     }
     ordered = table.schema.metadata[ORDERED.encode()] == b"True"
     history = History.placed(user, item, kinds, place, rows[0], n_owners=n_users, n_partners=n_items, ordered=ordered)

@@ -29,7 +29,7 @@ def config_model(world):
 
 @pytest.fixture(scope="module")
 def loop(world):
-    labels = (world.interactions.measures["rating"] >= 4).float()
+    labels = (world.interactions.feedback["rating"] >= 4).float()
     return BareLoop(world, labels, torch.arange(1000), batch_size=64, device="cpu")
 
 

@@ -13,7 +13,7 @@ def test_the_files_read_as_movielens(ml_1m, world, tmp_path, monkeypatch):
     assert torch.equal(read.interactions.user, world.interactions.user)
     assert torch.equal(read.interactions.item, world.interactions.item)
     assert torch.equal(read.interactions.timestamp, world.interactions.timestamp)
-    assert torch.equal(read.interactions.measures["rating"], world.interactions.measures["rating"])
+    assert torch.equal(read.interactions.feedback["rating"], world.interactions.feedback["rating"])
     assert read.items.texts["title"] == world.items.texts["title"]
 
     def genres(schema):

@@ -55,8 +55,8 @@ LABEL = {"column": "rating", "positive_from": 4}
 def make_stream(
     folder: Path, *, items: Vocabulary = ITEMS, unknown: Any = "error", buffer: int = 150, **columns: Any
 ) -> ParquetStream:
-    measures = ["rating", "event"] if items is ITEMS else []
-    section = InteractionFiles(files=str(folder), shuffle_buffer=buffer, **{"measures": measures, **columns})
+    feedback = ["rating", "event"] if items is ITEMS else []
+    section = InteractionFiles(files=str(folder), shuffle_buffer=buffer, **{"feedback": feedback, **columns})
     users, items_ids = (Ids(pa.array(ids.values), f"the {side}") for side, ids in (("users", USERS), ("items", items)))
     return ParquetStream(RowGroups(find_shards(str(folder)), section), users, items_ids, unknown)
 

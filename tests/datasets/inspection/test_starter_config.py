@@ -93,7 +93,7 @@ def test_roles_follow_names() -> None:
         "item": "item",
         "timestamp": "created_at",
         "weight": "weight",
-        "measures": ["rating"],
+        "feedback": ["rating"],
     }
     assert data["users"] == {"files": "people.parquet"}
     assert data["items"] == {"files": "things.parquet", "id": "id", "title": "name"}
@@ -245,7 +245,7 @@ def test_label_rules_give_two_classes(columns: dict[str, Any], rule: Any) -> Non
 
 def test_column_without_a_label_rule_is_reported() -> None:
     _, label, _ = guess(clicks(rating=[1] * 200, score=[1.0, np.nan] * 100))
-    assert label.measures == []
+    assert label.feedback == []
     assert "rating has only one value, so it gives no labels of two classes." in label.notes
     assert any("score must be a finite float32 number, got nothing in row 2" in note for note in label.notes)
 

@@ -87,7 +87,7 @@ def test_1m(tmp_path):
     assert events.user.dtype == events.item.dtype == torch.int32
     assert events.user.tolist() == [2, 1, 2, 3]
     assert events.item.tolist() == [4, 1, 3, 4]
-    assert torch.equal(events.measures["rating"], torch.tensor([5.0, 1.0, 3.0, 4.0]))
+    assert torch.equal(events.feedback["rating"], torch.tensor([5.0, 1.0, 3.0, 4.0]))
     assert torch.equal(events.timestamp, torch.tensor([1000, 999, 1000, 1001]))
 
 
@@ -105,7 +105,7 @@ def test_100k(tmp_path):
     assert schema.items.texts == {"title": ("", "Café: One, Two (1995) (V)", "unknown", "Third (1990)")}
     assert schema.interactions.user.tolist() == [2, 1, 2]
     assert schema.interactions.item.tolist() == [1, 3, 3]
-    assert schema.interactions.measures["rating"].tolist() == [3, 5, 1]
+    assert schema.interactions.feedback["rating"].tolist() == [3, 5, 1]
     assert schema.interactions.timestamp.tolist() == [881250949, 881250940, 881250949]
 
 
@@ -116,7 +116,7 @@ def test_columns_match_the_data(tmp_path, name, files):
     assert columns.users == tuple(schema.users.columns)
     assert columns.items == tuple(schema.items.columns)
     assert (columns.user_texts, columns.item_texts) == (tuple(schema.users.texts), tuple(schema.items.texts))
-    assert columns.measures == tuple(schema.interactions.measures)
+    assert columns.feedback == tuple(schema.interactions.feedback)
 
 
 def test_windows_line_ends(tmp_path):
@@ -190,7 +190,7 @@ def test_second_load_comes_from_the_cache_unless_a_file_changed(tmp_path, monkey
     (tmp_path / "ml" / "ratings.dat").write_text("7::90::4::1000\n")
     third = movielens_1m(root=root).load()
     assert third.digest != first.digest
-    assert third.interactions.measures["rating"].tolist() == [4]
+    assert third.interactions.feedback["rating"].tolist() == [4]
 
 
 def real(folder: str) -> Path:
@@ -208,7 +208,7 @@ def assert_ratings_equal(schema: StarSchema, path: Path, separator: str) -> None
     users, items = torch.tensor((0, *schema.users.ids.values)), torch.tensor((0, *schema.items.ids.values))
     assert torch.equal(users[events.user.long()], torch.tensor(user))
     assert torch.equal(items[events.item.long()], torch.tensor(item))
-    assert torch.equal(events.measures["rating"], torch.tensor(rating, dtype=torch.float32))
+    assert torch.equal(events.feedback["rating"], torch.tensor(rating, dtype=torch.float32))
     assert torch.equal(events.timestamp, torch.tensor(timestamp))
 
 
@@ -217,7 +217,7 @@ def test_real_1m():
     folder = real("ml-1m")
     schema = movielens_1m(offline=True).load()
     assert (len(schema.interactions), len(schema.users) - 1, len(schema.items) - 1) == (1_000_209, 6_040, 3_883)
-    positives = (schema.interactions.measures["rating"] >= 4).double().mean().item()
+    positives = (schema.interactions.feedback["rating"] >= 4).double().mean().item()
     assert positives == pytest.approx(0.5752, abs=5e-5)
     assert len(schema.interactions.item.unique()) == 3_706
     assert schema.items.columns["genres"].values.shape == (3_884, 6)

@@ -37,7 +37,7 @@ def make_schema(digest: str = "abc", *, timestamp: bool = True) -> StarSchema:
     events = Interactions(
         user=torch.tensor([1, 2, 2, 1], dtype=torch.int32),
         item=torch.tensor([2, 2, 1, 1], dtype=torch.int32),
-        measures={"rating": torch.tensor([1.0, 2.0, 3.0, 4.0])},
+        feedback={"rating": torch.tensor([1.0, 2.0, 3.0, 4.0])},
         timestamp=torch.tensor([1, 2, 3, 1 << 40]) if timestamp else None,
         weight=torch.tensor([0.5, 1.0, 2.0, 1.0]) if timestamp else None,
         negatives=torch.tensor([[1, 0], [0, 0], [2, 1], [2, 0]], dtype=torch.int32) if timestamp else None,
@@ -56,8 +56,8 @@ def assert_equal(left: StarSchema, right: StarSchema) -> None:
             assert column.values.dtype == other.values.dtype
             assert torch.equal(column.values, other.values)
     a, b = left.interactions, right.interactions
-    assert list(a.measures) == list(b.measures)
-    pairs = [(a.user, b.user), (a.item, b.item), *((a.measures[name], b.measures[name]) for name in a.measures)]
+    assert list(a.feedback) == list(b.feedback)
+    pairs = [(a.user, b.user), (a.item, b.item), *((a.feedback[name], b.feedback[name]) for name in a.feedback)]
     assert a.categories == b.categories
     for one, other in ((a.timestamp, b.timestamp), (a.weight, b.weight), (a.negatives, b.negatives)):
         assert (one is None) == (other is None)

@@ -45,7 +45,7 @@ RECBOLE = {
     "users": ("user", ["token", "token", "float"]),
     "items": ("item", ["token", "token", "token_seq", "token"]),
 }
-INTERACTIONS: dict[str, Any] = {"timestamp": "ts", "weight": "w", "measures": ["rating"], "negatives": "shown"}
+INTERACTIONS: dict[str, Any] = {"timestamp": "ts", "weight": "w", "feedback": ["rating"], "negatives": "shown"}
 
 
 def separated(folder: Path, table: str, rows: pd.DataFrame, *, suffix: str = "csv") -> None:
@@ -138,7 +138,7 @@ def test_every_format_gives_the_same_star_schema(tmp_path: Path, name: str) -> N
     schema = tabular.load()
     assert columns.users == ("user_id", "town", "height")
     assert columns.items == ("item_id", "genres", "year")
-    assert columns.measures == ("rating",)
+    assert columns.feedback == ("rating",)
     assert columns.users == tuple(schema.users.columns)
     assert columns.items == tuple(schema.items.columns)
     users, items, events = schema.users, schema.items, schema.interactions
@@ -156,7 +156,7 @@ def test_every_format_gives_the_same_star_schema(tmp_path: Path, name: str) -> N
     assert items.columns["year"].values.tolist() == [0, 1, 2, 1]
     assert events.user.tolist() == [2, 3, 2, 1]
     assert events.item.tolist() == [2, 1, 3, 2]
-    assert {name: values.tolist() for name, values in events.measures.items()} == {"rating": [5.0, 3.0, 4.5, 1.0]}
+    assert {name: values.tolist() for name, values in events.feedback.items()} == {"rating": [5.0, 3.0, 4.5, 1.0]}
     assert events.timestamp is not None
     assert events.timestamp.tolist() == [second * 1_000_000 for second in EVENTS["ts"]]
     assert events.weight is not None
@@ -165,7 +165,7 @@ def test_every_format_gives_the_same_star_schema(tmp_path: Path, name: str) -> N
     assert events.negatives.tolist() == [[1, 3], [0, 0], [2, 0], [3, 0]]
     ids = (events.user, events.item, events.negatives, items.columns["genres"].values, users.columns["town"].values)
     assert {values.dtype for values in ids} == {torch.int32}
-    numbers = (events.weight, events.measures["rating"], users.columns["height"].values)
+    numbers = (events.weight, events.feedback["rating"], users.columns["height"].values)
     assert {values.dtype for values in numbers} == {torch.float32}
     assert events.timestamp.dtype == torch.int64
     assert schema.notes == ()
@@ -182,7 +182,7 @@ def test_ids_come_from_events_without_tables(tmp_path: Path) -> None:
     assert events.user.tolist() == [1, 2, 1, 3]
     assert events.item.tolist() == [1, 2, 3, 1]
     assert (events.timestamp, events.weight, events.negatives) == (None, None, None)
-    assert not events.measures
+    assert not events.feedback
 
 
 def test_ids_beyond_int64_become_text(tmp_path: Path) -> None:
@@ -199,10 +199,10 @@ def test_ids_beyond_int64_become_text(tmp_path: Path) -> None:
 def test_text_feedback_keeps_its_vocabulary(tmp_path: Path) -> None:
     rows = EVENTS.assign(event=["view", "buy", "view", "cart"])
     separated(tmp_path, "events", rows)
-    schema = Tabular(interactions={"files": "events.csv", "measures": ["event"]}, root=str(tmp_path)).load()  # type: ignore[arg-type]
+    schema = Tabular(interactions={"files": "events.csv", "feedback": ["event"]}, root=str(tmp_path)).load()  # type: ignore[arg-type]
     events = schema.interactions
     assert events.categories == {"event": Vocabulary(["buy", "cart", "view"])}
-    assert events.measures["event"].tolist() == [3, 1, 3, 2]
+    assert events.feedback["event"].tolist() == [3, 1, 3, 2]
     assert binary_labels(events, "event", equals="buy").tolist() == [0, 1, 0, 0]
 
 
@@ -340,7 +340,7 @@ def test_digest_does_not_depend_on_the_folder(tmp_path: Path) -> None:
 CONFIG = """\
 data:
   name: tabular
-  interactions: {{files: events.csv, measures: [rating]}}
+  interactions: {{files: events.csv, feedback: [rating]}}
   users: {{files: users.csv}}
   root: {root}
   label: {{positive_from: 4}}
@@ -367,15 +367,15 @@ def test_dataset_from_yaml(tmp_path: Path) -> None:
     ("old", "new", "message"),
     [
         ("files: events.csv, ", "", r"data\.interactions\.files must be text, got nothing"),
-        ("measures: [rating]", "mesures: [rating]", r"data\.interactions\.mesures must be a known key, got 'mesures'.\n"
-         r"    Did you mean 'measures'\?"),
-        ("measures: [rating]", "measures: rating", r"data\.interactions\.measures must be a list, got 'rating'"),
+        ("feedback: [rating]", "feedbck: [rating]", r"data\.interactions\.feedbck must be a known key, got 'feedbck'.\n"
+         r"    Did you mean 'feedback'\?"),
+        ("feedback: [rating]", "feedback: rating", r"data\.interactions\.feedback must be a list, got 'rating'"),
         ("users: {files: users.csv}", "users: users.csv", r"data\.users must be a mapping with files or null, got 'users.csv'"),
         ("{files: users.csv}", "{files: users.csv, kinds: {town: txt}}", r"data\.users\.kinds\.town must be 'text' or 'number'"),
         ("{files: users.csv}", "{files: users.csv, missing: men}", r"data\.users\.missing must be 'error', 'mean', 'zero', "
          r"'unknown' or a mapping, got 'men'"),
         ("  root", "  unknown: keep\n  root", r"data\.unknown must be 'row', 'drop' or 'error', got 'keep'"),
-        ("measures: [rating]", "measures: []", r"data\.label\.column must be a feedback column of the dataset, got 'rating'"),
+        ("feedback: [rating]", "feedback: []", r"data\.label\.column must be a feedback column of the dataset, got 'rating'"),
         ("town:", "twon:", r"user_tower\.features\.twon must be a feature of the tabular dataset's users, got 'twon'.\n    Did"),
     ],
 )  # fmt: skip
@@ -408,14 +408,14 @@ def test_sound_data_does_not_warn(tmp_path: Path) -> None:
 def test_files_of_parts_give_the_split(tmp_path: Path) -> None:
     for name, part in {"train": EVENTS[:2], "valid": EVENTS[2:3], "test": EVENTS[3:]}.items():
         part.to_csv(tmp_path / f"{name}.csv", index=False)
-    files = {"files": "train.csv", "valid": "valid.csv", "test": "test.csv", "measures": ["rating"]}
+    files = {"files": "train.csv", "valid": "valid.csv", "test": "test.csv", "feedback": ["rating"]}
     source = Tabular(interactions=files, root=str(tmp_path))  # type: ignore[arg-type]
     assert (source.presplit, source.streamed) == (True, False)
     schema = source.load()
     split = schema.split
     assert split is not None
     assert [part.tolist() for part in (split.train, split.valid, split.test)] == [[0, 1], [2], [3]]
-    assert schema.interactions.measures["rating"].tolist() == [5.0, 3.0, 4.5, 1.0]
+    assert schema.interactions.feedback["rating"].tolist() == [5.0, 3.0, 4.5, 1.0]
     assert not split.in_time, "unknown without times"
     again = source.load().split
     assert again is not None

@@ -21,7 +21,7 @@ INTERACTIONS: dict[str, Any] = {
     "files": "events.csv",
     "timestamp": "ts",
     "weight": "w",
-    "measures": ["rating", "event"],
+    "feedback": ["rating", "event"],
 }
 
 Load = Callable[..., Any]
@@ -141,7 +141,7 @@ def test_sound_tables(load: Load) -> None:
             "events.csv: event must be given, got nothing in row 1. 2 rows are like that, of 3.",
         ),
         (
-            {"interactions": {"measures": ["rating"], "kinds": {"rating": "text"}}},
+            {"interactions": {"feedback": ["rating"], "kinds": {"rating": "text"}}},
             "events.csv: rating must be a number, not text, got '5' in row 1. 3 rows are like that, of 3. Repair these",
         ),
         (
@@ -167,7 +167,7 @@ def test_sound_tables(load: Load) -> None:
             "nothing in row 2. 1 row is like that, of 3. Repair or remove these rows, or leave `timestamp` out.",
         ),
         (
-            {"interactions": {"timestamp": "event", "lists": {"event": "|"}, "measures": []}},
+            {"interactions": {"timestamp": "event", "lists": {"event": "|"}, "feedback": []}},
             "events.csv: event must be times, got lists of text. Name another column.",
         ),
         (
@@ -177,14 +177,14 @@ def test_sound_tables(load: Load) -> None:
         (
             {
                 "events": EVENTS.replace("view", "5|6"),
-                "interactions": {"negatives": "event", "lists": {"event": "|"}, "measures": []},
+                "interactions": {"negatives": "event", "lists": {"event": "|"}, "feedback": []},
             },
             "events.csv: event must be lists of ids of items.csv, got ['5', '6'] in row 1. 3 rows are like that, of 3. Add the",
         ),
         (
             {
                 "events": EVENTS.replace("view", "5|6").replace("buy", ""),
-                "interactions": {"negatives": "event", "lists": {"event": "|"}, "measures": []},
+                "interactions": {"negatives": "event", "lists": {"event": "|"}, "feedback": []},
             },
             "events.csv: event must be lists of text, like the ids of items.csv, got lists of whole numbers. Write both",
         ),

@@ -28,7 +28,7 @@ data:
   name: tabular
   root: {root}
   interactions: {{files: train/*.parquet, valid: valid.parquet, test: test.parquet, stream: true,
-                  shuffle_buffer: 1000, measures: [rating], weight: w}}
+                  shuffle_buffer: 1000, feedback: [rating], weight: w}}
   label: {{column: rating, positive_from: 4}}
   split: files
   batch_size: 256

@@ -27,7 +27,7 @@ SPLIT = Split(torch.arange(40).int(), torch.arange(40, 50).int(), torch.arange(5
 
 
 def gather(rating: Tensor = RATING, *, timed: bool = True) -> History:
-    observed = {"label": (rating >= 2).float(), "measure": rating}
+    observed = {"label": (rating >= 2).float(), "feedback": rating}
     return History.gather(
         USER, ITEM, observed, torch.arange(N) if timed else None, SPLIT, n_owners=N_USERS, n_partners=N_ITEMS
     )
@@ -41,7 +41,7 @@ def make(history: History | None = None, **parameters: object) -> HistoryEncoder
 
 
 def vector(encoder: HistoryEncoder, row: int, by: str) -> Tensor:
-    kind = {"item": 0, "label": int(RATING[row] >= 2), "measure": int(RATING[row]) - 1}[by]
+    kind = {"item": 0, "label": int(RATING[row] >= 2), "feedback": int(RATING[row]) - 1}[by]
     return encoder.embedding.weight[kind * N_ITEMS + int(ITEM[row])].detach()
 
 
@@ -49,7 +49,7 @@ def mean(vectors: list[Tensor]) -> Tensor:
     return torch.stack(vectors).mean(0) if vectors else torch.zeros(3)
 
 
-@pytest.mark.parametrize("by", ["item", "label", "measure"])
+@pytest.mark.parametrize("by", ["item", "label", "feedback"])
 @pytest.mark.parametrize("last", [None, 3, 100])
 def test_vectors_are_those_of_a_loop(by, last):
     encoder = make(by=by, last=last)
@@ -63,13 +63,13 @@ def test_vectors_are_those_of_a_loop(by, last):
             torch.testing.assert_close(encoder.encode_rows(torch.tensor([user]), torch.tensor([event]))[0], expected)
 
 
-@pytest.mark.parametrize("by", ["item", "measure"])
+@pytest.mark.parametrize("by", ["item", "feedback"])
 @pytest.mark.parametrize("last", [None, 3])
 def test_the_unknown_user_has_no_history(by, last):
     user = USER.masked_fill(USER == 3, 0)
     timed = torch.arange(N)
     history = History.gather(
-        user, ITEM, {"label": RATING, "measure": RATING}, timed, SPLIT, n_owners=N_USERS, n_partners=N_ITEMS
+        user, ITEM, {"label": RATING, "feedback": RATING}, timed, SPLIT, n_owners=N_USERS, n_partners=N_ITEMS
     )
     encoder, known = make(history, by=by, last=last), make(by=by, last=last)
     strangers = torch.nonzero(user[:40] == 0)[:, 0]
@@ -95,12 +95,12 @@ def test_a_whole_history_is_pooled_by_sum_root_or_mean(pooling, power):
 @pytest.mark.parametrize("last", [None, 4])
 def test_the_label_of_an_event_never_changes_its_own_input(last):
     events = torch.arange(40)
-    before = make(by="measure", last=last).encode_rows(USER[:40], events)
+    before = make(by="feedback", last=last).encode_rows(USER[:40], events)
     influenced = 0
     for event in range(40):
         changed = RATING.clone()
         changed[event] = RATING[event] % 3 + 1
-        after = make(gather(changed), by="measure", last=last).encode_rows(USER[:40], events)
+        after = make(gather(changed), by="feedback", last=last).encode_rows(USER[:40], events)
         torch.testing.assert_close(after[event], before[event], rtol=0, atol=1e-6)  # a sum less one of its parts
         influenced += int(((after - before).abs() > 1e-3).any(dim=1).sum())
     assert influenced > 40, "the labels of other events do change it"
@@ -167,7 +167,7 @@ def test_any_feature_may_be_a_history():
 
 def test_towers_with_histories_train_and_forget_them_outside_of_training(make_experiment, make_trainer):
     features = {
-        "taste": {"encoder": "history", "dim": 4, "by": "measure", "pooling": "sqrtn"},
+        "taste": {"encoder": "history", "dim": 4, "by": "feedback", "pooling": "sqrtn"},
         "recent": {"encoder": "history", "dim": 4, "last": 3, "pooling": "recency"},
     }
     experiment = make_experiment(user_tower={"features": features}, training={"unique": True})
@@ -191,7 +191,7 @@ def test_without_a_history_data_has_none(make_experiment):
 
 @pytest.mark.parametrize("as_of", ["valid", "test"])
 @pytest.mark.parametrize(
-    "parameters", [{}, {"pooling": "sum"}, {"last": 3}, {"last": 100, "pooling": "recency", "by": "measure"}], ids=str
+    "parameters", [{}, {"pooling": "sum"}, {"last": 3}, {"last": 100, "pooling": "recency", "by": "feedback"}], ids=str
 )
 def test_lists_of_ids_give_the_vectors_of_their_rows(parameters, as_of):
     spec = parameters | ({"pooling": {"name": "recency", "slots": 100}} if "recency" in parameters.values() else {})
@@ -216,12 +216,12 @@ def test_an_event_with_the_unknown_item_counts_as_one():
 @pytest.mark.parametrize("last", [None, 4])
 def test_rows_are_encoded_as_their_lists_of_events(last):
     """The fast way, sums over each distinct user's events, equals encoding each event's own list."""
-    encoder, rows, events = make(by="measure", last=last), USER[:40], torch.arange(40)
+    encoder, rows, events = make(by="feedback", last=last), USER[:40], torch.arange(40)
     torch.testing.assert_close(encoder.encode_rows(rows, events), encoder(encoder.inputs(rows, events)))
 
 
 def test_liked_items_become_the_newest_events_of_the_usual_kind():
-    encoder = make(by="measure")
+    encoder = make(by="feedback")
     newest = encoder.read([((4, 99), ()), ((), (5,))])
     positive = RATING[:40][RATING[:40] >= 2]
     usual = int(positive.mode().values) - 1

@@ -118,7 +118,7 @@ def test_a_tower_of_biases_alone_can_be_exported(world):
 def test_an_unlimited_history_may_have_any_length(make_experiment):
     from towerzoo.towers.model.build import build_model, load_data
 
-    features = {"user_id": {"encoder": "history", "dim": 4, "by": "measure", "pooling": "sqrtn"}}
+    features = {"user_id": {"encoder": "history", "dim": 4, "by": "feedback", "pooling": "sqrtn"}}
     experiment = make_experiment(
         user_tower={"features": features},
         item_tower={"features": {"movie_id": {"encoder": "embedding", "dim": 4}}},

@@ -86,7 +86,7 @@ def test_only_training_batches_have_the_items_shown(config):
 
 STREAMED = [
     "data.interactions={files: train.parquet, valid: valid.parquet, test: test.parquet, user: user, item: song, "
-    "negatives: shown, measures: [stars], stream: true, shuffle_buffer: 5000}",
+    "negatives: shown, feedback: [stars], stream: true, shuffle_buffer: 5000}",
     "data.label={column: stars, positive_from: 4}",
     "data.split=files",
     "data.items={files: songs.csv, id: song}",

@@ -30,11 +30,11 @@ SPLIT = Split(torch.arange(4), torch.tensor([4, 5]), torch.tensor([6, 7, 8]))
 TEST_LABELS = [1, 1, 0]
 
 
-def make_data(**measures: torch.Tensor) -> TwoTowerData:
+def make_data(**feedback: torch.Tensor) -> TwoTowerData:
     events = Interactions(
         torch.ones(len(ITEM), dtype=torch.int32),
         torch.tensor(ITEM, dtype=torch.int32),
-        {"rating": torch.tensor(LABEL, dtype=torch.float32), **measures},
+        {"rating": torch.tensor(LABEL, dtype=torch.float32), **feedback},
     )
     labels = torch.tensor(LABEL, dtype=torch.float32)
     return TwoTowerData(StarSchema(USERS, ITEMS, events, ""), labels, SPLIT, batch_size=2, seed=0)
@@ -81,7 +81,7 @@ def fitted(events: Batch, n_users: int, n_items: int, at_once: int = 1_000) -> t
 def test_biases_are_the_optimum_of_the_penalised_likelihood(world):
     """By gradients that are taken without the formulas of the fit."""
     events = world.interactions
-    user, item, labels = events.user.long(), events.item.long(), (events.measures["rating"] >= 4).double()
+    user, item, labels = events.user.long(), events.item.long(), (events.feedback["rating"] >= 4).double()
     biases = fitted(Batch(events.user, events.item, labels.float()), len(world.users), len(world.items))
     for bias in biases:
         assert bias[0] == 0
@@ -96,7 +96,7 @@ def test_biases_are_the_optimum_of_the_penalised_likelihood(world):
 
 def test_biases_do_not_depend_on_how_many_events_are_looked_at_together(world):
     events = world.interactions
-    labelled = Batch(events.user, events.item, (events.measures["rating"] >= 4).float())
+    labelled = Batch(events.user, events.item, (events.feedback["rating"] >= 4).float())
     sizes = len(world.users), len(world.items)
     for one, other in zip(fitted(labelled, *sizes), fitted(labelled, *sizes, at_once=7), strict=True):
         torch.testing.assert_close(one, other)
@@ -127,7 +127,7 @@ def test_the_best_reachable_is_known_of_generated_data_only(world):
     assert list(baselines_of(make_data())) == ["constant", "item mean", "user + item bias"]
     parts = torch.arange(1500).split(500)
     generated = TwoTowerData(
-        world, (world.interactions.measures["rating"] >= 4).float(), Split(*parts), batch_size=2, seed=0
+        world, (world.interactions.feedback["rating"] >= 4).float(), Split(*parts), batch_size=2, seed=0
     )
     found = baselines_of(generated)
     assert list(found) == ["constant", "item mean", "user + item bias", "best reachable"]

@@ -104,7 +104,7 @@ def test_pairs_of_a_slice_have_the_figures_of_their_own_split(column, world):
     events = world.interactions
     slices = column_slices(world.items.columns[column])
     logits = torch.randn(len(events), generator=torch.Generator().manual_seed(1)).round(decimals=1)
-    labels = (events.measures["rating"] >= 4).float()
+    labels = (events.feedback["rating"] >= 4).float()
     found = pair_slices(slices, events.item, logits, labels)
     assert set(found) == {label for label in slices.labels if of_slice(slices, label) & set(events.item.tolist())}
     for label, figures in found.items():

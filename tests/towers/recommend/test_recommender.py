@@ -15,7 +15,7 @@ from towerzoo.towers.recommend.people import Person
 from towerzoo.towers.recommend.recommender import LIKES_UNUSED, NEAR_LIKES, Recommender
 
 EMBEDDING = {"encoder": "embedding", "dim": 4}
-HISTORY = {"encoder": "history", "dim": 4, "by": "measure", "pooling": "sqrtn"}
+HISTORY = {"encoder": "history", "dim": 4, "by": "feedback", "pooling": "sqrtn"}
 TEMPORAL = {"name": "temporal", "fractions": [0.8, 0.1, 0.1]}
 
 
@@ -118,7 +118,7 @@ def test_what_is_told_counts_as_the_latest_events_of_its_kind(make_run, last):
         encoder.pooling.slots.copy_(torch.tensor([1.0, -1.0, 0.5]))
     events = recommender.events
     held = events.history.place >= 0
-    ratings = events.history.kinds["measure"]
+    ratings = events.history.kinds["feedback"]
     liked_kind, disliked_kind = (
         int(ratings[(events.label[held][events.history.place[held].argsort()] > 0.5) == positive].bincount().argmax())
         for positive in (True, False)

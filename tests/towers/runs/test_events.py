@@ -27,12 +27,12 @@ def split_data(world, *, in_time: bool, history: bool = True) -> TwoTowerData:
     parts = [rows.sort().values.int() for rows in order[:1_400].split([1_000, 200, 200])]
     split = Split(*parts, in_time=in_time)
     events = world.interactions
-    rating = events.measures["rating"]
+    rating = events.feedback["rating"]
     labels = (rating > 3).float()
     if history:
         gathered = History.gather(
             *events.pairs,
-            {"label": labels, "measure": rating},
+            {"label": labels, "feedback": rating},
             events.timestamp if in_time else None,
             split,
             n_owners=len(world.users),

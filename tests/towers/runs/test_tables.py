@@ -45,7 +45,7 @@ def hand_made(**texts: tuple[str, ...]) -> TwoTowerData:
 @pytest.fixture
 def generated(world) -> TwoTowerData:
     parts = torch.arange(len(world.interactions)).split(500)
-    return TwoTowerData(world, (world.interactions.measures["rating"] > 3).float(), Split(*parts), batch_size=8, seed=1)
+    return TwoTowerData(world, (world.interactions.feedback["rating"] > 3).float(), Split(*parts), batch_size=8, seed=1)
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def replaced(data: TwoTowerData, *, labels=None, split=None, users=None, items=N
         StarSchema(
             users or schema.users,
             items or schema.items,
-            Interactions(events.user if user is None else user, events.item, events.measures),
+            Interactions(events.user if user is None else user, events.item, events.feedback),
             schema.digest,
         ),
         data.labels if labels is None else labels,

@@ -69,7 +69,7 @@ def streamed(tmp_path_factory) -> Data:
         ids = {"user": numbers.integers(0, 20, n), "item": numbers.integers(0, 15, n)}
         table = pa.table({**ids, "rating": numbers.integers(1, 6, n), "w": numbers.random(n) + 0.1})
         pq.write_table(table, root / f"{part}.parquet", row_group_size=50)
-    columns = {"user": "user", "item": "item", "measures": ["rating"], "weight": "w"}
+    columns = {"user": "user", "item": "item", "feedback": ["rating"], "weight": "w"}
     files = {"files": "train.parquet", "valid": "valid.parquet", "test": "test.parquet", "stream": True}
     label = {"column": "rating", "positive_from": 4}
     data = {"name": "tabular", "root": str(root), "interactions": {**files, **columns, "shuffle_buffer": 100}}

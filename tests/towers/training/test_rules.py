@@ -89,7 +89,7 @@ def test_graphs_of_steps_of_several_batches_are_refused_before_anything_is_read(
 
 def test_encoders_whose_sizes_vary_do_not_make_a_program_for_each_batch(make_experiment, monkeypatch):
     torch._dynamo.reset()
-    history = {"encoder": "history", "dim": 4, "by": "measure"}
+    history = {"encoder": "history", "dim": 4, "by": "feedback"}
     experiment = make_experiment(
         data={"batch_size": 100},
         user_tower={"features": {"user_id": EMBEDDING, "met": history}, **PLAIN},
