@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -33,28 +34,21 @@ def main(run: str, item: str, as_json: bool, with_index: bool, device: str, **op
     from towerzoo.towers.runs.folder import RunFolder
 
     recommender = open_recommender(RunFolder.open(run), with_index=with_index, device=device)
-    names = recommender.names
-    row = names.row(item)
-    told = explain(recommender, person_of(recommender, options), row)
-    for note in told.notes:
+    explanation = explain(recommender, person_of(recommender, options), recommender.names.row(item))
+    for note in explanation.notes:
         click.echo(f"note: {note}", err=True)
-    nearest = [
-        {"id": names.id(near.row), "title": names.title(near.row), "cosine": near.cosine, "liked": near.liked}
-        for near in told.nearest
-    ]
-    effects = [effect._asdict() for effect in told.effects]
+    values = asdict(explanation)
     if as_json:
-        about = {"id": names.id(row), "title": names.title(row), "rank": told.rank, "candidates": told.candidates}
-        scores = {"logit": told.logit, "probability": told.probability}
-        click.echo(json.dumps(about | scores | {"effects": effects, "nearest": nearest}, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(values, indent=2, ensure_ascii=False))
         return
-    chance = "" if told.probability is None else f", probability {told.probability:.1%}"
-    click.echo(f"{names.title(row)}: logit {told.logit:.3f}{chance}, rank {told.rank:,} of {told.candidates:,}")
-    click.echo("\nwhat each feature adds to the logit, against an unknown one:")
-    print_rows(effects)
-    if nearest:
-        click.echo("\nof the person's own items, nearest to it:")
-        print_rows([{**near, "liked": "yes" if near["liked"] else "no"} for near in nearest])
+    chance = "" if explanation.probability is None else f", probability {explanation.probability:.1%}"
+    ranks = f"rank {explanation.rank:,} of {explanation.candidates:,}"
+    click.echo(f"{explanation.of.title}: logit {explanation.score:.3f}{chance}, {ranks}")
+    click.echo("\nwhat each feature adds to the logit, compared with an unknown value:")
+    print_rows(values["effects"])
+    if values["nearest"]:
+        click.echo("\nthe closest items that the user has seen:")
+        print_rows([{**near, "liked": "yes" if near["liked"] else "no"} for near in values["nearest"]])
 
 
 if __name__ == "__main__":

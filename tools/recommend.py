@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def main(
         raise click.UsageError(
             "--users names everyone; it cannot be given with --user, --features, --liked, --disliked."
         )
-    from towerzoo.towers.recommend.items import allowed_items
+    from towerzoo.towers.recommend.items import ScoredItem, allowed_items
     from towerzoo.towers.recommend.lists import read_users, write_lists
     from towerzoo.towers.recommend.saved_index import open_recommender
     from towerzoo.towers.runs.files import require_writable
@@ -83,8 +84,8 @@ def main(
     person = person_of(recommender, options, exclude)
     top = recommender.recommend([person], k, keep_seen=keep_seen, allowed=allowed)
     (answers,) = recommender.answers(top, [person])
-    header = ("rank", "id", "title", "score", "probability")
-    rows = [dict(zip(header, (rank, *answer[1:]), strict=True)) for rank, answer in enumerate(answers, start=1)]
+    rows = [{"rank": rank, **asdict(item)} for rank, item in enumerate(answers, start=1)]
+    header = ("rank", *(field.name for field in fields(ScoredItem)))
     print_rows(rows, as_json=as_json, csv_header=header if as_csv else ())
 
 

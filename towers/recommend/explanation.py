@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from towerzoo.datasets import UNKNOWN
 from towerzoo.towers.model.tower import Tower
+from towerzoo.towers.recommend.items import Item
 from towerzoo.towers.recommend.people import Person
 from towerzoo.towers.recommend.recommender import Recommender
 
@@ -20,56 +23,40 @@ STREAMED = (
 )
 
 
-class Effect(NamedTuple):
-    """What one feature does to a score.
+@dataclass(frozen=True)
+class Effect:
+    """How one feature changes a score."""
 
-    Attributes:
-        side: `user` or `item`.
-        feature: Its name; `bias` for the bias of the user or item.
-        value: Its value, as text.
-        change: The logit, less what it would be if the feature were unknown.
-    """
-
-    side: str
-    feature: str
-    value: str
-    change: float
+    side: Annotated[str, Field(description="`user` or `item`.")]
+    feature: Annotated[str, Field(description="Name; `bias` for the bias of the user or item.")]
+    value: Annotated[str, Field(description="Value, as text.")]
+    change: Annotated[float, Field(description="The score minus the score if the feature were unknown.")]
 
 
-class Near(NamedTuple):
-    """An item of the person's own, and how near it is to the one that is explained.
+@dataclass(frozen=True)
+class NearItem(Item):
+    """An item that the user has seen, and how close it is to the explained item."""
 
-    Attributes:
-        row: Its row.
-        cosine: Of the item tower's vectors.
-        liked: Whether it is one that she liked.
-    """
-
-    row: int
-    cosine: float
-    liked: bool
+    cosine: Annotated[float, Field(description="Cosine of the item tower's vectors, in [-1, 1].")]
+    liked: Annotated[bool, Field(description="Whether the user liked it.")]
 
 
-class Explanation(NamedTuple):
-    """What speaks for and against an item.
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """What speaks for and against an item."""
 
-    Attributes:
-        logit: The item's score.
-        probability: Of a positive label; None where the logit is no logit of one.
-        rank: The item's place among all that she has not met, from 1, itself included.
-        candidates: How many these are.
-        effects: Of each feature, largest first; they need not add up, since features act together.
-        nearest: Of the items that she has met, those nearest to it, nearest first.
-        notes: What is not known of what she has met, for people to read.
-    """
-
-    logit: float
-    probability: float | None
-    rank: int
-    candidates: int
-    effects: list[Effect]
-    nearest: list[Near]
-    notes: tuple[str, ...] = ()
+    of: Annotated[Item, Field(description="The explained item.")]
+    score: Annotated[float, Field(description="The item's logit.")]
+    probability: Annotated[
+        float | None, Field(description="Probability of a positive label, in [0, 1]; null if the score gives none.")
+    ]
+    rank: Annotated[int, Field(description="Rank of the item among the candidates, from 1.")]
+    candidates: Annotated[int, Field(description="Number of items that the user has not seen, including this item.")]
+    effects: Annotated[
+        list[Effect], Field(description="Largest first; they need not add up, because features interact.")
+    ]
+    nearest: Annotated[list[NearItem], Field(description="The closest items that the user has seen, nearest first.")]
+    notes: Annotated[list[str], Field(description="Unknown values and limits of the answer, for people to read.")]
 
 
 @torch.no_grad()
@@ -93,13 +80,14 @@ def explain(recommender: Recommender, person: Person, item: int) -> Explanation:
     before = (scores > own) | ((scores == own) & (rows < item))
     effects = [*_of_person(recommender, person, item, own), *_of_item(recommender, user, item, own)]
     return Explanation(
-        logit=own.item(),
+        of=recommender.names.item(item),
+        score=own.item(),
         probability=own.double().sigmoid().item() if recommender.is_probability(person) else None,
         rank=int((before & candidates).sum()) + 1,
         candidates=int(candidates.sum()),
         effects=sorted(effects, key=lambda effect: -abs(effect.change)),
         nearest=_nearest(recommender, person, item),
-        notes=() if recommender.events.whole or person.row == UNKNOWN else (STREAMED,),
+        notes=[] if recommender.events.whole or person.row == UNKNOWN else [STREAMED],
     )
 
 
@@ -147,7 +135,7 @@ def _effects(
     return effects
 
 
-def _nearest(recommender: Recommender, person: Person, item: int) -> list[Near]:
+def _nearest(recommender: Recommender, person: Person, item: int) -> list[NearItem]:
     events = recommender.events
     theirs = torch.nonzero(events.user == person.row)[:, 0] if person.row != UNKNOWN else torch.empty(0).long()
     liked = dict(zip(events.item[theirs].tolist(), (events.label[theirs] > 0.5).tolist(), strict=True))
@@ -160,5 +148,6 @@ def _nearest(recommender: Recommender, person: Person, item: int) -> list[Near]:
     cosines = recommender.item_vectors.directions[rows] @ recommender.item_vectors.directions[item]
     order = cosines.argsort(descending=True, stable=True)[:NEAREST]
     return [
-        Near(row, cosine, liked[row]) for row, cosine in zip(rows[order].tolist(), cosines[order].tolist(), strict=True)
+        NearItem(recommender.names.ids.values[row - 1], recommender.names.title(row), cosine, liked[row])
+        for row, cosine in zip(rows[order].tolist(), cosines[order].tolist(), strict=True)
     ]

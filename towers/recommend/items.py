@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from towerzoo.datasets import UNKNOWN, Column, Table
@@ -15,6 +18,24 @@ from towerzoo.registry.errors import RequestError, name_hint, nearest
 
 LISTED = 10
 """Titles that an error names at most."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """An item as people know it. These classes are also the JSON of commands and of the service."""
+
+    id: Annotated[int | str, Field(description="Raw id.")]
+    title: Annotated[str, Field(description="Title; the raw id if the item has none.")]
+
+
+@dataclass(frozen=True)
+class ScoredItem(Item):
+    """A recommended item, or one that is similar to another."""
+
+    score: Annotated[float, Field(description="Logit; for similar items the cosine of the vectors.")]
+    probability: Annotated[
+        float | None, Field(description="Probability of a positive label, in [0, 1]; null if the score gives none.")
+    ]
 
 
 class ItemNames:
@@ -59,6 +80,10 @@ class ItemNames:
             f"Did you mean {self.title(self._by_title[near][0])!r}?" if near else "Look into the run's items.parquet."
         )
         raise RequestError(f"an item must be a known raw id or title, got {name!r}. {hint}")
+
+    def item(self, row: int) -> Item:
+        """Returns the item of a row; not for the unknown item."""
+        return Item(self.ids.values[row - 1], self.title(row))
 
     def id(self, row: int) -> int | str | None:
         """Returns the raw id of a row; None of the unknown one."""

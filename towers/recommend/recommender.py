@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from towerzoo.towers.metrics.plan import has_candidates
 from towerzoo.towers.model.build import build_model, read_experiment
 from towerzoo.towers.model.dssm import DSSM
 from towerzoo.towers.recommend.item_vectors import ItemVectors
-from towerzoo.towers.recommend.items import ItemNames
+from towerzoo.towers.recommend.items import ItemNames, ScoredItem
 from towerzoo.towers.recommend.new_items import NewItems
 from towerzoo.towers.recommend.people import Person, PersonVectors, givable, read_person
 from towerzoo.towers.retrieval.best_items import TopItems, best_items
@@ -33,24 +33,6 @@ from towerzoo.towers.runs.tables import load_tables
 
 NEAR_LIKES = "the user tower has no history, so that the items nearest to the liked ones are recommended"
 LIKES_UNUSED = "the user tower has no history, so that liked and disliked items are only left out"
-
-
-class Answer(NamedTuple):
-    """One recommended item.
-
-    Attributes:
-        row: Its row of the items table.
-        id: Its raw id.
-        title: Its title, or its raw id as text.
-        score: Its logit, or its cosine with the item that it is similar to.
-        probability: Of a positive label, in (0, 1); None where the score is no logit of one.
-    """
-
-    row: int
-    id: int | str | None
-    title: str
-    score: float
-    probability: float | None
 
 
 class Recommender:
@@ -197,8 +179,8 @@ class Recommender:
         wanted = directions.index_select(0, rows.to(directions.device))
         return best_items(wanted, directions, k, seen=(itself, torch.arange(len(rows))), allowed=allowed)
 
-    def answers(self, top: TopItems, people: Sequence[Person] | None = None) -> list[list[Answer]]:
-        """Returns lists of items as people read them.
+    def answers(self, top: TopItems, people: Sequence[Person] | None = None) -> list[list[ScoredItem]]:
+        """Returns the items of each list, without padding.
 
         Args:
             top: The lists.
@@ -208,7 +190,7 @@ class Recommender:
         chances: Tensor = top.scores.double().sigmoid()
         return [
             [
-                Answer(row, self.names.id(row), self.names.title(row), score, chance if known else None)
+                ScoredItem(self.items.ids.values[row - 1], self.names.title(row), score, chance if known else None)
                 for row, score, chance in zip(*lists, strict=True)
                 if row != UNKNOWN
             ]

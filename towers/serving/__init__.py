@@ -1,4 +1,4 @@
-"""Answers requests from a loaded run over HTTP.
+"""Answers requests from finished runs over HTTP.
 
-The top floor of `towers`: nothing of `towers` outside this folder imports it, and it alone imports the web libraries.
+Nothing else in `towers` imports this package, and only this package imports the web libraries.
 """

@@ -1,4 +1,4 @@
-"""Micro-batching: requests that wait at the same time are answered by one call of the model."""
+"""Micro-batching: one call of the model answers all requests that wait at the same time."""
 
 from __future__ import annotations
 
@@ -6,206 +6,180 @@ import asyncio
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 from towerzoo.registry.errors import RequestError, name_hint
-from towerzoo.towers.serving.answers import JsonObject, RunAnswers
+from towerzoo.towers.serving.answers import RunAnswers
 from towerzoo.towers.serving.metrics import ServiceMetrics
 from towerzoo.towers.serving.runs import ServedRun
-from towerzoo.towers.serving.schema import Limits, Recommend
+from towerzoo.towers.serving.schema import Limits, RecommendRequest
 
-Asked = TypeVar("Asked")
-Answer = TypeVar("Answer")
-
-MOST_AT_ONCE: Final = 64
-"""Questions of one batch."""
-MOST_WAITING: Final = 1024
-"""Questions that may wait; at the rates of one process more of them would be answered seconds late."""
+Request = TypeVar("Request")
+Response = TypeVar("Response")
 
 
-class Overloaded(Exception):  # noqa: N818  (told to the client, who may ask again)
-    """So many questions wait that another one would be answered late."""
+class Overloaded(Exception):  # noqa: N818  (the client may try again)
+    """Too many requests wait to answer another one in time."""
 
 
-class MicroBatches(Generic[Asked, Answer]):
-    """Hands questions to one worker thread, which answers all that wait at once.
+class MicroBatches(Generic[Request, Response]):
+    """Passes requests to one worker thread, which answers all waiting requests as a batch.
 
-    A batch is never waited for: a question that comes alone is answered alone, and those that come while the worker is
-    busy are its next batch. So batches grow with the load, and an idle service adds no latency.
+    The worker never waits for a batch to fill: a lone request is answered alone, and requests that arrive while the
+    worker is busy form its next batch. Batches therefore grow with the load, and an idle service adds no latency.
 
     Args:
-        answer: Answers a batch, one answer a question, in order; runs in the worker thread. An exception in the place
-            of an answer is raised to the one who asked; one that is raised goes to all of the batch.
-        most_at_once: Questions of one batch, >= 1.
-        most_waiting: Questions that may wait, >= 1.
-        watch: Is told the size of each batch, in the worker thread.
+        answer: Called in the worker thread with a batch; returns one response per request, in order. An exception in
+            place of a response is raised to the caller of that request; a raised exception goes to the whole batch.
+        most_at_once: Largest batch, >= 1.
+        most_waiting: Requests that may wait, >= 1.
+        on_batch: Called in the worker thread with the size of each batch.
 
     Example:
-        >>> async def ask() -> list[int]:
+        >>> async def double() -> list[int]:
         ...     batches = MicroBatches(lambda numbers: [2 * number for number in numbers])
-        ...     answers = await asyncio.gather(*map(batches.ask, [1, 2, 3]))
+        ...     responses = await asyncio.gather(*map(batches.submit, [1, 2, 3]))
         ...     batches.close()
-        ...     return answers
-        >>> asyncio.run(ask())
+        ...     return responses
+        >>> asyncio.run(double())
         [2, 4, 6]
     """
 
     def __init__(
         self,
-        answer: Callable[[Sequence[Asked]], Sequence[Answer | Exception]],
+        answer: Callable[[Sequence[Request]], Sequence[Response | Exception]],
         *,
-        most_at_once: int = MOST_AT_ONCE,
-        most_waiting: int = MOST_WAITING,
-        watch: Callable[[int], object] = lambda size: None,
+        most_at_once: int = 64,
+        most_waiting: int = 1024,
+        on_batch: Callable[[int], object] = lambda size: None,
     ) -> None:
         self._answer = answer
         self._most_at_once = most_at_once
         self._most_waiting = most_waiting
-        self._watch = watch
+        self._on_batch = on_batch
         self._closed = False
-        self._waiting: queue.SimpleQueue[tuple[Asked, asyncio.Future[Answer]] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[Request, asyncio.Future[Response]] | None] = queue.SimpleQueue()
         self._worker = threading.Thread(target=self._work, name="model", daemon=True)
         self._worker.start()
 
     @property
     def waiting(self) -> int:
-        """Questions that no batch has taken yet."""
-        return self._waiting.qsize()
+        """Requests in the queue."""
+        return self._queue.qsize()
 
-    async def ask(self, question: Asked) -> Answer:
-        """Returns the answer to a question.
+    async def submit(self, request: Request) -> Response:
+        """Returns the response to a request.
 
         Raises:
-            Overloaded: Too many questions wait.
-            RuntimeError: It is closed.
+            Overloaded: Too many requests wait.
+            RuntimeError: The queue is closed.
         """
         if self._closed:
-            raise RuntimeError("the service is closed.")
+            raise RuntimeError("The service is closed.")
         if self.waiting >= self._most_waiting:
             raise Overloaded
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting.put((question, future))
+        future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self._queue.put((request, future))
         return await future
 
     def close(self) -> None:
-        """Ends the worker, after what waits is answered."""
+        """Answers the requests in the queue and ends the worker."""
         self._closed = True
-        self._waiting.put(None)
+        self._queue.put(None)
         self._worker.join()
 
     def _work(self) -> None:
-        while True:
-            batch, ended = self._next_batch()
+        closed = False
+        while not closed:
+            batch = []
+            entry = self._queue.get()
+            while entry is not None:
+                batch.append(entry)
+                if len(batch) == self._most_at_once or self._queue.empty():  # no other thread takes from the queue
+                    break
+                entry = self._queue.get()
+            closed = entry is None
             if batch:
                 self._answer_batch(batch)
-            if ended:
-                return
 
-    def _next_batch(self) -> tuple[list[tuple[Asked, asyncio.Future[Answer]]], bool]:
-        batch: list[tuple[Asked, asyncio.Future[Answer]]] = []
-        taken = self._waiting.get()
-        while taken is not None:
-            batch.append(taken)
-            if len(batch) == self._most_at_once:
-                return batch, False
-            try:
-                taken = self._waiting.get_nowait()
-            except queue.Empty:
-                return batch, False
-        return batch, True
-
-    def _answer_batch(self, batch: list[tuple[Asked, asyncio.Future[Answer]]]) -> None:
-        self._watch(len(batch))
-        answers: Sequence[Answer | Exception]
+    def _answer_batch(self, batch: list[tuple[Request, asyncio.Future[Response]]]) -> None:
+        self._on_batch(len(batch))
+        responses: Sequence[Response | Exception]
         try:
-            answers = self._answer([question for question, _ in batch])
+            responses = self._answer([request for request, _ in batch])
         except Exception as error:
-            answers = [error] * len(batch)
-        # One wake-up of the loop a batch; all futures of a service belong to one loop.
+            responses = [error] * len(batch)
+        # One wake-up of the event loop per batch; all futures of a service belong to one loop.
         loop = batch[0][1].get_loop()
         if not loop.is_closed():
-            loop.call_soon_threadsafe(_deliver, [future for _, future in batch], answers)
+            loop.call_soon_threadsafe(_resolve, [future for _, future in batch], responses)
 
 
-def _deliver(futures: Sequence[asyncio.Future[Answer]], answers: Sequence[Answer | Exception]) -> None:
-    for future, answer in zip(futures, answers, strict=True):
-        if future.done():  # its client hung up
+def _resolve(futures: Sequence[asyncio.Future[Response]], responses: Sequence[Response | Exception]) -> None:
+    for future, response in zip(futures, responses, strict=True):
+        if future.done():  # the client disconnected
             continue
-        if isinstance(answer, Exception):
-            future.set_exception(answer)
+        if isinstance(response, Exception):
+            future.set_exception(response)
         else:
-            future.set_result(answer)
+            future.set_result(response)
 
 
-class Question(NamedTuple):
-    """What is asked of which run: somebody to recommend for, or anything else that its answers are asked for."""
-
-    run: ServedRun
-    asked: Recommend | Callable[[RunAnswers], JsonObject]
+RunRequest = RecommendRequest | Callable[[RunAnswers], Any]
+"""A request to one run: recommendations, which are batched, or any other call."""
 
 
-class Desk:
-    """Takes questions and gives their answers.
+class RequestQueue:
+    """Queues requests, each for the run that it names.
 
     Args:
-        runs: The runs; the first one answers where none is named.
-        limits: How many questions are answered at once, and may wait.
-        metrics: Is told of batches.
+        runs: The runs; the first one answers requests that name none.
+        limits: Size of batches and of the queue.
+        metrics: Counts batches and waiting requests.
     """
 
     def __init__(self, runs: Sequence[ServedRun], limits: Limits, metrics: ServiceMetrics) -> None:
         self.runs = {run.name: run for run in runs}
-        self._batches: MicroBatches[Question, JsonObject] = MicroBatches(
-            _answer, most_at_once=limits.batch, most_waiting=limits.waiting, watch=metrics.batches.observe
+        self._batches: MicroBatches[tuple[ServedRun, RunRequest], Any] = MicroBatches(
+            _answer, most_at_once=limits.batch, most_waiting=limits.waiting, on_batch=metrics.batches.observe
         )
-        metrics.watch_waiting(lambda: self._batches.waiting)
+        metrics.waiting.set_function(lambda: self._batches.waiting)
 
-    async def ask(self, name: str | None, asked: Recommend | Callable[[RunAnswers], JsonObject]) -> JsonObject:
-        """Returns the answer of the run of a name.
+    async def submit(self, name: str | None, request: RunRequest) -> Any:
+        """Returns the response of a run.
 
-        Raises:
-            RequestError: There is no such run, or it cannot answer that.
-            Overloaded: Too many questions wait.
-        """
-        return await self._batches.ask(Question(self.run(name), asked))
-
-    def run(self, name: str | None) -> ServedRun:
-        """Returns the run of a name, or the first one.
+        Args:
+            name: Name of the run; None for the first one.
+            request: The request.
 
         Raises:
-            RequestError: There is no such run.
+            RequestError: There is no such run, or it cannot answer the request.
+            Overloaded: Too many requests wait.
         """
-        if name is None:
-            return next(iter(self.runs.values()))
+        name = next(iter(self.runs)) if name is None else name
         if name not in self.runs:
-            raise RequestError(f"run must be one that is served, got {name!r}. {name_hint(name, self.runs, 'Runs')}")
-        return self.runs[name]
+            raise RequestError(f"run must be a served run, got {name!r}. {name_hint(name, self.runs, 'Runs')}")
+        return await self._batches.submit((self.runs[name], request))
 
     def close(self) -> None:
-        """Answers what waits, and ends."""
+        """Answers the waiting requests and ends the worker."""
         self._batches.close()
 
 
-def _answer(questions: Sequence[Question]) -> list[JsonObject | Exception]:
-    answers: list[JsonObject | Exception] = [RuntimeError("not answered")] * len(questions)
-    together: dict[ServedRun, list[int]] = {}
-    for place, question in enumerate(questions):
-        if isinstance(question.asked, Recommend):
-            together.setdefault(question.run, []).append(place)
+def _answer(batch: Sequence[tuple[ServedRun, RunRequest]]) -> list[Any]:
+    responses: dict[int, Any] = {}
+    recommends: dict[ServedRun, dict[int, RecommendRequest]] = {}
+    for position, (run, request) in enumerate(batch):
+        if isinstance(request, RecommendRequest):
+            recommends.setdefault(run, {})[position] = request
             continue
         try:
-            answers[place] = question.asked(question.run.current)
+            responses[position] = request(run.current)
         except Exception as error:
-            answers[place] = error
-    for run, places in together.items():
-        asks = [asked for place in places if isinstance(asked := questions[place].asked, Recommend)]
-        for place, answer in zip(places, _recommend(run.current, asks), strict=True):
-            answers[place] = answer
-    return answers
-
-
-def _recommend(answers: RunAnswers, asks: Sequence[Recommend]) -> Sequence[JsonObject | Exception]:
-    try:
-        return answers.recommend(asks)
-    except Exception as error:
-        return [error] * len(asks)
+            responses[position] = error
+    for run, requests in recommends.items():
+        try:
+            responses.update(zip(requests, run.current.recommend([*requests.values()]), strict=True))
+        except Exception as error:
+            responses.update(dict.fromkeys(requests, error))
+    return [responses[position] for position in range(len(batch))]

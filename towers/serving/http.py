@@ -1,128 +1,135 @@
-"""HTTP that is patient, but not without end: slow clients are dropped, and those in the middle are let finish."""
+"""Deadlines for slow clients, a limit for request heads, and a shutdown that loses no request."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 SECONDS_TO_SEND: Final = 10.0
-"""Within which a client must have sent a request, head and body."""
-SECONDS_TO_TAKE: Final = 10.0
-"""Within which a client must go on reading an answer that does not fit into the buffers between."""
+"""Deadline for sending a request, head and body."""
+SECONDS_TO_READ: Final = 10.0
+"""Deadline for reading on when a response fills the buffers."""
 SECONDS_TO_SETTLE: Final = 0.1
-"""For which a connection at rest is kept at shutdown: a request may be on its way that was sent before."""
-
+"""Time that an idle connection stays open at shutdown: the client may already have sent a request."""
 LONGEST_HEAD: Final = 64 << 10
-"""Bytes of a request's head, within the piece that is read at once; its parser keeps it whole."""
+"""Limit of a request head in bytes, checked after each read; the parser keeps the whole head in memory."""
 
-SLOW_BODY: Final = b'{"problems": ["a request must be sent within 10 seconds, got a part of one. Send it again."]}'
-TOO_SLOW: Final = (
-    b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\n"
-    b"content-length: %d\r\nconnection: close\r\n\r\n%b" % (len(SLOW_BODY), SLOW_BODY)
+
+def _closing_response(status: str, problem: str) -> bytes:
+    body = json.dumps({"problems": [problem]})
+    headers = f"content-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close"
+    return f"HTTP/1.1 {status}\r\n{headers}\r\n\r\n{body}".encode()
+
+
+TOO_SLOW: Final = _closing_response(
+    "408 Request Timeout", f"The request was incomplete after {SECONDS_TO_SEND:.0f} seconds. Send it again."
 )
-LONG_BODY: Final = b'{"problems": ["a request\'s head must be at most 65,536 bytes, got more. Send fewer headers."]}'
-TOO_LONG: Final = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\n"
-    b"content-length: %d\r\nconnection: close\r\n\r\n%b" % (len(LONG_BODY), LONG_BODY)
+TOO_LONG: Final = _closing_response(
+    "431 Request Header Fields Too Large",
+    f"The head of the request must be at most {LONGEST_HEAD:,} bytes. Send fewer headers.",
 )
 
 
-class PatientHttp(HttpToolsProtocol):
-    """A connection of uvicorn's with the deadlines that uvicorn leaves out.
+class PatientHttpProtocol(HttpToolsProtocol):
+    """An HTTP connection with the deadlines that uvicorn lacks.
 
-    Uvicorn ends connections that rest between requests. This ends those that stop in the middle of one, those whose
-    head has no end, and those whose client does not read. At shutdown, uvicorn closes connections at rest at once, and
-    a request that is on its way is lost; this waits a moment for it, and answers it with `Connection: close`.
+    Uvicorn closes connections that are idle between requests. This also closes connections that stop in the middle of
+    a request, whose head never ends, or whose client does not read. At shutdown, uvicorn closes idle connections at
+    once and loses requests in transit; this waits a moment for them and answers with `Connection: close`.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._sending: asyncio.TimerHandle | None = None
-        self._taking: asyncio.TimerHandle | None = None
-        self._leaving = False
-        self._head: int | None = 0  # bytes of pieces that are all of one head; None while a body is read
-        self._next = False  # whether the piece that is read holds the end of a request
+        self._send_deadline: asyncio.TimerHandle | None = None
+        self._read_deadline: asyncio.TimerHandle | None = None
+        self._shutting_down = False
+        self._head: int | None = 0  # bytes of the current head; None while a body is received
+        self._completed = False  # whether the last data contained the end of a request
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Starts the deadline of the first request."""
+        """Starts the deadline for the first request."""
         super().connection_made(transport)
-        self._start_sending()
+        self._start_send_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Ends all deadlines."""
+        """Cancels all deadlines."""
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
-        self._sent()
+        self._cancel_send_deadline()
         self.resume_writing()
 
     def data_received(self, data: bytes) -> None:
-        """Bounds the head of a request, and gives a deadline also to what may never become one."""
-        self._next = False
+        """Limits the head, and starts a deadline also for data that may never become a request."""
+        self._completed = False
         super().data_received(data)
-        if self._head is not None and not self._next:
+        if self._head is not None and not self._completed:
             self._head += len(data)
             if self._head > LONGEST_HEAD and not self.transport.is_closing():
                 self.transport.write(TOO_LONG)
                 self.transport.close()
                 return
-        if not self._busy():
-            self._start_sending()
+        if not self._is_answering():
+            self._start_send_deadline()
 
     def on_message_begin(self) -> None:
-        """Starts the deadline of a request."""
-        self._start_sending()
+        """Starts the deadline for a request."""
+        self._start_send_deadline()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Lets a request that comes during shutdown be the connection's last."""
+        """Makes a request that arrives during shutdown the last one of the connection."""
         self._head = None
         super().on_headers_complete()
-        if self._leaving and self.cycle is not None:
+        if self._shutting_down and self.cycle is not None:
             self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
-        """Ends the deadline of a request."""
-        self._sent()
-        self._head, self._next = 0, True
+        """Cancels the deadline for a request."""
+        self._cancel_send_deadline()
+        self._head, self._completed = 0, True
         super().on_message_complete()
 
     def pause_writing(self) -> None:
-        """Starts the deadline of a client whose answers fill the buffers."""
+        """Starts the deadline for reading a response that fills the buffers."""
         super().pause_writing()
-        self._taking = self._taking or self.loop.call_later(SECONDS_TO_TAKE, self.transport.abort)
+        self._read_deadline = self._read_deadline or self.loop.call_later(SECONDS_TO_READ, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Ends that deadline."""
+        """Cancels the deadline for reading."""
         super().resume_writing()
-        if self._taking is not None:
-            self._taking.cancel()
-            self._taking = None
+        if self._read_deadline is not None:
+            self._read_deadline.cancel()
+            self._read_deadline = None
 
     def timeout_keep_alive_handler(self) -> None:
-        """Drops a connection at rest, even where its last answer was not taken."""
+        """Drops an idle connection, even if the client has not read the last response."""
         self.transport.abort()
 
     def shutdown(self) -> None:
-        """Closes the connection, after the request that is being answered or is on its way."""
-        self._leaving = True
-        super().shutdown() if self._busy() else self.loop.call_later(SECONDS_TO_SETTLE, super().shutdown)
+        """Closes the connection after a request that is being answered or in transit."""
+        self._shutting_down = True
+        if self._is_answering():
+            super().shutdown()
+        else:
+            self.loop.call_later(SECONDS_TO_SETTLE, super().shutdown)
 
-    def _busy(self) -> bool:
+    def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
-    def _start_sending(self) -> None:
-        self._sending = self._sending or self.loop.call_later(SECONDS_TO_SEND, self._drop_sender)
+    def _start_send_deadline(self) -> None:
+        self._send_deadline = self._send_deadline or self.loop.call_later(SECONDS_TO_SEND, self._drop_sender)
 
-    def _sent(self) -> None:
-        if self._sending is not None:
-            self._sending.cancel()
-            self._sending = None
+    def _cancel_send_deadline(self) -> None:
+        if self._send_deadline is not None:
+            self._send_deadline.cancel()
+            self._send_deadline = None
 
     def _drop_sender(self) -> None:
-        self._sending = None
-        if self._busy() and not self.cycle.more_body:  # the answer to another one is on its way, and not taken
+        self._send_deadline = None
+        if self._is_answering() and not self.cycle.more_body:  # the client does not read the previous response
             self.transport.abort()
         elif not self.transport.is_closing():
             self.transport.write(TOO_SLOW)

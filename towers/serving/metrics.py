@@ -1,106 +1,75 @@
-"""What the service counts of itself, in Prometheus' text format."""
+"""Counters of the service in the text format of Prometheus."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
-
-from towerzoo.towers.serving.errors import App, Message, Receive, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class ServiceMetrics:
-    """The service's own counters, apart from those of others in the process.
+    """The service's counters, in a registry of their own.
 
     Attributes:
-        batches: Questions of each batch of the model.
-        reloads: Loads of a run while serving, by name and outcome.
-        runs: 1 for each run folder that answers, 0 for those before, by name.
+        requests: Responses by route and status.
+        seconds: Duration of requests by route. Paths would be unbounded, routes are not.
+        batches: Sizes of batches.
+        waiting: Requests that wait for the model.
+        reloads: Reloads by run name and outcome.
+        runs: 1 for the run folder that answers under a name.
     """
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
-        self._requests = Counter("towerzoo_requests", "Requests answered.", ["path", "status"], registry=self._registry)
-        self._series: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
-        self._seconds = Histogram(
+        registry = self._registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self.requests = Counter("towerzoo_requests", "Requests answered.", ["path", "status"], registry=registry)
+        self.seconds = Histogram(
             "towerzoo_request_seconds",
-            "From a request's head to the end of its answer.",
+            "Time from the head of a request to the end of its response.",
             ["path"],
             buckets=SECONDS,
-            registry=self._registry,
+            registry=registry,
         )
         self.batches = Histogram(
-            "towerzoo_batch_size",
-            "Questions answered by one call of the model.",
-            buckets=SIZES,
-            registry=self._registry,
+            "towerzoo_batch_size", "Requests answered by one call of the model.", buckets=SIZES, registry=registry
         )
-        self.reloads = Counter(
-            "towerzoo_reloads", "Loads of a run while serving.", ["name", "outcome"], registry=self._registry
-        )
-        self.runs = Gauge(
-            "towerzoo_run", "1 for the run folder that answers.", ["name", "run"], registry=self._registry
-        )
-        self._waiting = Gauge("towerzoo_waiting", "Questions that wait for the model.", registry=self._registry)
-
-    def watch_waiting(self, count: Callable[[], int]) -> None:
-        """Says how to count the questions that wait."""
-        self._waiting.set_function(count)
-
-    def swapped(self, name: str, before: str | None, now: str) -> None:
-        """Notes which run folder answers under a name."""
-        if before is not None:
-            self.runs.remove(name, before)
-        self.runs.labels(name, now).set(1)
-
-    def answered(self, path: str, status: int, seconds: float) -> None:
-        """Counts a request by the route that took it, since paths themselves are without end."""
-        key = path, status
-        if key not in self._series:  # both are of small number, and finding a series takes longer than counting in it
-            self._series[key] = self._requests.labels(path, str(status)), self._seconds.labels(path)
-        count, took = self._series[key]
-        count.inc()
-        took.observe(seconds)
+        self.waiting = Gauge("towerzoo_waiting", "Requests waiting for the model.", registry=registry)
+        self.reloads = Counter("towerzoo_reloads", "Reloads of a run.", ["name", "outcome"], registry=registry)
+        self.runs = Gauge("towerzoo_run", "1 for the run folder that answers.", ["name", "run"], registry=registry)
 
     def text(self) -> bytes:
-        """Returns all of it as Prometheus reads it."""
+        """Returns all counters in the text format of Prometheus."""
         return generate_latest(self._registry)
 
 
-class Measured:
-    """Counts and times the requests of an application.
+class MetricsMiddleware:
+    """Counts and times the requests of an application."""
 
-    Args:
-        app: The application.
-        metrics: What counts.
-    """
-
-    def __init__(self, app: App, *, metrics: ServiceMetrics) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: ServiceMetrics) -> None:
         self._app = app
         self._metrics = metrics
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on, and counts it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        status = 499  # the client hung up before it was answered
+        status = 499  # unless a response follows: the client disconnected before it
 
-        async def noted(message: Message) -> None:
+        async def send_and_note_status(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
         try:
-            await self._app(scope, receive, noted)
+            await self._app(scope, receive, send_and_note_status)
         finally:
-            route = scope.get("route")
-            path = getattr(route, "path_format", "other")
-            self._metrics.answered(path, status, time.perf_counter() - started)
+            path = getattr(scope.get("route"), "path_format", "other")
+            self._metrics.requests.labels(path, str(status)).inc()
+            self._metrics.seconds.labels(path).observe(time.perf_counter() - started)

@@ -1,4 +1,4 @@
-"""The web page: one file that asks for nothing from elsewhere."""
+"""The web page: one file that loads nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from importlib import resources
 
 @cache
 def page() -> tuple[bytes, dict[str, str]]:
-    """Returns the page, and headers that allow its own script and style alone, and requests to its own origin alone."""
+    """Returns the page, and headers that restrict it to its own script, its own style and its own origin."""
     html = (resources.files(__package__) / "page.html").read_text(encoding="utf-8")
     digests = {tag: _digest(html, tag) for tag in ("script", "style")}
     policy = (

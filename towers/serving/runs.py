@@ -1,4 +1,4 @@
-"""A run that is served: found, opened, and replaced by a newer one while requests go on."""
+"""Opens the served runs, and replaces them by newer ones while requests are answered."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from towerzoo.towers.serving.metrics import ServiceMetrics
 
 
 class ServedRun:
-    """A place in the service, where one run is followed by the next.
+    """A name in the service, and the run that currently answers under it.
 
     Args:
-        name: What clients call it.
-        source: A run folder, or `runs/NAME`, of which the newest run is served.
-        with_index: Whether answers come from the index that was saved into the run.
-        device: Where the model computes.
+        name: Value of `run` in requests.
+        source: A run folder, or `runs/NAME` for its newest run.
+        with_index: Whether to search the index that was saved into the run.
+        device: `cpu`, `cuda` or `auto`.
 
     Attributes:
-        current: What answers now; whoever holds it may go on asking it after it was replaced.
+        current: The opened run. It still answers after it was replaced.
 
     Raises:
         RunError: The run cannot be opened.
@@ -37,10 +37,10 @@ class ServedRun:
         self.current = self._open()
 
     def newest(self) -> RunFolder:
-        """Returns the run that the source is now.
+        """Returns the newest run of the source.
 
         Raises:
-            RunError: There is none, or it lacks the index that is wanted.
+            RunError: There is none, or it lacks the required index.
         """
         run = RunFolder(RunFolder.open(self.source).path.resolve())
         if self.with_index:
@@ -48,13 +48,13 @@ class ServedRun:
         return run
 
     def reload(self) -> bool:
-        """Opens what the source is now and lets it answer; where that fails, the current run goes on.
+        """Replaces the current run by the newest one.
 
         Returns:
-            Whether another run folder answers now.
+            Whether the run folder changed.
 
         Raises:
-            RunError: The run cannot be opened.
+            RunError: The newest run cannot be opened; the current one continues to answer.
         """
         before = self.current.path
         self.current = self._open()
@@ -68,15 +68,15 @@ class ServedRun:
 
 
 def open_runs(sources: Sequence[Path], *, with_index: bool = False, device: str = "cpu") -> list[ServedRun]:
-    """Opens all runs to serve, each called as its config; numbered where two are of one.
+    """Opens runs under the names of their configs; runs of the same config are numbered.
 
     Raises:
-        RunError: One of them cannot be opened.
+        RunError: A run cannot be opened.
     """
     configs = [RunFolder.open(source).name for source in sources]
     names = [
-        config if configs.count(config) == 1 else f"{config}-{configs[: place + 1].count(config)}"
-        for place, config in enumerate(configs)
+        config if configs.count(config) == 1 else f"{config}-{configs[: position + 1].count(config)}"
+        for position, config in enumerate(configs)
     ]
     return [
         ServedRun(name, source, with_index=with_index, device=device)
@@ -84,76 +84,73 @@ def open_runs(sources: Sequence[Path], *, with_index: bool = False, device: str 
     ]
 
 
-class Reloading:
-    """Opens runs anew, one at a time, in a thread beside that of the model.
+class Reloader:
+    """Reloads runs, one at a time, in a thread of its own.
 
     Args:
         runs: The runs.
-        metrics: Is told of loads.
-        tell: Is told in a line what became of each.
+        metrics: Counts reloads.
+        report: Called with a line about each reload.
     """
 
-    def __init__(self, runs: Sequence[ServedRun], metrics: ServiceMetrics, tell: Callable[[str], object]) -> None:
+    def __init__(self, runs: Sequence[ServedRun], metrics: ServiceMetrics, report: Callable[[str], object]) -> None:
         self._runs = runs
         self._metrics = metrics
-        self._tell = tell
-        self._one_at_a_time = asyncio.Lock()
+        self._report = report
+        self._lock = asyncio.Lock()
         for run in runs:
-            metrics.swapped(run.name, None, run.current.path.name)
+            metrics.runs.labels(run.name, run.current.path.name).set(1)
 
     async def reload(self) -> list[str]:
-        """Lets all runs answer from what their folders hold now; those that cannot be opened go on as they are.
+        """Reloads all runs; a run whose newest folder cannot be opened continues unchanged.
 
         Returns:
-            What went wrong.
+            A message for each run that could not be opened.
         """
-        async with self._one_at_a_time:
+        async with self._lock:
             problems = [await self._reload(run) for run in self._runs]
         return [problem for problem in problems if problem is not None]
 
     async def watch(self, seconds: float) -> None:
-        """Looks for newer runs for ever; one that cannot be opened is told of, and tried again once its files change.
+        """Checks for newer runs forever.
 
-        So a run may be copied to its place: what is read of it before it is whole is not the last word.
+        A run that cannot be opened is reported once and tried again when its files change: it may still be copied.
         """
         tried: dict[str, object] = {}
         while True:
             await asyncio.sleep(seconds)
             for run in self._runs:
                 try:
-                    found = await asyncio.to_thread(run.newest)
-                    state = found.path, await asyncio.to_thread(_files, found)
+                    newest = await asyncio.to_thread(run.newest)
+                    state = newest.path, await asyncio.to_thread(_file_states, newest)
                 except (TowerZooError, OSError):
                     continue
-                if found.path != run.current.path and state != tried.get(run.name):
+                if newest.path != run.current.path and state != tried.get(run.name):
                     tried[run.name] = state
-                    async with self._one_at_a_time:
+                    async with self._lock:
                         await self._reload(run)
 
     async def _reload(self, run: ServedRun) -> str | None:
         before = run.current.path.name
         try:
             await asyncio.to_thread(run.reload)
-        except Exception as error:  # of any kind, such as a GPU without room for both: the one before goes on
+        except Exception as error:  # any error, such as a GPU without memory for both runs
             self._metrics.reloads.labels(run.name, "failed").inc()
-            problem = str(error) if isinstance(error, TowerZooError) else _unforeseen(run, error)
-            self._tell(f"{run.name}: {before} goes on. {problem}")
+            problem = str(error)
+            if not isinstance(error, TowerZooError):
+                problem = f"{run.source} cannot be opened: {type(error).__name__}: {one_line(error)}. "
+                problem += f"Run tools/serve.py {run.source} --port 0 --debug for the traceback."
+            self._report(f"{run.name}: {before} continues to answer. {problem}")
             return problem
         now = run.current.path.name
         self._metrics.reloads.labels(run.name, "loaded").inc()
-        self._metrics.swapped(run.name, before, now)
-        self._tell(f"{run.name}: {now} answers now.")
+        self._metrics.runs.remove(run.name, before)
+        self._metrics.runs.labels(run.name, now).set(1)
+        self._report(f"{run.name}: {now} answers now.")
         return None
 
 
-def _files(run: RunFolder) -> frozenset[tuple[str, int, int]]:
+def _file_states(run: RunFolder) -> frozenset[tuple[str, int, int]]:
     """Returns the names, sizes and times of a run's files."""
-    found = ((file.name, file.stat()) for file in run.path.iterdir())
-    return frozenset((name, stat.st_size, stat.st_mtime_ns) for name, stat in found)
-
-
-def _unforeseen(run: ServedRun, error: Exception) -> str:
-    return (
-        f"{run.source} must be a run that can be opened, got {type(error).__name__}: {one_line(error)}. "
-        f"See where with tools/serve.py {run.source} --port 0 --debug."
-    )
+    stats = ((file.name, file.stat()) for file in run.path.iterdir())
+    return frozenset((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)

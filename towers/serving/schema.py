@@ -1,152 +1,130 @@
-"""What clients get, as the OpenAPI schema says it."""
+"""Requests and responses of the service, as the OpenAPI schema describes them, and their limits."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, StrictBool, WithJsonSchema, create_model
 
+from towerzoo.towers.recommend.explanation import Explanation
+from towerzoo.towers.recommend.items import Item, ScoredItem
 
-class NamedItem(BaseModel):
-    """An item as people know it."""
-
-    id: int | str = Field(description="Raw id.")
-    title: str = Field(description="Its title, or its raw id where it has none.")
+RunFolderName = Annotated[str, Field(description="Name of the run folder that answered.")]
 
 
-class ScoredItem(NamedItem):
-    """An item that was recommended, or is similar to another."""
-
-    score: float = Field(description="The model's logit; for similar items the cosine of their vectors.")
-    probability: float | None = Field(description="Of a positive label; null where the score is no logit of one.")
-
-
+@dataclass(frozen=True)
 class RecommendedItem(ScoredItem):
-    """A recommended item; features and like come with `details` alone."""
+    """A recommended item with `details`."""
 
-    features: dict[str, Any] = Field(default_factory=dict, description="Raw values of the item's features.")
-    like: list[NamedItem] = Field(default_factory=list, description="Nearest to it of what the person has liked.")
-
-
-class Recommendations(BaseModel):
-    """Items for one person, best first."""
-
-    run: str = Field(description="The run folder that answered.")
-    items: list[RecommendedItem]
-    notes: list[str] = Field(description="What was asked with and is not known, and why a list is empty.")
+    features: Annotated[dict[str, Any], Field(description="Raw values of the item's features.")]
+    like: Annotated[list[Item], Field(description="The closest items that the user liked, nearest first.")]
 
 
-class SimilarItems(BaseModel):
-    """Items near to one, nearest first."""
+@dataclass(frozen=True)
+class Recommendations:
+    """Items for one user, best first."""
 
-    run: str
-    of: NamedItem
+    run: RunFolderName
+    items: Sequence[RecommendedItem | ScoredItem]
+    notes: Annotated[list[str], Field(description="Unknown values of the request, and why a list is empty.")]
+
+
+@dataclass(frozen=True)
+class SimilarItems:
+    """Items similar to another, nearest first."""
+
+    run: RunFolderName
+    of: Item
     items: list[ScoredItem]
 
 
-class Effect(BaseModel):
-    """What one feature does to a score."""
-
-    side: str = Field(description="user or item.")
-    feature: str
-    value: str
-    change: float = Field(description="The score, less what it would be if the feature were unknown.")
-
-
-class NearItem(NamedItem):
-    """An item of the person's own."""
-
-    cosine: float
-    liked: bool
-
-
-class Explanation(BaseModel):
+@dataclass(frozen=True, kw_only=True)
+class RunExplanation(Explanation):
     """What speaks for and against an item."""
 
-    run: str
-    of: NamedItem
-    score: float
-    probability: float | None
-    rank: int = Field(description="Its place among all items that the person has not met, itself included.")
-    candidates: int = Field(description="How many these are.")
-    effects: list[Effect] = Field(description="Largest first; they need not add up, since features act together.")
-    nearest: list[NearItem] = Field(description="Nearest to it of what the person has met.")
-    notes: list[str]
+    run: RunFolderName
 
 
-class FoundItems(BaseModel):
-    """Items whose title holds a text."""
+@dataclass(frozen=True)
+class FoundItems:
+    """Items whose title contains a text."""
 
-    run: str
-    items: list[NamedItem]
+    run: RunFolderName
+    items: list[Item]
 
 
-class AnyUser(BaseModel):
+@dataclass(frozen=True)
+class RandomUser:
     """A known user."""
 
-    run: str
+    run: RunFolderName
     user: int | str
 
 
-class Feature(BaseModel):
-    """A feature that can be told of a person, or filtered by."""
+@dataclass(frozen=True)
+class Feature:
+    """A feature that a request may give or filter by."""
 
     name: str
-    kind: str = Field(description="value, list or number.")
-    values: list[int | str] = Field(description="Its raw values, where there are not too many to choose from.")
+    kind: Annotated[str, Field(description="`value`, `list` or `number`.")]
+    values: Annotated[list[int | str], Field(description="Raw values; empty if there are too many to list.")]
 
 
-class RunAbout(BaseModel):
-    """A run that is served."""
+@dataclass(frozen=True)
+class RunAbout:
+    """A served run."""
 
-    name: str = Field(description="What `run` takes.")
-    run: str = Field(description="The run folder that answers.")
+    name: Annotated[str, Field(description="Value of `run` in a request.")]
+    run: RunFolderName
     users: int
     items: int
-    most_items: int = Field(description="The largest k.")
-    test: dict[str, float] = Field(description="Its test figures.")
+    most_items: Annotated[int, Field(description="Largest k.")]
+    test: Annotated[dict[str, float], Field(description="Metrics of the test split.")]
     example_users: list[int | str]
     user_features: list[Feature]
     item_features: list[Feature]
 
 
-class Runs(BaseModel):
-    """The runs that are served, the first of which answers where none is named."""
+@dataclass(frozen=True)
+class Runs:
+    """The served runs; the first one answers requests that name none."""
 
     runs: list[RunAbout]
 
 
-class Reloaded(BaseModel):
-    """What answers after a reload."""
+@dataclass(frozen=True)
+class Reloaded:
+    """The runs after a reload."""
 
-    runs: dict[str, str] = Field(description="The run folder of each name.")
+    runs: Annotated[dict[str, str], Field(description="Run folder of each name.")]
 
 
-class Health(BaseModel):
+@dataclass(frozen=True)
+class Health:
     """Whether the service answers."""
 
-    status: str
+    status: str = "ok"
 
 
-class Problems(BaseModel):
-    """Why a request was refused."""
+@dataclass(frozen=True)
+class Problems:
+    """Why a request was rejected."""
 
-    problems: list[str] = Field(
-        description="All that is wrong, each: <where> must be <expected>, got <value>. <what to do next>"
-    )
+    problems: Annotated[list[str], Field(description="Everything that is wrong with the request, a sentence each.")]
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What the service takes; more is refused, with the limit in the answer.
+    """Limits of the service; a response that rejects a request names the limit.
 
     Attributes:
-        items: Items of one answer, >= 1.
-        body: Bytes of a request's body, >= 1.
-        batch: Questions that the model answers at once, >= 1.
-        waiting: Questions that may wait for the model, >= 1; at the rates of one process more would be answered late.
+        items: Largest k, >= 1.
+        body: Bytes of a request body, >= 1.
+        batch: Requests that the model answers in one batch, >= 1.
+        waiting: Requests that may wait for the model, >= 1; with more, one process would answer them seconds late.
     """
 
     items: int = 100
@@ -178,71 +156,52 @@ def _is_id(value: Any) -> bool:
 
 def _read_id(value: Any) -> int | str:
     if not _is_id(value):
-        raise ValueError(f"must be a whole number or a text of at most {LONGEST_TEXT} letters")
+        raise ValueError(f"must be a whole number or a string of at most {LONGEST_TEXT} characters")
     return value  # type: ignore[no-any-return]
 
 
 def _read_value(value: Any) -> Any:
     values = value if isinstance(value, list) else [value]
-    plain = all(one is None or _is_id(one) or (type(one) is float and math.isfinite(one)) for one in values)
-    if not plain or len(values) > LONGEST_TEXT:
-        raise ValueError("must be a number, a text, null, or a list of such")
+    valid = all(one is None or _is_id(one) or (type(one) is float and math.isfinite(one)) for one in values)
+    if not valid or len(values) > LONGEST_TEXT:
+        raise ValueError("must be a number, a string, null, or a list of these")
     return value
 
 
 RawId = Annotated[Any, PlainValidator(_read_id), WithJsonSchema(ID_SCHEMA)]
-"""A raw id, or a title where an item is meant."""
+"""A raw id; for an item, a raw id or a title."""
 RawValue = Annotated[Any, PlainValidator(_read_value), WithJsonSchema(VALUE_SCHEMA)]
 """A raw value of a feature."""
 Name = Annotated[str, Field(min_length=1, max_length=LONGEST_TEXT)]
 
 
-class Recommend(BaseModel):
-    """Somebody to recommend for, and what may be recommended."""
+def _list(most: int, description: str) -> Any:
+    # A factory: pydantic makes a deep copy of a default list for every request.
+    return Field(default_factory=list, max_length=most, description=description)
 
-    # Factories of empty lists, since pydantic copies an empty list of its own deeply for every request.
+
+class RecommendRequest(BaseModel):
+    """A user to recommend for, and the items that may be recommended."""
+
     model_config = ConfigDict(extra="forbid")
 
-    run: Annotated[Name | None, Field(description="Which of the runs answers; the first one where none is named.")] = (
-        None
+    run: Name | None = Field(None, description="Name of the run that answers; by default the first one.")
+    user: RawId | None = Field(None, description="Raw id of a known user; null for a new user.")
+    features: dict[Name, RawValue] = Field(
+        default_factory=dict,
+        max_length=64,
+        description="Features of a new user, or values that replace a known user's. Notes report unknown values.",
     )
-    user: Annotated[RawId | None, Field(description="Raw id of a known user; null for somebody new.")] = None
-    features: Annotated[
-        dict[Name, RawValue],
-        Field(
-            default_factory=dict,
-            max_length=64,
-            description="Features of somebody new, or in place of a user's own; unknown values are told.",
-        ),
-    ]
-    liked: Annotated[
-        list[RawId], Field(default_factory=list, max_length=200, description="Items they like: raw ids or titles.")
-    ]
-    disliked: Annotated[
-        list[RawId], Field(default_factory=list, max_length=200, description="Items they dislike: raw ids or titles.")
-    ]
-    exclude: Annotated[
-        list[RawId], Field(default_factory=list, max_length=1000, description="Items that are not to be recommended.")
-    ]
-    where: Annotated[
-        list[Name],
-        Field(
-            default_factory=list,
-            max_length=20,
-            description="Conditions that all must be met, such as genres=Drama, year>=1990, genres!=War.",
-        ),
-    ]
-    keep_seen: Annotated[StrictBool, Field(description="Whether items that the user has met may be recommended.")] = (
-        False
-    )
-    details: Annotated[
-        StrictBool,
-        Field(description="Whether to tell each item's features, and what it is like of what they have met."),
-    ] = False
+    liked: list[RawId] = _list(200, "Raw ids or titles of items that the user likes.")
+    disliked: list[RawId] = _list(200, "Raw ids or titles of items that the user dislikes.")
+    exclude: list[RawId] = _list(1000, "Raw ids or titles of items to leave out.")
+    where: list[Name] = _list(20, "Conditions on items, all required, such as genres=Drama, year>=1990, genres!=War.")
+    keep_seen: StrictBool = Field(False, description="Whether to recommend items that the user has seen.")
+    details: StrictBool = Field(False, description="Whether to add features and similar liked items to each item.")
     k: int = 10
 
 
-def recommend_model(limits: Limits) -> type[Recommend]:
-    """Returns `Recommend` with the service's own limit of items, so that its OpenAPI schema says it."""
-    k = Annotated[int, Field(ge=1, le=limits.items, strict=True, description="How many items.")]
-    return create_model("Recommend", __base__=Recommend, k=(k, min(10, limits.items)))
+def recommend_request(limits: Limits) -> type[RecommendRequest]:
+    """Returns `RecommendRequest` with the service's limit of k, which its OpenAPI schema then shows."""
+    k = Annotated[int, Field(ge=1, le=limits.items, strict=True, description="Number of items.")]
+    return create_model("RecommendRequest", __base__=RecommendRequest, k=(k, min(10, limits.items)))

@@ -1,4 +1,4 @@
-"""Runs the service: a socket, signals, and an end that leaves no request unanswered."""
+"""Runs the service: its socket, its signals, and a shutdown that answers every request."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ import uvicorn
 
 from towerzoo.registry.errors import ServingError
 from towerzoo.towers.device import settle_process, torch_device
-from towerzoo.towers.serving.http import PatientHttp
+from towerzoo.towers.serving.http import PatientHttpProtocol
 
 Reload = Callable[[], Coroutine[Any, Any, object]]
 
 SECONDS_TO_FINISH: Final = 20
-"""For which requests in flight are waited for after a signal; container managers kill after 30."""
-SECONDS_AT_REST: Final = 15
-"""After which a connection between requests is closed."""
+"""Time for requests in flight after a signal; container managers kill a process after 30 seconds."""
+SECONDS_IDLE: Final = 15
+"""Time after which an idle connection is closed."""
 MOST_CONNECTIONS: Final = 512
-"""Connections at one time; a further one is answered 503."""
+"""Limit of open connections; further ones get status 503."""
 
 
-def settle_threads(device: str) -> None:
-    """Settles the process as training does, but leaves half of the cores to the loop and its clients.
+def configure_process(device: str) -> None:
+    """Configures the process like training, but leaves half of the cores to the event loop and to clients.
 
-    A small matrix product on all cores waits for the thread that has to share one. OMP_NUM_THREADS goes first.
+    Otherwise small matrix products wait for the thread whose core is busy. OMP_NUM_THREADS takes precedence.
     """
     settle_process(torch_device(device))
     if "OMP_NUM_THREADS" not in os.environ:
@@ -40,14 +40,14 @@ def settle_threads(device: str) -> None:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Takes a port, before the run is loaded, so that a port in use is told at once.
+    """Binds a port. Doing so before the run is loaded reports a port in use at once.
 
     Args:
         host: A name or address of this machine.
-        port: From 1 to 65535, or 0 for any that is free.
+        port: From 1 to 65535, or 0 for any free port.
 
     Raises:
-        ServingError: It is in use, not allowed, or the host is none of this machine's.
+        ServingError: The port is in use or not permitted, or the host is not an address of this machine.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
@@ -61,28 +61,26 @@ def bind(host: str, port: int) -> socket.socket:
         listener.close()
         if error.errno == errno.EADDRNOTAVAIL:
             raise ServingError(f"--host must be an address of this machine, got {host!r}. Try 127.0.0.1.") from None
-        advice = "Stop what listens there, or choose another with --port."
-        raise ServingError(
-            f"--port must be a port that is free on {host}, got {port}: {_reason(error)}. {advice}"
-        ) from None
+        advice = "Stop the process that listens there, or choose another --port."
+        raise ServingError(f"--port must be a free port of {host}, got {port}: {_reason(error)}. {advice}") from None
     listener.set_inheritable(False)
     return listener
 
 
 def address_of(listener: socket.socket) -> str:
-    """Returns the address to open in a browser."""
+    """Returns the URL of a bound socket."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class Server(uvicorn.Server):
-    """Answers requests until SIGTERM or SIGINT, then those in flight, and returns; a second signal does not wait.
+    """Answers requests until SIGTERM or SIGINT, then requests in flight; a second signal does not wait for these.
 
-    `run([listener])` takes a bound socket, and closes it at the end.
+    `run([listener])` takes a bound socket and closes it at the end.
 
     Args:
         app: The ASGI application.
-        on_ready: Called once requests are taken.
+        on_ready: Called once the service accepts requests.
         reload: Called at each SIGHUP.
     """
 
@@ -90,7 +88,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=PatientHttp,
+                http=PatientHttpProtocol,
                 ws="none",
                 lifespan="on",
                 access_log=False,
@@ -98,7 +96,7 @@ class Server(uvicorn.Server):
                 proxy_headers=False,
                 server_header=False,
                 limit_concurrency=MOST_CONNECTIONS,
-                timeout_keep_alive=SECONDS_AT_REST,
+                timeout_keep_alive=SECONDS_IDLE,
                 timeout_graceful_shutdown=SECONDS_TO_FINISH,
             )
         )
@@ -107,18 +105,17 @@ class Server(uvicorn.Server):
         self._reloads: set[asyncio.Task[object]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Takes requests."""
+        """Starts to accept requests."""
         await super().startup(sockets)
         self._on_ready()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Handles signals while it is open, in the main thread alone."""
+        """Handles signals inside the context, in the main thread only."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        # Uvicorn's own raises the signal again at the end, so that a service that was stopped as it should be would die
-        # of it, with another status than 0.
+        # Uvicorn's method raises the signal again at the end: a clean shutdown would exit with a status other than 0.
         loop = asyncio.get_running_loop()
         handlers = {signal.SIGTERM: self._stop, signal.SIGINT: self._stop, signal.SIGHUP: self._hang_up}
         for number, handler in handlers.items():
@@ -131,7 +128,7 @@ class Server(uvicorn.Server):
 
     def _hang_up(self) -> None:
         task = asyncio.ensure_future(self._reload())
-        self._reloads.add(task)  # the loop alone would not keep it
+        self._reloads.add(task)  # the event loop keeps only a weak reference
         task.add_done_callback(self._reloads.discard)
 
     def _stop(self) -> None:

@@ -102,8 +102,8 @@ def test_new_items_are_explained_and_similar_to_others(invoke, finished_run, tmp
     told = json.loads(invoke(explain_command, *arguments, "--user", 5, "--index").output)
     recommender, _ = opened(finished_run)
     factors = recommender.factors([recommender.person(5)])
-    assert told["id"] == 903
-    assert told["logit"] == pytest.approx((factors @ recommender.item_vectors.factors[43]).item(), abs=1e-5)
+    assert told["of"]["id"] == 903
+    assert told["score"] == pytest.approx((factors @ recommender.item_vectors.factors[43]).item(), abs=1e-5)
     effects = {(effect["side"], effect["feature"]): effect for effect in told["effects"]}
     assert effects["item", "movie_id"]["value"] == "unknown"
     assert effects["item", "movie_id"]["change"] == pytest.approx(0, abs=1e-6)

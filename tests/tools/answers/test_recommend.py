@@ -213,7 +213,7 @@ def test_an_explanation_re_scores_without_each_feature(invoke, run, recommender)
     model = recommender.model
     user, item = torch.tensor([5]), torch.tensor([7])
     own = model(user, item).item()
-    assert told["logit"] == pytest.approx(own, abs=1e-5)
+    assert told["score"] == pytest.approx(own, abs=1e-5)
     assert {(effect["side"], effect["feature"]) for effect in told["effects"]} == {
         ("user", "user_id"),
         ("user", "gender"),
@@ -248,11 +248,11 @@ def test_an_explanation_ranks_the_item_and_names_those_near_it(invoke, run, reco
 def test_an_explanation_reads_well(invoke, run):
     text = invoke(explain_command, run, "--user", 5, "--item", 7).output
     assert "rank" in text
-    assert "what each feature adds to the logit, against an unknown one:" in text
-    assert "of the person's own items, nearest to it:" in text
+    assert "what each feature adds to the logit, compared with an unknown value:" in text
+    assert "the closest items that the user has seen:" in text
     new = invoke(explain_command, run, "--liked", 3, "--item", 7).output
     assert "probability" not in new.splitlines()[1]
-    assert "user " not in new.split("against an unknown one:")[1]
+    assert "user " not in new.split("compared with an unknown value:")[1].split("the closest items")[0]
 
 
 def test_a_missing_run_is_told(invoke, tmp_path):

@@ -24,7 +24,7 @@ TOOLS = Path(__file__).parents[3] / "tools"
 
 
 class Served:
-    """tools/serve.py in a process of its own."""
+    """tools/serve.py in its own process."""
 
     def __init__(self, *arguments: object) -> None:
         command = [sys.executable, "-u", TOOLS / "serve.py", *map(str, arguments), "--port", "0"]
@@ -52,17 +52,17 @@ class Served:
 
     def under_load(self, users: Sequence[int], seconds: float) -> tuple[threading.Thread, list[Load]]:
         loads: list[Load] = []
-        ask = put_under_load("127.0.0.1", self.port, users, clients=8, seconds=seconds, k=2, most=50_000)
-        thread = threading.Thread(target=lambda: loads.append(asyncio.run(ask)))
+        load = put_under_load("127.0.0.1", self.port, users, clients=8, seconds=seconds, k=2, most=50_000)
+        thread = threading.Thread(target=lambda: loads.append(asyncio.run(load)))
         thread.start()
         return thread, loads
 
 
-def test_a_swap_by_sighup_and_an_end_by_sigterm_lose_no_request(finished_run):
+def test_reload_by_sighup_and_shutdown_by_sigterm_lose_no_request(finished_run):
     recommender = Recommender.open(finished_run)
-    everyone = [recommender.person(user) for user in recommender.users.ids.values]
-    lists = recommender.answers(recommender.recommend(everyone, 2))
-    users = [user for user, best in zip(recommender.users.ids.values, lists, strict=True) if len(best) == 2]
+    ids = recommender.users.ids.values
+    lists = recommender.answers(recommender.recommend([recommender.person(user) for user in ids], 2))
+    users = [user for user, items in zip(ids, lists, strict=True) if len(items) == 2]
     served = Served(finished_run.parent)
     try:
         thread, loads = served.under_load(users, 30)
@@ -81,30 +81,30 @@ def test_a_swap_by_sighup_and_an_end_by_sigterm_lose_no_request(finished_run):
     assert set(load.statuses) == {200}
     assert len(load.latencies) > 50
     served.reader.join(5)
-    assert served.lines[-1] == "stopped: every request was answered."
+    assert served.lines[-1] == "stopped: all requests were answered."
     assert "Traceback" not in "\n".join(served.lines)
 
 
-def test_a_port_in_use_is_told_before_the_run_is_loaded(invoke, tmp_path):
+def test_a_port_in_use_is_reported_before_the_run_is_loaded(invoke, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         result = invoke(main, tmp_path / "no-run", "--port", port)
     assert result.exit_code == 1
     assert re.match(
-        rf"error: --port must be a port that is free on 127\.0\.0\.1, got {port}: Address already in use\. Stop what",
+        rf"error: --port must be a free port of 127\.0\.0\.1, got {port}: Address already in use\. Stop the process",
         result.output,
     )
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
-def test_a_host_of_another_machine_is_told(invoke, finished_run, host, tmp_path):
+def test_a_host_of_another_machine_is_rejected(invoke, finished_run, host, tmp_path):
     (tmp_path / "token").write_text("a-token-of-the-tests")
     result = invoke(main, finished_run, "--port", 0, "--host", host, "--token-file", tmp_path / "token")
     assert result.exit_code == 1
     assert f"error: --host must be an address of this machine, got '{host}'" in result.output
 
 
-def test_a_broken_run_is_told(invoke, finished_run, tmp_path):
+def test_a_broken_run_is_reported(invoke, finished_run, tmp_path):
     result = invoke(main, tmp_path / "no-run", "--port", 0)
     assert result.exit_code == 1
     assert re.match(r"error: .*no-run must be a run folder, got no such folder", result.output)
@@ -114,18 +114,18 @@ def test_a_broken_run_is_told(invoke, finished_run, tmp_path):
     assert re.match(r"error: .*model\.safetensors is damaged: ", result.output)
 
 
-def test_others_are_not_let_in_without_a_token(invoke, finished_run, monkeypatch):
+def test_other_hosts_than_loopback_require_a_token(invoke, finished_run, monkeypatch):
     monkeypatch.delenv("TOWERZOO_TOKEN", raising=False)
     result = invoke(main, finished_run, "--host", "0.0.0.0")
     assert result.exit_code == 1
-    assert "error: --host must be a loopback address where no token is set, got '0.0.0.0'" in result.output
+    assert "error: --host must be a loopback address without a token, got '0.0.0.0'" in result.output
 
 
-def test_the_token_is_never_an_argument(invoke):
+def test_the_token_is_not_an_option(invoke):
     assert "--token " not in invoke(main, "--help").output
 
 
-def test_a_missing_library_is_told(invoke, finished_run, monkeypatch):
+def test_a_missing_library_is_reported(invoke, finished_run, monkeypatch):
     monkeypatch.setitem(EXTRAS, "serve", ("fastapi", "no_such_library"))
     result = invoke(main, finished_run)
     assert result.exit_code == 1

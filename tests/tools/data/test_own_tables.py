@@ -162,8 +162,8 @@ def test_titles_of_new_items_can_be_features(shop, invoke, tmp_path):
     assert added.exit_code == 0, added.output
     assert (
         json.loads(invoke(explain_command, run, "--user", "клиент 0", "--item", "new", "--index", "--json").stdout)[
-            "id"
-        ]
+            "of"
+        ]["id"]
         == 900
     )
 

@@ -27,7 +27,7 @@ def test_a_history_and_what_is_told_are_features_like_others(with_history):
     columns["met"] = torch.full((1, 1), -1)
     without = recommender.model.score.user_factors(tower.encode(columns), row)[0] @ item
     (change,) = [effect.change for effect in told.effects if effect.feature == "met"]
-    assert change == pytest.approx(told.logit - without.item(), abs=1e-5)
+    assert change == pytest.approx(told.score - without.item(), abs=1e-5)
     assert {near.liked for near in told.nearest} <= {True, False}
 
 
@@ -49,13 +49,13 @@ def test_however_large_a_logit_is_it_has_a_probability(plain, bias, probability)
     assert told.probability == probability
     top = recommender.recommend([recommender.person(7)], 40, keep_seen=True)
     (answers,) = recommender.answers(top, [recommender.person(7)])
-    assert [answer.probability for answer in answers if answer.row == 9] == [probability]
+    assert [answer.probability for answer in answers if answer.id == recommender.names.id(9)] == [probability]
 
 
 def test_what_a_person_likes_is_near(plain):
     _, recommender = plain
     told = explain(recommender, recommender.person(features={"gender": "F"}, liked=[3], disliked=[9, 4]), 9)
-    assert {near.row: near.liked for near in told.nearest} == {3: True, 4: False}
+    assert {recommender.names.row(near.id): near.liked for near in told.nearest} == {3: True, 4: False}
     assert told.candidates == 38  # of 40 without the two that she told, the explained one back among them
 
 
@@ -80,13 +80,13 @@ def test_ranks_are_positions_in_lists_among_equal_scores_too(make_run):
 def test_what_a_streamed_run_does_not_know_of_a_user_is_noted(plain):
     _, recommender = plain
     told = explain(recommender, recommender.person(7), 9)
-    assert told.notes == ()
+    assert told.notes == []
     recommender.events = recommender.events._replace(whole=False)
     assert [
         "the rank counts the items that the person met in them" in note
         for note in explain(recommender, recommender.person(7), 9).notes
     ] == [True]
-    assert explain(recommender, recommender.person(liked=[3]), 9).notes == ()
+    assert explain(recommender, recommender.person(liked=[3]), 9).notes == []
 
 
 @pytest.mark.parametrize("encoder", ["letter-trigrams", "embedding"])
@@ -101,6 +101,6 @@ def test_an_added_item_is_explained_by_its_own_text(make_run, encoder):
     first, again, nothing = (explain(recommender, recommender.person(7), row) for row in (41, 42, 43))
     of_titles = [effect for told in (first, again, nothing) for effect in told.effects if effect.side == "item"]
     assert [effect.value for effect in of_titles] == ["A Fresh Air", known, "unknown"]
-    assert of_titles[0].change == pytest.approx(first.logit, abs=1e-5)  # without a title the vector is zero
-    assert again.logit == pytest.approx(explain(recommender, recommender.person(7), 9).logit, abs=1e-5)
-    assert (of_titles[2].change, nothing.logit) == (0, 0)
+    assert of_titles[0].change == pytest.approx(first.score, abs=1e-5)  # without a title the vector is zero
+    assert again.score == pytest.approx(explain(recommender, recommender.person(7), 9).score, abs=1e-5)
+    assert (of_titles[2].change, nothing.score) == (0, 0)

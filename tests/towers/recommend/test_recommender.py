@@ -79,8 +79,9 @@ def test_answers_have_ids_titles_and_probabilities(plain):
     people = [recommender.person(1), recommender.person(liked=[3])]
     top = recommender.recommend(people, 2, keep_seen=True)
     (best, _), (near, _) = recommender.answers(top, people)
-    assert best.title == recommender.items.texts["title"][best.row]
-    assert best.id == recommender.items.ids.values[best.row - 1]
+    row = int(top.items[0, 0])
+    assert best.title == recommender.items.texts["title"][row]
+    assert best.id == recommender.items.ids.values[row - 1]
     assert best.probability == pytest.approx(1 / (1 + 2.718281828**-best.score))
     assert near.probability is None
     assert people[1].notes == (NEAR_LIKES,)

@@ -1,4 +1,4 @@
-"""A run that was trained once, and a service on it in this process, on a port of loopback."""
+"""One trained run, and services on it in this process, on loopback ports."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TOKEN = "a-token-of-the-tests"
 
 @pytest.fixture(scope="session")
 def trained(make_run: Callable[..., tuple[Experiment, Path]]) -> Path:
-    """A finished run; not to be changed."""
+    """A finished run; tests must not change it."""
     embedding = {"encoder": "embedding", "dim": 4}
     _, path = make_run(
         "tiny",
@@ -42,13 +42,13 @@ def trained(make_run: Callable[..., tuple[Experiment, Path]]) -> Path:
 
 @pytest.fixture(scope="session")
 def recommender(trained: Path) -> Recommender:
-    """What the service should answer."""
+    """The recommender whose results the service should return."""
     return Recommender.open(trained)
 
 
 @pytest.fixture
 def runs(trained: Path, tmp_path: Path) -> Path:
-    """A folder of runs with one in it, to which others are added by `add_newer`."""
+    """A folder with one run; `add_newer` adds another."""
     shutil.copytree(trained, tmp_path / "runs" / "tiny" / OLD)
     return tmp_path / "runs" / "tiny"
 
@@ -69,11 +69,11 @@ class Service:
 
     @property
     def connections(self) -> int:
-        """How many connections it holds."""
+        """Number of open connections."""
         return len(self.server.server_state.connections)
 
     def call(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, Any]:
-        """Asks in a connection of its own; returns status and JSON, or text where it is none."""
+        """Sends a request on a new connection; returns the status and the JSON, or the text of another type."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         sent = {} if self.token is None else {"authorization": f"Bearer {self.token}"}
         data = body if body is None or isinstance(body, bytes) else json.dumps(body)
@@ -83,22 +83,22 @@ class Service:
         connection.close()
         return response.status, json.loads(text) if "json" in response.headers["content-type"] else text
 
-    def recommend(self, **asked: Any) -> Any:
-        """Returns an answer that must come."""
-        status, answer = self.call("POST", "/recommend", asked)
-        assert status == 200, answer
-        return answer
+    def recommend(self, **request: Any) -> Any:
+        """Returns the response to a request that must succeed."""
+        status, response = self.call("POST", "/recommend", request)
+        assert status == 200, response
+        return response
 
-    def refused(self, method: str, path: str, body: Any = None, *, status: int) -> str:
-        """Returns why a request is refused, which must have this status."""
-        found, answer = self.call(method, path, body)
-        assert (found, list(answer)) == (status, ["problems"]), answer
-        return "\n".join(answer["problems"])
+    def rejected(self, method: str, path: str, body: Any = None, *, status: int) -> str:
+        """Returns the problems of a request that must be rejected with this status."""
+        actual, response = self.call(method, path, body)
+        assert (actual, list(response)) == (status, ["problems"]), response
+        return "\n".join(response["problems"])
 
 
 @contextlib.contextmanager
 def serving(*sources: Path, with_index: bool = False, **arguments: Any) -> Iterator[Service]:
-    """Serves runs in a thread, and ends as SIGTERM does, when all is answered."""
+    """Serves runs in a thread, and shuts down like after SIGTERM."""
     app = create_app(open_runs(sources, with_index=with_index), **arguments)
     listener = bind("127.0.0.1", 0)
     port = listener.getsockname()[1]
@@ -117,13 +117,13 @@ def serving(*sources: Path, with_index: bool = False, **arguments: Any) -> Itera
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., Service]]:
-    """Starts services on runs."""
+    """Starts services."""
     with contextlib.ExitStack() as running:
         yield lambda *sources, **arguments: running.enter_context(serving(*sources, **arguments))
 
 
 @pytest.fixture(scope="session")
 def service(trained: Path) -> Iterator[Service]:
-    """A service without a token on the one run, for questions that change nothing."""
+    """A service without a token, for tests that change nothing."""
     with serving(trained) as running:
         yield running

@@ -63,7 +63,7 @@ class Page:
         return self.browser.find_element(By.CSS_SELECTOR, selector)
 
     def texts(self, selector):
-        """What a person sees of all elements at one moment: the page may replace one between two questions."""
+        """Visible texts of all elements at one moment: the page may replace elements between two calls."""
         return self.browser.execute_script(TEXTS, selector)
 
     def until(self, done):
@@ -87,13 +87,13 @@ class Page:
         raise AssertionError(f"the Tab key does not reach {selector}")
 
 
-def test_the_file_asks_for_nothing_from_elsewhere():
+def test_the_file_loads_nothing_from_elsewhere():
     html, headers = page()
     assert not re.findall(rb"(?:https?:)?//[a-z]|@import|url\(", html)
     assert "default-src 'none'" in headers["content-security-policy"]
 
 
-def test_a_known_user_gets_a_list_with_reasons(browser, service):
+def test_a_known_user_gets_a_list_with_explanations(browser, service):
     seen = Page(browser, service)
     seen.until(lambda: len(seen.titles()) == 10)
     user = seen.one("#user").get_attribute("value")
@@ -109,7 +109,7 @@ def test_a_known_user_gets_a_list_with_reasons(browser, service):
     assert any(text.startswith("Gender: ") for text in seen.texts(".detail th"))
 
 
-def test_somebody_new_is_asked_by_keyboard_alone(browser, service, recommender):
+def test_the_keyboard_alone_is_enough_for_a_new_user(browser, service, recommender):
     title = recommender.names.title(8)
     seen = Page(browser, service)
     seen.until(lambda: seen.titles())
@@ -135,7 +135,7 @@ def test_somebody_new_is_asked_by_keyboard_alone(browser, service, recommender):
     assert "Choose a title" in seen.one("#message").text
 
 
-def test_two_runs_stand_side_by_side_and_below_each_other_where_it_is_narrow(browser, start, trained, runs):
+def test_two_runs_are_side_by_side_or_stacked_on_narrow_screens(browser, start, trained, runs):
     service = start(trained, runs)
     seen = Page(browser, service)
     seen.until(lambda: len(seen.all(".run")) == 2 and seen.titles(2))
@@ -153,7 +153,7 @@ def test_two_runs_stand_side_by_side_and_below_each_other_where_it_is_narrow(bro
         assert browser.execute_script("return document.documentElement.scrollWidth") <= width
 
 
-def test_every_control_has_a_name_and_nothing_is_logged(browser, service):
+def test_every_control_has_a_name_and_the_console_is_empty(browser, service):
     seen = Page(browser, service)
     seen.until(lambda: seen.titles())
     browser.execute_script("document.querySelectorAll('[hidden]').forEach(e => e.hidden = false)")
@@ -165,17 +165,17 @@ def test_every_control_has_a_name_and_nothing_is_logged(browser, service):
     assert [entry for entry in browser.get_log("browser") if entry["level"] in ("WARNING", "SEVERE")] == []
 
 
-def test_the_browser_asks_this_service_alone(browser, service):
+def test_the_browser_calls_only_this_service(browser, service):
     seen = Page(browser, service)
     seen.until(lambda: seen.titles())
-    asked = re.findall(
+    urls = re.findall(
         r'"url":"((?:https?|wss?)://[^"]+)"', "".join(entry["message"] for entry in browser.get_log("performance"))
     )
-    assert asked
-    assert [url for url in asked if not url.startswith(f"http://127.0.0.1:{service.port}/")] == []
+    assert urls
+    assert [url for url in urls if not url.startswith(f"http://127.0.0.1:{service.port}/")] == []
 
 
-def test_the_page_asks_for_the_token_and_tells_what_is_wrong(browser, start, trained):
+def test_the_page_asks_for_the_token_and_shows_errors(browser, start, trained):
     seen = Page(browser, start(trained, token=TOKEN))
     seen.until(lambda: seen.one("#token").is_displayed())
     seen.until(lambda: "Authorization must be" in seen.one("#message").text)

@@ -37,17 +37,17 @@ def until(done, seconds=10.0):
     assert done()
 
 
-def test_a_swap_changes_the_answer_and_keeps_what_is_held(runs, add_newer):
+def test_a_reload_replaces_the_run_and_the_previous_one_still_answers(runs, add_newer):
     run = ServedRun("tiny", runs)
-    held = run.current
+    previous = run.current
     assert run.reload() is False
     add_newer()
     assert run.reload() is True
-    assert (held.path.name, run.current.path.name) == (OLD, NEW)
-    assert held.anyone()["run"] == OLD
+    assert (previous.path.name, run.current.path.name) == (OLD, NEW)
+    assert previous.random_user().run == OLD
 
 
-def test_a_reload_wants_the_token_and_lets_a_newer_run_answer(start, runs, add_newer):
+def test_a_reload_requires_the_token_and_loads_a_newer_run(start, runs, add_newer):
     service = start(runs, token=TOKEN)
     assert service.recommend(user=1)["run"] == OLD
     add_newer()
@@ -61,66 +61,66 @@ def test_a_reload_wants_the_token_and_lets_a_newer_run_answer(start, runs, add_n
     assert 'towerzoo_reloads_total{name="tiny",outcome="loaded"} 1.0' in metrics
 
 
-def test_without_a_token_nobody_reloads_by_request(service):
-    assert "a reload by request must be asked with a token" in service.refused("POST", "/reload", status=403)
+def test_a_service_without_a_token_does_not_reload_by_request(service):
+    assert "A service without a token reloads only on a signal. Send SIGHUP." in service.rejected(
+        "POST", "/reload", status=403
+    )
 
 
-@pytest.mark.parametrize(
-    "missing", ["model.safetensors", "users.parquet", "events.parquet", "metrics.json", "schema.json"]
-)
-def test_a_broken_run_is_told_and_the_one_before_goes_on(start, runs, add_newer, missing):
-    told = []
-    service = start(runs, token=TOKEN, tell=told.append)
+@pytest.mark.parametrize("missing", ["model.safetensors", "users.parquet", "metrics.json"])
+def test_a_broken_run_is_reported_and_the_previous_one_continues(start, runs, add_newer, missing):
+    reports = []
+    service = start(runs, token=TOKEN, report=reports.append)
     (add_newer() / missing).unlink()
-    assert missing in service.refused("POST", "/reload", status=409)
+    assert missing in service.rejected("POST", "/reload", status=409)
     assert service.recommend(user=1)["run"] == OLD
-    assert re.match(rf"tiny: {OLD} goes on\. .*{missing}", told[0])
+    assert re.match(rf"tiny: {OLD} continues to answer\. .*{missing}", reports[0])
     assert 'outcome="failed"} 1.0' in service.call("GET", "/metrics")[1]
 
 
-def test_a_run_that_fails_to_open_as_nobody_foresaw_is_told_and_watched_on(start, runs, add_newer, monkeypatch):
-    told = []
+def test_an_unexpected_error_of_a_run_is_reported_and_watching_continues(start, runs, add_newer, monkeypatch):
+    reports = []
     broken = add_newer().rename(runs.parent / "broken")
 
     def read(run, *arguments, **options):
         if run.path.name == NEW:
-            raise AttributeError("nobody foresaw this")
+            raise AttributeError("unexpected")
         return load_events(run, *arguments, **options)
 
     monkeypatch.setattr(recommender, "load_events", read)
-    service = start(runs, token=TOKEN, watch=0.05, tell=told.append)
+    service = start(runs, token=TOKEN, watch=0.05, report=reports.append)
     broken.rename(runs / NEW)
-    expected = f"{runs} must be a run that can be opened, got AttributeError: "
-    assert expected in service.refused("POST", "/reload", status=409)
-    until(lambda: len(told) == 2)  # by the one who asked, and by who watches
-    assert all(line.startswith(f"tiny: {OLD} goes on. {expected}") for line in told)
+    expected = f"{runs} cannot be opened: AttributeError: unexpected"
+    assert expected in service.rejected("POST", "/reload", status=409)
+    until(lambda: len(reports) == 2)  # of the request and of the watch
+    assert all(line.startswith(f"tiny: {OLD} continues to answer. {expected}") for line in reports)
     assert service.recommend(user=1)["run"] == OLD
     shutil.copytree(runs / OLD, runs.parent / "whole").rename(runs / "2026-03-01T00-00-00")
     until(lambda: service.recommend(user=1)["run"] == "2026-03-01T00-00-00")
 
 
-def test_a_newer_run_is_found_by_itself(start, runs, add_newer):
-    told = []
-    service = start(runs, watch=0.05, tell=told.append)
+def test_watching_finds_a_newer_run(start, runs, add_newer):
+    reports = []
+    service = start(runs, watch=0.05, report=reports.append)
     broken = add_newer()
     broken = broken.rename(broken.with_name("2026-01-01T00-00-00-3"))
     (broken / "model.safetensors").unlink(missing_ok=True)
-    until(lambda: told)
+    until(lambda: reports)
     add_newer().rename(runs / "2026-03-01T00-00-00")
     until(lambda: service.recommend(user=1)["run"] == "2026-03-01T00-00-00")
-    assert "2026-03-01T00-00-00 answers now" in told[-1]
+    assert "2026-03-01T00-00-00 answers now" in reports[-1]
 
 
-def test_a_run_that_is_copied_file_by_file_answers_once_it_is_whole(start, runs, trained):
-    told = []
-    service = start(runs, watch=0.05, tell=told.append)
+def test_a_run_that_is_still_being_copied_answers_once_it_is_complete(start, runs, trained):
+    reports = []
+    service = start(runs, watch=0.05, report=reports.append)
     late = ("model.safetensors", "users.parquet")
     part = shutil.copytree(trained, runs.parent / "part", ignore=shutil.ignore_patterns(*late))
     part.rename(runs / NEW)
-    until(lambda: told)
+    until(lambda: reports)
     time.sleep(0.3)
-    assert len(told) == 1, "what does not change is told once"
-    assert "has no users.parquet." in told[0]
+    assert len(reports) == 1, "the problem is reported once"
+    assert "has no users.parquet." in reports[0]
     for name in late:
         shutil.copy(trained / name, runs / NEW)
     until(lambda: service.recommend(user=1)["run"] == NEW)
@@ -130,22 +130,22 @@ def test_with_an_index_a_newer_run_answers_once_it_has_one(start, runs, add_newe
     with pytest.raises(RunError, match=r"has no index\. Build it with tools/index\.py"):
         ServedRun("tiny", runs, with_index=True)
     save_index(runs / OLD)
-    told = []
-    service = start(runs, with_index=True, watch=0.05, token=TOKEN, tell=told.append)
+    reports = []
+    service = start(runs, with_index=True, watch=0.05, token=TOKEN, report=reports.append)
     newest = add_newer()
-    assert "has no index" in service.refused("POST", "/reload", status=409)
+    assert "has no index" in service.rejected("POST", "/reload", status=409)
     assert service.recommend(user=1, k=90, keep_seen=True)["run"] == OLD
     new = pa.table({"movie_id": [901], "genres": [["Drama"]]})
     save_index(newest, new)
     until(lambda: service.recommend(user=1)["run"] == NEW)
-    assert len(told) == 2
+    assert len(reports) == 2
     items = service.recommend(user=1, k=91, keep_seen=True)["items"]
     assert 901 in [item["id"] for item in items]
     status, answer = service.call("GET", "/explain?user=1&item=901")
     assert (status, answer["of"]["id"]) == (200, 901)
 
 
-def test_swaps_under_load_lose_no_request(start, runs, add_newer):
+def test_reloads_under_load_lose_no_request(start, runs, add_newer):
     service = start(runs, token=TOKEN)
     answered = []
 

@@ -1,4 +1,4 @@
-"""Requests that are made from the service's own schema, right and wrong ones, and those nobody thought of."""
+"""Requests that are generated from the service's own schema, valid and invalid ones, and mixed batches."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from schemathesis.specs.openapi.checks import content_type_conformance, response
 from towerzoo.registry.errors import RequestError
 from towerzoo.towers.recommend.recommender import Recommender
 from towerzoo.towers.serving.answers import RunAnswers
-from towerzoo.towers.serving.schema import Limits, recommend_model
+from towerzoo.towers.serving.schema import Limits, recommend_request
 
 CHECKS = [not_a_server_error, response_schema_conformance, content_type_conformance]
 BOUNDED = settings(
@@ -26,32 +26,32 @@ BOUNDED = settings(
 
 def test_no_request_of_the_schema_fails_the_service(service):
     schema = schemathesis.openapi.from_url(f"http://127.0.0.1:{service.port}/openapi.json", config=SchemathesisConfig())
-    asked = set()
-    for found in schema.get_all_operations():
-        operation = found.ok()
+    called = set()
+    for result in schema.get_all_operations():
+        operation = result.ok()
 
         @BOUNDED
         @given(case=operation.as_strategy())
-        def ask(case):
+        def call(case):
             response = case.call(timeout=5)
             case.validate_response(response, checks=CHECKS)
-            asked.add(case.operation.path)
+            called.add(case.operation.path)
 
-        ask()
-    assert asked == set(service.call("GET", "/openapi.json")[1]["paths"])
+        call()
+    assert called == set(service.call("GET", "/openapi.json")[1]["paths"])
     assert service.recommend(user=1)["items"]
 
 
-def test_a_question_that_cannot_be_answered_leaves_those_beside_it_alone(trained):
-    """Of a streamed run, what people have met is not known; whoever asks for it spoils no other's answer."""
+def test_an_unanswerable_request_does_not_affect_others_of_its_batch(trained):
+    """A streamed run does not know which items users have seen, so it must not leave them out."""
     recommender = Recommender.open(trained)
     recommender.events = recommender.events._replace(whole=False)
-    ask = recommend_model(Limits(items=100, body=1_000, batch=8))
-    asks = [ask(user=1), ask(user=1, keep_seen=True, k=3), ask(features={"gender": "F"}, k=91), ask(liked=[4], k=2)]
-    refused, kept, longer, new = RunAnswers(trained, recommender).recommend(asks)
-    assert isinstance(refused, RequestError)
-    assert "streamed" in str(refused)
-    assert len(kept["items"]) == 3
-    assert "k must be from 1 to 90" in str(longer)
-    assert len(new["items"]) == 2
-    assert "streamed" in RunAnswers(trained, recommender).explain(ask(user=1), "1")["notes"][-1]
+    request = recommend_request(Limits(items=100, body=1_000, batch=8))
+    batch = [request(user=1), request(user=1, keep_seen=True, k=3), request(features={"gender": "F"}, k=91)]
+    rejected, kept, too_long, new = RunAnswers(trained, recommender).recommend([*batch, request(liked=[4], k=2)])
+    assert isinstance(rejected, RequestError)
+    assert "streamed" in str(rejected)
+    assert len(kept.items) == 3
+    assert "k must be from 1 to 90" in str(too_long)
+    assert len(new.items) == 2
+    assert "streamed" in RunAnswers(trained, recommender).explain(request(user=1), "1").notes[-1]

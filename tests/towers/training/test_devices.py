@@ -329,6 +329,6 @@ def test_a_model_on_a_gpu_answers_as_on_the_cpu(run, request):
         found = there.recommend(people, 5, allowed=allowed)
         assert torch.equal(found.items.cpu(), expected.items)
         assert torch.equal(there.similar(torch.tensor([3, 4]), 5).items.cpu(), similar.items)
-        assert [answer.row for answer in there.answers(found, people)[0]] == expected.items[0].tolist()
+        assert [there.names.row(item.id) for item in there.answers(found, people)[0]] == expected.items[0].tolist()
         for person, one in zip(people, explained, strict=True):
-            assert explain(there, person, 7).logit == pytest.approx(one.logit, abs=1e-4)
+            assert explain(there, person, 7).score == pytest.approx(one.score, abs=1e-4)
