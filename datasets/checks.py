@@ -27,14 +27,14 @@ def load_schema(dataset: Spec) -> StarSchema:
         DataError: Its `load` reports that the data is missing or malformed.
     """
     source = DATASETS.build(dataset)
-    with DATASETS.telling(dataset, "load"):
+    with DATASETS.errors_named(dataset, "load"):
         schema: StarSchema = source.load()
         names = source.columns()
     for value, kind, method in ((schema, StarSchema, "load"), (names, ColumnNames, "columns")):
         if not isinstance(value, kind):
-            raise DATASETS.fault(dataset, f"return {kind.__name__} from {method}()", f"a {type(value).__name__}")
+            raise DATASETS.part_error(dataset, f"return {kind.__name__} from {method}()", f"a {type(value).__name__}")
     for problem in _schema_problems(schema, names):
-        raise DATASETS.fault(dataset, *problem)
+        raise DATASETS.part_error(dataset, *problem)
     return schema
 
 
@@ -53,23 +53,23 @@ def draw_split(split: Spec, user: Tensor, timestamp: Tensor | None) -> Split:
         PartError: It fails, or returns something else, rows out of range, or an event twice.
         DataError: A part is empty, or the split reports that it does not suit the data.
     """
-    with SPLITS.telling(split, "split the events"):
+    with SPLITS.errors_named(split, "split the events"):
         parts = SPLITS.build(split, user=user, timestamp=timestamp)
     if not isinstance(parts, Split):
         hint = "Write Split(train, valid, test)."
-        raise SPLITS.fault(split, "return a datasets.Split", f"a {type(parts).__name__}", hint)
+        raise SPLITS.part_error(split, "return a datasets.Split", f"a {type(parts).__name__}", hint)
     taken = torch.zeros(len(user), dtype=torch.bool)
     for name in PARTS:
         rows = getattr(parts, name)
         if problem := _rows_problem(rows, len(user)):
             expected = f"return rows of events (n,) from 0 to {len(user) - 1} as {name}"
-            raise SPLITS.fault(split, expected, problem, "Boolean masks become rows by mask.nonzero()[:, 0].")
+            raise SPLITS.part_error(split, expected, problem, "Boolean masks become rows by mask.nonzero()[:, 0].")
         before = int(taken.count_nonzero())
         for chunk in torch.split(rows, ROWS_AT_ONCE):
             taken[chunk.long()] = True
         if repeated := len(rows) - int(taken.count_nonzero()) + before:
             actual = f"{repeated:,} of {name} twice or in an earlier part"
-            raise SPLITS.fault(split, "have each event in one part at most", actual)
+            raise SPLITS.part_error(split, "have each event in one part at most", actual)
     train, valid, test = (_ascending(getattr(parts, name)) for name in PARTS)
     return replace(parts, train=train, valid=valid, test=test)
 

@@ -1,4 +1,4 @@
-"""Checks a loaded config against the experiment schema and the signature of every part that it names."""
+"""Checks a loaded config: its schema, the signature of every part that it names, and rules that relate settings."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import functools
 import json
 import re
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic_core import ErrorDetails
 
-from towerzoo.registry.catalogue import BLOCKS
 from towerzoo.registry.errors import NOTHING, ConfigError, Problem, name_hint, nearest
 from towerzoo.registry.expectations import (
     collection,
@@ -25,28 +24,36 @@ from towerzoo.registry.expectations import (
     without_null,
 )
 from towerzoo.registry.experiment import Experiment
-from towerzoo.registry.places import place
+from towerzoo.registry.imports import SESSION, names_session
 from towerzoo.registry.registry import REQUIRED, Registry, registry_of
+from towerzoo.registry.rules import TOWER_RULES, Rule, rule_problems, valid_settings
 from towerzoo.registry.yaml_file import Document, KeyPath, Origin, dotted, read_yaml
 
 
-def check_experiment(document: Document, problems: Iterable[Problem] = ()) -> Experiment:
+def check_experiment(document: Document, rules: Sequence[Rule] = ()) -> Experiment:
     """Returns the experiment that a loaded config describes, with every default filled in.
 
     Args:
         document: The loaded config.
-        problems: Problems that the caller has found in it already.
+        rules: What to check beyond the schema.
 
     Raises:
         ConfigError: With all problems at once, file by file in the order of their lines.
     """
     checker = _Checker(document)
     value = checker.model(Experiment, document.value, ())
-    checker.towers(document.value)
-    found = [*document.problems, *checker.problems, *problems]
-    if found:
-        raise ConfigError(_in_order(found))
-    return Experiment.model_validate(value)
+    problems = [*document.problems, *checker.problems]
+    if problems:
+        given = document.value if document.incomplete else value  # a base that was not read may replace defaults
+        experiment: Experiment = valid_settings(Experiment, given, (), checker.invalid)
+    else:
+        if checker.session_parts and SESSION not in value["imports"]:
+            value["imports"] = [*value["imports"], SESSION]
+        experiment = Experiment.model_validate(value)
+    problems += rule_problems((*TOWER_RULES, *rules), document, experiment, problems)
+    if problems:
+        raise ConfigError(_in_order(problems))
+    return experiment
 
 
 def check_part(registry: Registry, text: str, where: str) -> dict[str, Any]:
@@ -55,19 +62,17 @@ def check_part(registry: Registry, text: str, where: str) -> dict[str, Any]:
     Args:
         registry: The registry.
         text: Its bare name, or a mapping of name and parameters.
-        where: What the text was given by, such as an option, for messages.
+        where: The source of the text in messages, such as an option.
 
     Raises:
         ConfigError: With all problems at once.
     """
     document = read_yaml(text, where, under=())
-    if document.incomplete:  # what it says is not known
-        raise ConfigError(document.problems)
-    document.origins.setdefault((), Origin(where))  # an empty text has no line
+    document.origins.setdefault((), Origin(where))  # of an empty text
     checker = _Checker(document)
-    part: dict[str, Any] = checker.part(registry, document.value, ())
-    if found := [*document.problems, *checker.problems]:
-        raise ConfigError(found)
+    part: dict[str, Any] = {} if document.incomplete else checker.part(registry, document.value, ())
+    if problems := [*document.problems, *checker.problems]:
+        raise ConfigError(problems)
     return part
 
 
@@ -77,7 +82,9 @@ class _Checker:
     def __init__(self, document: Document) -> None:
         self.document = document
         self.problems: list[Problem] = []
-        self.told: set[tuple[Any, ...]] = set()
+        self.invalid = set(document.unread)
+        self.reported: set[tuple[Any, ...]] = set()
+        self.session_parts = False
 
     def model(self, model: type[BaseModel], value: Any, path: KeyPath) -> Any:
         try:
@@ -98,8 +105,8 @@ class _Checker:
         filled = {name: v.model_dump() if isinstance(v, BaseModel) else v for name, v in filled.items()} | dict(value)
         registry = getattr(model, "registry", None)
         if registry is not None and registry.key in value:
-            own = {key: v for key, v in value.items() if key == registry.key or key not in model.model_fields}
-            filled |= self.part(registry, own, path, also_known=tuple(model.model_fields)) or {}
+            part = {key: v for key, v in value.items() if key == registry.key or key not in model.model_fields}
+            filled |= self.part(registry, part, path, also_known=tuple(model.model_fields)) or {}
         return {key: self.descend(model_hints(model).get(key, Any), v, (*path, key)) for key, v in filled.items()}
 
     def descend(self, annotation: Any, value: Any, path: KeyPath) -> Any:
@@ -130,11 +137,9 @@ class _Checker:
             return value
         name, parameters = registry.split(value)
         if name not in registry:
-            # Without a near spelling it may be a name that a file which could not be read registers.
-            if not self.document.incomplete or nearest(name, registry.names()):
-                hint = name_hint(name, registry.names(), "Registered")
-                self.add(name_path, f"a registered {registry.kind}", name, hint)
+            self.unknown_part(registry, name, name_path)
             return value
+        self.session_parts |= registry.of_session(name)
         known = {p.name: p for p in registry.parameters(name)}
         hints = {p.name: p.annotation for p in known.values()}
         for key in parameters:
@@ -142,12 +147,6 @@ class _Checker:
                 expected = f"a parameter of {registry.kind} {name!r}"
                 expected += f" or a key of {dotted(path)}" if also_known else ""
                 self.add((*path, key), expected, key, name_hint(key, (*known, *also_known), "Known"))
-        for parameter in known.values():
-            if parameter.default is REQUIRED and parameter.annotation is Any and parameter.name not in parameters:
-                key, part = parameter.name, registry.get(name)
-                hint = f"Add the key {key!r}, or give it a default at {place(part)}. "
-                hint += f"{registry.a_kind.capitalize()} is {registry.contract}."
-                self.add((*path, key), expectation(Any), NOTHING, hint)
         try:
             # As JSON, whose lists may be tuples: YAML has no others.
             text = json.dumps(parameters, default=str)
@@ -160,91 +159,77 @@ class _Checker:
             key: self.descend(hints.get(key, Any), _plain(v), (*path, key)) for key, v in filled.items()
         }
 
+    def unknown_part(self, registry: Registry, name: Any, path: KeyPath) -> None:
+        hint = name_hint(name, registry.names(), "Registered")
+        if names_session(self.document):
+            hint = (
+                "It was registered in the session that trained this run, a notebook or script, and is in no file of "
+                f"the run. Register it again before you open the run. {hint}"
+            )
+        # A file that could not be imported may register it, unless it is a misspelt name.
+        if not self.document.incomplete or nearest(name, registry.names()):
+            self.add(path, f"a registered {registry.kind}", name, hint)
+        self.invalid.add(path)
+
     def translate(self, error: ErrorDetails, hints: Mapping[str, Any], value: Any, path: KeyPath) -> None:
-        """Puts what pydantic has found into the words of the house."""
+        """Puts a finding of pydantic into TowerZoo's words."""
         location = error["loc"]
-        holder = without_null(locate(hints, location[:-1])[0])
+        holder = without_null(locate(hints, location[:-1])[0]) if location[:-1] else Experiment
         annotation, depth = locate(hints, location)
-        found = (
+        actual = (
             NOTHING if error["type"] == "missing" else functools.reduce(lambda v, key: v[key], location[:depth], value)
         )
-        expected, next_step = expectation(annotation), _hint(annotation, found, location[-1])
+        expected, next_step = expectation(annotation), _hint(annotation, actual, location[-1])
         registry = getattr(holder, "registry", None)
         if registry is not None and location[-1] == registry.key:
-            if found is not NOTHING:
-                return  # told by the check of the part
+            if actual is not NOTHING:
+                return  # reported by the check of the part
             expected = f"a registered {registry.kind}"
             next_step = f"{next_step} {name_hint('', registry.names(), 'Registered')}"
         elif error["type"] == "extra_forbidden":
-            fields = holder.model_fields if is_model(holder) else Experiment.model_fields
-            expected, found = "a known key", location[-1]
-            next_step = name_hint(found, fields, "Known")
+            expected, actual, reserved = "a known key", location[-1], getattr(holder, "reserved", {})
+            near = nearest(actual, (*holder.model_fields, *reserved))
+            next_step = reserved.get(near) or name_hint(actual, holder.model_fields, "Known")
         elif error["type"] == "value_error":  # a validator's message reads on from "must be"
             expected = str(error["ctx"]["error"])
-        elif error["type"] == "needs_python_object":
-            next_step = "YAML holds no such value; annotate the parameter with a type of one that it holds."
-        elif error["type"] == "finite_number":
-            expected = expected.replace("a number", "a finite number", 1)
-        elif not error["type"].endswith("_type") and error["type"] not in _TOLD_BY_TYPE:
+        elif not error["type"].endswith("_type") and error["type"] not in _SAID_BY_TYPE:
             expected = f"{expected} ({error['msg']})"
-        self.add((*path, *location[:depth]), expected, found, next_step)
+        self.add((*path, *location[:depth]), expected, actual, next_step)
 
-    def towers(self, value: Mapping[str, Any]) -> None:
-        """Checks what holds between keys; pydantic would do so only once each key is right."""
-        last: list[Any] = []
-        lines: list[Any] = [None]
-        for key in ("user_tower", "item_tower"):
-            tower = value.get(key)
-            block, widths = (tower.get("block"), tower.get("widths")) if isinstance(tower, Mapping) else (None, None)
-            last.append(widths[-1] if isinstance(widths, list) and widths else None)
-            lines.append(self.document.origin((key, "widths" if block is None else "block"))[0])
-            if lines[-1] == lines[-2]:  # one tower is an alias of the other
-                continue
-            if block is not None and not widths:
-                next_step = "Add widths, one for each block, or remove the block."
-                found = NOTHING if widths is None else widths
-                self.add((key, "widths"), "a list of whole numbers >= 1 where a block is given", found, next_step)
-            if widths and block is None:
-                hint = f"Add a block, or remove the widths. {name_hint('', BLOCKS.names(), 'Registered')}"
-                self.add((key, "block"), "a registered block where widths are given", NOTHING, hint)
-        if None not in last and last[0] != last[1]:
-            expected = f"a list that ends in {last[0]!r}, as user_tower.widths does"
-            next_step = "The two vectors are compared, and so must be of equal length."
-            self.add(("item_tower", "widths"), expected, value["item_tower"]["widths"], next_step)
-
-    def add(self, path: KeyPath, expected: str, found: Any, next_step: str = "") -> None:
-        if found is NOTHING and self.document.incomplete:
-            return  # what could not be read may give it
-        if (found is NOTHING or found is None) and path in self.document.unread:
-            return  # it was given, but could not be read
+    def add(self, path: KeyPath, expected: str, actual: Any, next_step: str = "") -> None:
+        self.invalid.add(path)
+        if actual is NOTHING and self.document.incomplete:
+            return  # a file that could not be read may give it
+        if (actual is NOTHING or actual is None) and path in self.document.unread:
+            return  # it is given, but could not be read
         origin, rest = self.document.origin(path)
-        mistake = (origin if origin and origin.line else path, rest, expected, repr(found))
-        if mistake not in self.told:  # an alias repeats the mistakes of what it stands for
-            self.told.add(mistake)
-            self.problems.append(Problem(self.document.where(path) or "config", expected, found, next_step))
+        mistake = (origin if origin and origin.line else path, rest, expected, repr(actual))
+        if mistake not in self.reported:  # an alias repeats the mistakes of its anchor
+            self.reported.add(mistake)
+            self.problems.append(self.document.problem(path, expected, actual, next_step))
 
 
-_TOLD_BY_TYPE = {
+_SAID_BY_TYPE = {
     "greater_than", "greater_than_equal", "less_than", "less_than_equal", "int_from_float", "literal_error", "missing",
     "too_short", "too_long", "string_too_short", "string_too_long",
 }  # fmt: skip
-"""Pydantic's errors that the expectation of the type says all about, beside those that end in `_type`."""
+"""Pydantic's errors that say no more than the expectation of the type, as those that end in `_type`."""
 
 
-def _hint(annotation: Any, found: Any, key: int | str) -> str:
+def _hint(annotation: Any, actual: Any, key: int | str) -> str:
     """Returns what to do about a value that is missing or does not suit its type."""
     registry = registry_of(annotation)
-    if found is NOTHING:
+    if actual is NOTHING:
         names = f" {name_hint('', registry.names(), 'Registered')}" if registry else ""
         return f"Add the key {key!r}.{names}" if isinstance(key, str) else ""
-    if not isinstance(found, str):
+    if not isinstance(actual, str):
         return ""
     expected = expectation(annotation)
-    if "number" in expected and _NUMBER.match(found):
+    if "number" in expected and _NUMBER.match(actual):
         return "Write it without quotes."
-    if "true or false" in expected and found.lower() in _SWITCHES:
-        return f"Write {_SWITCHES[found.lower()]}."
-    near = nearest(found, re.findall(r"'([^']*)'", expected))
+    if "true or false" in expected and actual.lower() in _SWITCHES:
+        return f"Write {_SWITCHES[actual.lower()]}."
+    near = nearest(actual, re.findall(r"'([^']*)'", expected))
     return f"Did you mean {near!r}?" if near else ""
 
 
@@ -277,7 +262,7 @@ def _parameter_model(registry: Registry, name: str, part: Any) -> type[BaseModel
 
 def _in_order(problems: Iterable[Problem]) -> list[Problem]:
     """Returns problems file by file, each in the order of its lines; those without a line come first."""
-    places = [(problem, re.match(r"(.+?):(\d+)(?::|$)", problem.where)) for problem in problems]
-    files = list(dict.fromkeys(place[1] for _, place in places if place))
-    keyed = [(files.index(place[1]) if place else -1, int(place[2]) if place else 0, p) for p, place in places]
+    lines = [(problem, re.match(r"(.+?):(\d+)(?::|$)", problem.where)) for problem in problems]
+    files = list(dict.fromkeys(line[1] for _, line in lines if line))
+    keyed = [(files.index(line[1]) if line else -1, int(line[2]) if line else 0, p) for p, line in lines]
     return [problem for *_, problem in sorted(keyed, key=lambda item: item[:2])]

@@ -1,37 +1,51 @@
-"""Loads a config: its bases, its overrides, its imports, and the place that each value came from."""
+"""Loads a config: its bases, its overrides, its imports, and where each value came from."""
 
 from __future__ import annotations
 
-import importlib.resources
+import importlib.util
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from towerzoo.registry.errors import NOTHING, Problem, name_hint
-from towerzoo.registry.imports import import_parts
+from towerzoo.registry.imports import SESSION, import_parts
 from towerzoo.registry.yaml_file import Document, KeyPath, Origin, read_yaml, replace_origins, write_yaml
+
+Config = str | Path | Mapping[str, Any]
+"""A YAML file, the name of a shipped config (`tanh_bn` or `configs/tanh_bn.yaml`), or the config itself."""
+
+Overrides = Sequence[str] | Mapping[str, Any]
+"""`KEY.PATH=VALUE` texts, the value read as YAML; or values by key path, as in `{"training.max_epochs": 3}`."""
 
 PART_KEYS = ("name", "encoder")
 """Keys that name a part; a mapping that names another part than its base replaces the base's mapping."""
 
 
-def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Document:
-    """Loads a YAML config with its bases and overrides, and imports the person's own parts that it names.
+def load_config(config: Config, overrides: Overrides = ()) -> Document:
+    """Loads a config with its bases and overrides, and imports the files of custom parts that it names.
 
     Args:
-        path: A YAML file, or the name of a shipped config (`tanh_bn` or `configs/tanh_bn.yaml`).
-        overrides: `KEY.PATH=VALUE` texts, the value read as YAML; applied after all files, those that name a part
-            first, the others in their order.
+        config: The config.
+        overrides: Applied after all bases: those that name a part first, the others in their order.
 
     Returns:
-        The merged config, always a mapping, with its problems so far. Nothing is raised for a bad config, so that its
-        other problems can be found too.
+        The merged config, always a mapping, with its problems so far. A bad config raises nothing, so that its other
+        problems can be found too.
     """
-    document = _load_with_bases(find_config(path), "config", ())
+    if isinstance(config, Mapping):
+        document = _with_bases(_from_values(config, "config"), "config", Path.cwd(), ())
+    else:
+        document = _load_file(find_config(config), "config", ())
+    if isinstance(overrides, Mapping):
+        read = [(key, _from_values(value, "overrides", _key_path(key))) for key, value in overrides.items()]
+    else:
+        read = [(text.partition("=")[0], _read_override(text)) for text in overrides]
     # A part's new name first, whatever their order: it would remove the parameters that another override gives.
-    for override in sorted(overrides, key=lambda text: text.partition("=")[0].strip().split(".")[-1] not in PART_KEYS):
-        document = merge(document, _read_override(override))
+    for _, override in sorted(read, key=lambda pair: _key_path(pair[0])[-1] not in PART_KEYS):
+        document = merge(document, override)
     import_parts(document)
     return document
 
@@ -54,26 +68,39 @@ def find_config(path: str | Path) -> Path:
     return file if file.is_file() else _shipped(file) or file
 
 
-def _shipped(file: Path) -> Path | None:
-    folder = Path(str(importlib.resources.files("towerzoo.configs")))
-    name = Path(*file.parts[1:]) if file.parts[:1] == ("configs",) else file
-    return next((found for found in (folder / name, folder / f"{name}.yaml") if found.is_file()), None)
+def config_folder() -> Path:
+    """Returns the folder of the shipped configs."""
+    spec = importlib.util.find_spec("towerzoo.configs")
+    assert spec is not None
+    return Path(next(iter(spec.submodule_search_locations or ())))
 
 
 def shipped_configs() -> list[Path]:
     """Returns every config that TowerZoo ships for running, without bases and records, by name."""
-    folder = Path(str(importlib.resources.files("towerzoo.configs")))
-    return sorted(file for file in folder.rglob("*.yaml") if file.name != "results.yaml" and "_base_" not in file.parts)
+    files = config_folder().rglob("*.yaml")
+    return sorted(file for file in files if file.name != "results.yaml" and "_base_" not in file.parts)
+
+
+def _shipped(file: Path) -> Path | None:
+    name = Path(*file.parts[1:]) if file.parts[:1] == ("configs",) else file
+    candidates = (config_folder() / name, config_folder() / f"{name}.yaml")
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 
 def display_path(path: str | Path) -> str:
-    """Returns a path relative to the working folder where it lies inside it, as it is otherwise."""
+    """Returns a path relative to the working folder if it lies inside it, otherwise unchanged."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative
 
 
-def _load_with_bases(file: Path, where: str, chain: tuple[Path, ...]) -> Document:
-    """Loads a file that `where` names; chain holds the files that have led to it."""
+def _load_file(file: Path, where: str, chain: tuple[Path, ...]) -> Document:
+    """Loads a file with its bases.
+
+    Args:
+        file: The file.
+        where: The key that names it, for messages.
+        chain: The files that led to it.
+    """
     shown = display_path(file)
     resolved = file.resolve()
     if resolved in chain:
@@ -85,22 +112,26 @@ def _load_with_bases(file: Path, where: str, chain: tuple[Path, ...]) -> Documen
         reason = getattr(error, "strerror", None) or "Not a text file in UTF-8"
         hint = name_hint(file.stem, (config.stem for config in shipped_configs()), "Shipped configs")
         return _unreadable(Problem(where, "a readable YAML file", shown, f"{reason}. {hint}"))
-    document = read_yaml(text, shown)
+    return _with_bases(read_yaml(text, shown), shown, file.parent, (*chain, resolved))
+
+
+def _with_bases(document: Document, shown: str, folder: Path, chain: tuple[Path, ...]) -> Document:
+    """Merges a document over its bases, which are shipped or relative to a folder, as its imports are."""
     if not isinstance(document.value, dict):
-        found = NOTHING if document.value is None else document.value
+        actual = NOTHING if document.value is None else document.value
         next_step = "Write `key: value` lines; configs/quickstart.yaml is one to start from."
-        return _unreadable(*document.problems or [Problem(shown, "a mapping of settings", found, next_step)])
+        return _unreadable(*document.problems or [Problem(shown, "a mapping of settings", actual, next_step)])
     bases = document.value.pop("base", [])
-    _resolve_imports(document, file.parent)
+    _resolve_imports(document, folder)
     merged = Document({})
     for index, base in enumerate(bases if isinstance(bases, list) else [bases]):
-        base_where = document.where(("base", index) if isinstance(bases, list) else ("base",))
+        path: KeyPath = ("base", index) if isinstance(bases, list) else ("base",)
         if isinstance(base, str):
-            beside = file.parent / base
+            beside = folder / base
             base_file = beside if beside.exists() else _shipped(Path(base)) or beside
-            merged = merge(merged, _load_with_bases(base_file, base_where, (*chain, resolved)))
+            merged = merge(merged, _load_file(base_file, document.where(path), chain))
         else:
-            merged = merge(merged, _unreadable(Problem(base_where, "a path or a list of paths", base)))
+            merged = merge(merged, _unreadable(document.problem(path, "a path or a list of paths", base)))
     return merge(merged, document)
 
 
@@ -115,7 +146,7 @@ def _merge(
         replace_origins(path, origins, over_origins)
         return over
     merged = dict(base)
-    if path in over_origins and over_origins[path].line:  # where keys that are missing should be added
+    if path in over_origins and over_origins[path].line:  # where missing keys should be added
         origins[path] = over_origins[path]
     for key, value in over.items():
         child = (*path, key)
@@ -135,34 +166,51 @@ def _names_another_part(base: Mapping[str, Any], over: Mapping[str, Any]) -> boo
     return any(isinstance(over.get(key), str) and key in base and over[key] != base[key] for key in PART_KEYS)
 
 
+def _key_path(key: str) -> KeyPath:
+    return tuple(part.strip() for part in key.split("."))
+
+
 def _read_override(text: str) -> Document:
     key, equals, value = text.partition("=")
-    path: KeyPath = tuple(part.strip() for part in key.split("."))
-    if not equals or not all(path):
+    if not equals or not all(_key_path(key)):
         example = "Write it as --set training.max_epochs=2."
         return Document({}, problems=[Problem("--set", "KEY.PATH=VALUE", text, example)])
-    parsed = read_yaml(value, "--set", under=path)
-    if parsed.incomplete:
-        return Document({}, problems=parsed.problems, incomplete=True)
-    if path in parsed.unread:
-        return Document({}, problems=parsed.problems, unread=parsed.unread)
-    nested: Any = parsed.value
-    for part in reversed(path):
-        nested = {part: nested}
-    origins = {path[:depth]: Origin("--set") for depth in range(1, len(path) + 1)} | parsed.origins
-    document = Document(nested, origins, parsed.problems, parsed.unread)
-    _resolve_imports(document, Path.cwd())
+    return _under(_key_path(key), read_yaml(value, "--set", under=_key_path(key)), "--set")
+
+
+def _from_values(value: Any, source: str, path: KeyPath = ()) -> Document:
+    """Returns values from Python as if they had been read from a file; `source` stands for its name."""
+    try:
+        text = write_yaml(value)
+    except yaml.representer.RepresenterError as error:
+        expected = "plain values: mappings, lists, text, numbers, true, false or None"
+        problem = Document(origins={(): Origin(source)}).problem(path, expected, error.args[-1])
+        return Document({}, problems=[problem], unread={path} if path else set(), incomplete=not path)
+    return _under(path, read_yaml(text, source, under=path), source)
+
+
+def _under(path: KeyPath, document: Document, source: str) -> Document:
+    """Returns the document that holds the one of a single value at a key path."""
+    if document.incomplete or (path and path in document.unread):
+        return Document({}, problems=document.problems, unread=document.unread, incomplete=document.incomplete)
+    for depth in range(len(path), 0, -1):
+        document.value = {path[depth - 1]: document.value}
+        document.origins.setdefault(path[:depth], Origin(source))
+    if path:
+        _resolve_imports(document, Path.cwd())
     return document
 
 
 def _resolve_imports(document: Document, folder: Path) -> None:
     imports = document.value.get("imports")
     if isinstance(imports, list):
-        document.value["imports"] = [str((folder / i).resolve()) if isinstance(i, str) else i for i in imports]
+        document.value["imports"] = [
+            str((folder / file).resolve()) if isinstance(file, str) and file != SESSION else file for file in imports
+        ]
 
 
 def annotated_yaml(value: Any, origins: Mapping[KeyPath, Origin], path: KeyPath = ()) -> Iterable[tuple[str, str]]:
-    """Yields a config's YAML lines, each with the place that its value came from (`default` where no file gives it)."""
+    """Yields a config's YAML lines, each with the origin of its value (`default` if nothing gives it)."""
     indent = "  " * len(path)
     for key, child in value.items():
         child_path = (*path, key)
@@ -170,7 +218,7 @@ def annotated_yaml(value: Any, origins: Mapping[KeyPath, Origin], path: KeyPath 
             yield f"{indent}{_inline_yaml(key)}:", ""
             yield from annotated_yaml(child, origins, child_path)
         else:
-            # A part written as its bare name has that name from where the name stands.
+            # A part written as its bare name takes the origin of that name.
             origin = origins.get(child_path) or (origins.get(path) if key in PART_KEYS else None)
             yield f"{indent}{_inline_yaml(key)}: {_inline_yaml(child)}", str(origin or "default")
 

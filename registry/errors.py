@@ -1,6 +1,6 @@
-"""What TowerZoo says when something is wrong: one form of message, one family of exceptions.
+"""TowerZoo's errors: one family of exceptions, and one form of message for a wrong value.
 
-A message reads `<where> must be <expected>, got <value!r>. <what to do next>`.
+It reads `<where> must be <expected>, got <actual!r>. <what to do next>`.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ class RunError(TowerZooError):
 
 
 class TrainingError(TowerZooError):
-    """Training that cannot start or go on: no such device, a loss that is not finite."""
+    """Training that cannot start or continue: no such device, a loss that is not finite."""
 
 
 class ExportError(TowerZooError):
-    """A run that cannot be exported: a part that no graph can hold, software that is not installed, another result."""
+    """A run that cannot be exported: a part that no graph can hold, missing software, or a bundle that differs."""
 
 
 class RequestError(TowerZooError):
-    """A request that a model cannot answer: somebody or something unknown, or a value of the wrong kind.
+    """A request that a model cannot answer: an unknown user or item, or a value of the wrong kind.
 
     Attributes:
-        problems: All that is wrong with it, one sentence or two each.
+        problems: Every problem of the request, one or two sentences each.
     """
 
     def __init__(self, *problems: str) -> None:
@@ -52,15 +52,15 @@ class ServingError(TowerZooError):
 
 
 class SearchError(TowerZooError):
-    """An index that cannot be built, read or asked: items are too few, a database is away."""
+    """An index that cannot be built, read or queried: too few items, a database that does not answer."""
 
 
 class PeerError(TowerZooError):
-    """Another system, beside which TowerZoo is measured, is not installed, dies or answers what cannot be read."""
+    """A peer system of the benchmarks is not installed, dies, or gives an unreadable answer."""
 
 
 class Interrupted(TowerZooError):  # noqa: N818  (a signal is no error)
-    """A signal ended the work in good order; the message says what is left of it.
+    """A signal ended the work in good order; the message says how to continue.
 
     Attributes:
         signal_number: The signal, so that a command can exit with 128 + it.
@@ -76,7 +76,11 @@ class RegistryError(TowerZooError):
 
 
 class PartError(TowerZooError):
-    """A registered part that fails when it is called, or that is not what its kind has to be."""
+    """A registered part that fails when it is called, or breaks the contract of its kind."""
+
+
+class InvalidSetting(Exception):  # noqa: N818  (reported already)
+    """A rule reads a setting that is invalid and reported already, which ends the rule."""
 
 
 class _Nothing:
@@ -85,17 +89,17 @@ class _Nothing:
 
 
 NOTHING: Final = _Nothing()
-"""Stands in `Problem.found` for a value that is not there."""
+"""Stands in `Problem.actual` for a missing value."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with a config.
+    """One problem of a config.
 
     Attributes:
-        where: Place and key path, such as `configs/mine.yaml:9: user_tower.widths`.
+        where: Source and key path, such as `configs/mine.yaml:9: user_tower.widths`.
         expected: What the value must be, to be read after "must be".
-        found: The value that was found, or `NOTHING`.
+        actual: The value, or `NOTHING`.
         next_step: What to do about it; whole sentences, or empty.
 
     Example:
@@ -106,16 +110,16 @@ class Problem:
 
     where: str
     expected: str
-    found: Any
+    actual: Any
     next_step: str = ""
 
     def __str__(self) -> str:
-        text = f"{self.where} must be {self.expected}, got {shortened(repr(self.found))}."
+        text = f"{self.where} must be {self.expected}, got {shortened(repr(self.actual))}."
         return f"{text}\n    {self.next_step}" if self.next_step else text
 
 
 class ConfigError(TowerZooError):
-    """All that is wrong with a config, at once.
+    """All problems of a config.
 
     Example:
         >>> raise ConfigError([Problem("mine.yaml:9: seed", "a whole number", "x")])
@@ -146,7 +150,7 @@ def name_hint(name: object, names: Iterable[str], label: str) -> str:
 
 
 def nearest(name: object, names: Iterable[str]) -> str | None:
-    """Returns the name whose spelling is nearest, leaving case and underscores aside, if one is near.
+    """Returns the name of the nearest spelling, ignoring case and underscores, if one is near.
 
     Example:
         >>> nearest("XavierNormal", ["xavier-normal", "normal"])
@@ -166,7 +170,7 @@ def _folded(name: str) -> str:
 
 
 def shortened(text: str, limit: int = 120) -> str:
-    """Returns a text of at most so many letters.
+    """Returns a text, cut to at most `limit` characters.
 
     Example:
         >>> shortened("a long text", 9)

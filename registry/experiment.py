@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from towerzoo.registry.catalogue import BLOCKS, DATASETS, ENCODERS, INITIALIZERS, LOSSES, OPTIMIZERS, SCORES, SPLITS
-from towerzoo.registry.ranges import Count, Finite, Seed, WholeNumber
+from towerzoo.registry.errors import InvalidSetting
+from towerzoo.registry.ranges import Count, Finite, NonNegative, Seed, Share, WholeNumber
 from towerzoo.registry.registry import Registry, Spec
 
 
 class Section(BaseModel):
-    """A mapping of known keys, each of the type that it is annotated with."""
+    """A mapping of known keys, each of its annotated type.
+
+    A section of a config with problems lacks its invalid values; reading one raises InvalidSetting.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    reserved: ClassVar[Mapping[str, str]] = {}
+    """Keys that people may look for here, and what to do instead."""
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name in type(self).model_fields:
+                raise InvalidSetting(name)
+            return super().__getattr__(name)
 
 
 class LabelRule(Section):
-    """How an event gets its label of 0 or 1: exactly one of three rules.
+    """How an event gets its label of 0 or 1: by exactly one of three rules.
 
     `label: implicit` is short for `label: {implicit: true}`.
 
@@ -26,7 +40,7 @@ class LabelRule(Section):
         column: The feedback column, such as `rating`; an implicit label needs none.
         positive_from: Smallest positive value, in the column's unit.
         equals: The one value that counts as positive: a number, or a text such as `purchase`.
-        implicit: Whether every event is positive, because that it happened is all that is known.
+        implicit: Whether every event is positive, because all that is known is that it happened.
 
     Example:
         >>> LabelRule.model_validate("implicit").text, LabelRule(column="event", equals="purchase").text
@@ -48,12 +62,12 @@ class LabelRule(Section):
     @model_validator(mode="after")
     def _require_one_rule(self) -> LabelRule:
         if (self.positive_from is not None) + (self.equals is not None) + self.implicit != 1:
-            raise ValueError(f"{self.expected} (null removes one that a base gives)")
+            raise ValueError(f"{self.expected} (null removes one of a base)")
         return self
 
     @property
     def text(self) -> str:
-        """The rule in words, by which results of different rules are told apart."""
+        """The rule in words, as part of the evaluation protocol."""
         if self.implicit:
             return "every event is positive"
         if self.positive_from is not None:
@@ -69,10 +83,10 @@ class Data(Section):
     Attributes:
         name: The registered dataset; keys that are not listed here are its parameters.
         label: How labels are made.
-        split: How events are divided into training, validation and test.
-        batch_size: Events a training batch, of all devices together.
-        fit_on: Which ids have rows of their own: `catalogue`, all of the users and items tables; or `train`, those with
-            an event in the training split, all others sharing the unknown row.
+        split: How events are split into training, validation and test.
+        batch_size: Events per training batch, over all devices.
+        fit_on: Which ids get rows of their own: `catalogue`, all of the users and items tables; or `train`, those with
+            an event in the training split. All others share the unknown row.
     """
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
@@ -91,14 +105,14 @@ class Data(Section):
 
 
 class Tower(Section):
-    """One tower: encoders, concatenated, then a block a width.
+    """One tower: an encoder per feature, then one block per width.
 
     Attributes:
-        features: The encoder of each feature, by the feature's name; their outputs are concatenated in this order.
-        block: The block that is repeated; none leaves the concatenated features as the tower's output.
+        features: The encoder of each feature, by the feature's name; their outputs are combined in this order.
+        block: The block that is repeated; with none, the combined features are the tower's output.
         widths: Output width of each block.
-        combine: `concat`, or `sum`, for which all outputs must be of one length.
-        init: How weight matrices are initialised: the blocks', and those of encoders without an `init` of their own.
+        combine: `concat`; or `sum`, for which all outputs must have one length.
+        init: The initializer of the blocks' weight matrices, and of encoders without an `init` of their own.
     """
 
     features: dict[str, Annotated[Spec, ENCODERS]]
@@ -113,7 +127,8 @@ class EarlyStopping(Section):
 
     Attributes:
         monitor: The validation figure to watch, such as `valid/auc` or `valid/ndcg@10`; the best weights are those of
-            its best epoch. None takes the loss of pairs or, where only rankings are measured, the shortest list's NDCG.
+            its best epoch. With none it is the loss of pairs or, where only rankings are measured, the NDCG of the
+            shortest lists.
         patience: Epochs without a better value after which training stops.
     """
 
@@ -122,19 +137,19 @@ class EarlyStopping(Section):
 
 
 class Training(Section):
-    """How long to train.
+    """How long and how to train.
 
     Attributes:
         max_epochs: Passes over the training split.
         early_stopping: When to stop before that; none trains all epochs.
-        unique: Whether each distinct user and item of a batch is encoded once in training, too: several times faster
-            where a batch has many more events than users and items. Dropout masks are then a user's and an item's, not
-            an event's, and batch normalisation weighs each user and item once.
-        schedule: How the optimizer's step size goes over all epochs: `constant`; `one-cycle`, up to its value over the
+        unique: Whether training encodes each distinct user and item of a batch once: several times faster where a
+            batch has many more events than users and items. Its events then share dropout masks by user and by item,
+            and batch normalisation weighs each user and item once.
+        schedule: The step size over all epochs, as a factor of the optimizer's: `constant`; `one-cycle`, up over the
             first 30 % of the steps and down to almost nothing (Smith and Topin, 2019); `cosine`, down from the start.
-        execution: How the towers are executed in training: `eager`, operation by operation; on a GPU also `compile`, by
-            torch.compile, or `cuda-graphs`, compiled and launched as one, for batches so small that starting operations
-            takes longer than they do.
+        execution: How the towers run in training: `eager`, operation by operation; on a GPU also `compile`, by
+            torch.compile, or `cuda-graphs`, compiled and launched as one, for batches so small that kernel launches
+            dominate.
     """
 
     max_epochs: Count = 20
@@ -145,7 +160,7 @@ class Training(Section):
 
 
 class RankingMeasures(Section):
-    """Figures of each user's list out of the whole catalogue, seen items removed.
+    """Metrics of each user's list out of the whole catalogue, without seen items.
 
     Attributes:
         at: The lengths of the lists.
@@ -155,34 +170,96 @@ class RankingMeasures(Section):
 
 
 class Evaluation(Section):
-    """What is measured in validation and test.
+    """What is evaluated in validation and test.
 
     Attributes:
-        pairs: Whether labelled pairs are scored (loss, AUC, accuracy); none does so where the loss is one of pairs.
-        ranking: How lists are measured; none does so, at the default lengths, only where the loss is one of candidates.
+        pairs: Whether labelled pairs are scored (loss, AUC, accuracy); by default if the loss is one of pairs.
+        ranking: How lists are evaluated; by default, at the default lengths, only if the loss is one of candidates.
     """
 
     pairs: bool | None = None
     ranking: RankingMeasures | None = None
 
 
+Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true"]
+AUTO: Final = "auto"
+"""The precision that leaves the choice to the device."""
+
+
+class TrainerOptions(Section):
+    """Arguments of pytorch_lightning.Trainer that a config may set; `devices` and `precision: auto` are TowerZoo's own.
+
+    Attributes:
+        accumulate_grad_batches: Batches whose gradients make one step.
+        benchmark: Whether cuDNN times its algorithms to choose the fastest; by default Lightning decides.
+        detect_anomaly: Whether autograd checks every gradient; slow.
+        deterministic: Whether torch may use deterministic algorithms only; `warn` warns where there is none.
+        devices: How many processes divide each batch, each on a device of its own.
+        enable_model_summary: Whether Lightning prints its own summary.
+        enable_progress_bar: Whether Lightning shows its own progress bar.
+        gradient_clip_algorithm: What is clipped: the `norm` of all gradients, or each `value`.
+        gradient_clip_val: Where gradients are clipped; none does not clip.
+        inference_mode: Whether evaluation runs under torch.inference_mode.
+        limit_train_batches: Batches per epoch, or a share of them; none takes all.
+        log_every_n_steps: Steps between two lines of the TensorBoard log.
+        num_sanity_val_steps: Validation batches that are run before training.
+        precision: `auto` is bf16-mixed on devices that are faster in it, else 32-true.
+        profiler: One of Lightning's profilers.
+    """
+
+    reserved = {
+        "accelerator": "Use --device.",
+        "barebones": "TowerZoo logs and saves every epoch.",
+        "callbacks": "TowerZoo sets them itself.",
+        "check_val_every_n_epoch": "TowerZoo validates after every epoch.",
+        "default_root_dir": "Use --out.",
+        "enable_checkpointing": "TowerZoo saves every epoch.",
+        "fast_dev_run": "Use --fast-dev-run.",
+        "limit_test_batches": "Results are those of whole splits; use --fast-dev-run to try a config out.",
+        "limit_val_batches": "Results are those of whole splits; use --fast-dev-run to try a config out.",
+        "logger": "TowerZoo writes a TensorBoard log.",
+        "max_epochs": "Set training.max_epochs.",
+        "max_steps": "TowerZoo trains whole epochs; set training.max_epochs or trainer.limit_train_batches.",
+        "max_time": "TowerZoo trains whole epochs; set training.max_epochs.",
+        "min_epochs": "Set training.early_stopping.",
+        "num_nodes": "TowerZoo trains on one machine; set trainer.devices.",
+        "overfit_batches": "Results are those of whole splits; set trainer.limit_train_batches.",
+        "strategy": "TowerZoo divides batches itself; set trainer.devices.",
+        "val_check_interval": "TowerZoo validates after every epoch.",
+    }
+
+    accumulate_grad_batches: Count = 1
+    benchmark: bool | None = None
+    detect_anomaly: bool = False
+    deterministic: bool | Literal["warn"] = False
+    devices: Count = 1
+    enable_model_summary: bool = False
+    enable_progress_bar: bool = False
+    gradient_clip_algorithm: Literal["norm", "value"] = "norm"
+    gradient_clip_val: NonNegative | None = None
+    inference_mode: bool = True
+    limit_train_batches: Count | Share | None = None
+    log_every_n_steps: WholeNumber = 50
+    num_sanity_val_steps: WholeNumber = 0
+    precision: Precision = "32-true"
+    profiler: Literal["simple", "advanced", "pytorch"] | None = None
+
+
 class Experiment(Section):
-    """Everything that a run needs, checked.
+    """A checked config: everything that a run needs.
 
     Attributes:
         seed: Seed of weights, dropout and batch order.
-        imports: Python files that register the person's own parts.
-        data: Where events come from.
+        imports: Python files that register custom parts, and `session` for parts of the session that trained.
+        data: The events.
         user_tower: The tower of user features.
         item_tower: The tower of item features.
         score: How two vectors become a logit.
-        loss: What is minimised.
+        loss: The loss that training minimises.
         optimizer: How it is minimised.
-        training: How long.
-        evaluation: What is measured.
-        trainer: Keyword arguments of pytorch_lightning.Trainer, passed on as they stand; but `devices` says how many
-            processes divide each batch between them, and `precision: auto` is bf16-mixed where the device is faster in
-            it, else 32-true.
+        training: How long and how to train.
+        evaluation: What is evaluated.
+        trainer: Options of Lightning's Trainer.
     """
 
     seed: Seed = 42
@@ -195,4 +272,4 @@ class Experiment(Section):
     optimizer: Annotated[Spec, OPTIMIZERS]
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
-    trainer: dict[str, Any] = Field(default_factory=dict)
+    trainer: TrainerOptions = TrainerOptions()

@@ -1,4 +1,4 @@
-"""Imports the Python files in which people register parts of their own."""
+"""Imports the Python files in which people register custom parts."""
 
 from __future__ import annotations
 
@@ -7,36 +7,45 @@ import importlib.util
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from towerzoo.registry.catalogue import CATALOGUE
 from towerzoo.registry.errors import Problem, TowerZooError
-from towerzoo.registry.places import OWN_FILES
+from towerzoo.registry.source_lines import CUSTOM_FILES
 from towerzoo.registry.yaml_file import Document, KeyPath
+
+SESSION: Final = "session"
+"""Stands in `imports` for parts that were registered in a notebook or script, which no config can import."""
 
 
 def import_parts(document: Document) -> None:
-    """Imports the files of a config's `imports`; what goes wrong becomes a problem of the document."""
+    """Imports the files of a config's `imports`; failures become problems of the document."""
     files = document.value.get("imports")
     for index, file in enumerate(files if isinstance(files, list) else ()):
-        problem = _import_file(file, document, ("imports", index))
+        problem = None if file == SESSION else _import_file(file, document, ("imports", index))
         if problem is not None:
             document.problems.append(problem)
             document.incomplete = True
 
 
+def names_session(document: Document) -> bool:
+    """Returns whether a config uses parts that were registered in a session."""
+    files = document.value.get("imports")
+    return isinstance(files, list) and SESSION in files
+
+
 def _import_file(file: Any, document: Document, path: KeyPath) -> Problem | None:
     """Imports a file once per content, so that a run's copy of it does not register its parts again."""
-    where = document.where(path)
     if not isinstance(file, str) or Path(file).suffix != ".py" or not Path(file).is_file():
-        return Problem(where, "a Python file", file, "Give a path that ends in .py, relative to the config.")
+        hint = "Give a path that ends in .py, relative to the config."
+        return document.problem(path, "a Python file", file, hint)
     name = ""
     try:
-        name = OWN_FILES + hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
+        name = CUSTOM_FILES + hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
         if name in sys.modules:
             return None
         for other, module in list(sys.modules.items()):
-            if other.startswith(OWN_FILES) and module.__file__ == file:  # edited since, as people do in notebooks
+            if other.startswith(CUSTOM_FILES) and module.__file__ == file:  # edited since, as people do in notebooks
                 _forget(other)
         spec = importlib.util.spec_from_file_location(name, file)
         assert spec is not None
@@ -49,9 +58,8 @@ def _import_file(file: Any, document: Document, path: KeyPath) -> Problem | None
         reason = str(error) if isinstance(error, TowerZooError) else f"{type(error).__name__}: {error}"
         if lines and not isinstance(error, TowerZooError):
             reason = f"{reason} (line {lines[-1]})"
-        return Problem(
-            where, "a Python file that imports without error", file, f"{reason}\n    python {file} shows where."
-        )
+        hint = f"{reason}\n    To see the traceback, run python {file}."
+        return document.problem(path, "a Python file that imports without error", file, hint)
     return None
 
 

@@ -18,6 +18,9 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 """A share in [0, 1): dropout."""
 
+Share = Annotated[float, Field(gt=0, le=1)]
+"""A share in (0, 1]: batches of an epoch."""
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 """A share in [0, 1]: parts of a split, momentum."""
 

@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, TypeVar
 
+import yaml
 from pydantic_core import core_schema
 
-from towerzoo.registry.errors import PartError, RegistryError, TowerZooError, name_hint
-from towerzoo.registry.places import place, place_of_error
+from towerzoo.registry.errors import InvalidSetting, PartError, RegistryError, TowerZooError, name_hint
+from towerzoo.registry.source_lines import CUSTOM_FILES, error_line, source_line
 
 Spec = str | Mapping[str, Any]
 """A part as YAML names it: its bare name, or a mapping of `name` and parameters."""
@@ -47,14 +48,14 @@ class Registry:
 
     Args:
         kind: What one part is called in messages, such as `block`.
-        contract: What a part is called with and returns, in a sentence; shown to people who write parts.
+        contract: How a part is called and what it returns, in a sentence; shown to people who write parts.
         context: Arguments that TowerZoo passes to every part. All other arguments of a part are its YAML parameters.
         key: The YAML key that holds the part's name.
         homes: Modules and packages that hold TowerZoo's own parts; they are imported at the first look-up, a package
             with all of its modules.
 
     Example:
-        >>> GREETINGS = Registry("greeting", "called with `whom`, returns a sentence", context=("whom",))
+        >>> GREETINGS = Registry("greeting", "called with `whom`, and returns a sentence", context=("whom",))
         >>> @GREETINGS.register("hello")
         ... def hello(whom: str, mark: str = "!") -> str:
         ...     "Says hello."
@@ -84,53 +85,64 @@ class Registry:
         self._registrars: dict[str, str] = {}
 
     def register(self, name: str) -> Callable[[_Part], _Part]:
-        """Returns a decorator that enters a class or function under `name` and hands it back unchanged.
+        """Returns a decorator that enters a class or function under `name` and returns it unchanged.
 
         Raises:
-            RegistryError: The name is no text or is taken (the message names both places), or the part cannot be called
-                with keywords, the context arguments of this registry among them, or has defaults that YAML cannot hold.
+            RegistryError: The name is no text or is taken (the message gives both source lines), or the part cannot be
+                called with keywords, the context arguments of this registry among them, or has defaults that YAML
+                cannot hold.
         """
         if not isinstance(name, str):
             raise RegistryError(
                 f"{self.kind} name must be text, got {name!r}. "
                 f"Write the name in brackets: @{self.kind.upper()}S.register('a-name')."
             )
-        # Not that of the part: a file may register what another module defines, such as a class of torch.
+        # Not the part's own module: a file may register something that another defines, such as a class of torch.
         registrar = sys._getframe(1).f_globals.get("__name__", "")
         if not registrar.startswith(self.homes):
-            self._open_homes()  # so that a name of TowerZoo's own is known to be taken
+            self._open_homes()  # so that TowerZoo's own names are taken
 
         def enter(part: _Part) -> _Part:
             if name in self._parts:
                 raise RegistryError(
-                    f"{place(part)}: {self.kind} name must be new, got {name!r}. "
-                    f"It is registered already at {place(self._parts[name])}; choose another name."
+                    f"{source_line(part)}: {self.kind} name must be new, got {name!r}. "
+                    f"It is registered already at {source_line(self._parts[name])}; choose another name."
                 )
-            accepted = inspect.signature(part).parameters
-            takes_any = any(p.kind is p.VAR_KEYWORD for p in accepted.values())
-            missing = [argument for argument in self.context if argument not in accepted]
-            if missing and not takes_any:
-                raise RegistryError(
-                    f"{place(part)}: {self.kind} {name!r} must be callable with {', '.join(self.context)}, "
-                    f"got a signature without {', '.join(missing)}. {self.a_kind.capitalize()} is {self.contract}."
-                )
-            nameless = [p.name for p in accepted.values() if p.kind is p.POSITIONAL_ONLY or p.name == self.key]
-            if nameless:
-                raise RegistryError(
-                    f"{place(part)}: {self.kind} {name!r} must be callable with keywords other than {self.key!r}, "
-                    f"got {inspect.signature(part)}. Rename {nameless[0]}, and move it behind any `/`."
-                )
-            for parameter in accepted.values():
-                if parameter.name not in self.context and not _is_plain(parameter.default):
-                    raise RegistryError(
-                        f"{place(part)}: {self.kind} {name!r} must have defaults that YAML can hold, got "
-                        f"{parameter.name}={parameter.default!r}. Let it be None, or a name, and make the rest of it "
-                        "in the body."
-                    )
+            if problem := self._signature_problem(part):
+                raise RegistryError(f"{source_line(part)}: {self.kind} {name!r} must {problem}")
             self._parts[name], self._registrars[name] = part, registrar
             return part
 
         return enter
+
+    def _signature_problem(self, part: Callable[..., Any]) -> str:
+        """Returns why a part cannot be called or written to a config, to be read after "must"; or nothing."""
+        signature = inspect.signature(part)
+        accepted = signature.parameters.values()
+        missing = [argument for argument in self.context if argument not in signature.parameters]
+        if missing and not any(p.kind is p.VAR_KEYWORD for p in accepted):
+            return (
+                f"be callable with {', '.join(self.context)}, got a signature without {', '.join(missing)}. "
+                f"The {self.kind} is {self.contract}."
+            )
+        if nameless := [p.name for p in accepted if p.kind is p.POSITIONAL_ONLY or p.name == self.key]:
+            return (
+                f"be callable with keywords other than {self.key!r}, got {signature}. "
+                f"Rename {nameless[0]}, and move it behind any `/`."
+            )
+        for parameter in accepted:
+            if parameter.name not in self.context and not _is_plain(parameter.default):
+                return (
+                    f"have defaults that YAML can hold, got {parameter.name}={parameter.default!r}. "
+                    "Use None or a name as the default, and make the object in the body."
+                )
+        return ""
+
+    def _open_homes(self) -> None:
+        while self._unopened:
+            home = importlib.import_module(self._unopened.pop())
+            for module in pkgutil.iter_modules(getattr(home, "__path__", ())):
+                importlib.import_module(f"{home.__name__}.{module.name}")
 
     def get(self, name: str) -> Callable[..., Any]:
         """Returns the part registered under `name`.
@@ -143,62 +155,87 @@ class Registry:
             raise RegistryError(f"{self.kind} must be a registered {self.kind}, got {name!r}. {hint}")
         return self._parts[name]
 
-    def _open_homes(self) -> None:
-        while self._unopened:
-            home = importlib.import_module(self._unopened.pop())
-            for module in pkgutil.iter_modules(getattr(home, "__path__", ())):
-                importlib.import_module(f"{home.__name__}.{module.name}")
-
     def build(self, spec: Spec, **context: Any) -> Any:
         """Calls the part that `spec` names with the context and the spec's parameters.
 
         Raises:
             RegistryError: The spec names no part, or one that is not registered.
-            PartError: The part raises something else than what people are told of.
+            PartError: The part raises an error that is not one of TowerZoo's.
         """
         name, parameters = self.split(spec)
-        with self.telling(spec, f"be built with {parameters}" if parameters else "be built"):
+        with self.errors_named(spec, f"be built with {parameters}" if parameters else "be built"):
             return self.get(name)(**context, **parameters)
 
+    def fact(self, spec: Spec, name: str, default: Any = None) -> Any:
+        """Returns a fact about a part without building it.
+
+        It is the parameter of that name, as the spec gives it or by its default; else the part's attribute of that
+        name; else `default`.
+
+        Raises:
+            RegistryError: The spec names no part.
+            InvalidSetting: The spec lacks the parameter, and it has no default.
+
+        Example:
+            >>> LOSSES = Registry("loss", "...")
+            >>> @LOSSES.register("mine")
+            ... class Mine:
+            ...     of_candidates = True
+            ...     def __init__(self, sampler: str = "in-batch") -> None: ...
+            >>> LOSSES.fact("mine", "sampler"), LOSSES.fact("mine", "of_candidates"), LOSSES.fact("mine", "sparse")
+            ('in-batch', True, None)
+        """
+        part, parameters = self.split(spec)
+        defaults = {p.name: p.default for p in self.parameters(part)}
+        value = (defaults | parameters).get(name, getattr(self.get(part), name, default))
+        if value is REQUIRED:
+            raise InvalidSetting(name)
+        return value
+
     @contextlib.contextmanager
-    def telling(self, spec: Spec, deed: str) -> Iterator[None]:
-        """Tells what goes wrong inside in a line that names the part and where in its file it happened.
+    def errors_named(self, spec: Spec, requirement: str) -> Iterator[None]:
+        """Turns any error inside into one that names the part and the line of its file where it was raised.
 
         Args:
             spec: The part that is used inside.
-            deed: What it does there, to be read after "must".
+            requirement: What it must do there, to be read after "must".
 
         Raises:
-            PartError: Whatever goes wrong; what people are told of already is left as it is.
+            PartError: For every error but TowerZoo's own, which pass.
         """
         try:
             yield
         except TowerZooError:
             raise
         except Exception as error:
-            where = place_of_error(self.get(self.split(spec)[0]), error)
+            where = error_line(self.get(self.split(spec)[0]), error)
             reason, *_ = str(error).strip().split("\n")
-            found = f"{type(error).__name__}: {reason}"
-            raise self.fault(spec, f"{deed} without an error", found, "--debug shows the traceback.", where) from error
+            actual = f"{type(error).__name__}: {reason}"
+            hint = "--debug shows the traceback."
+            raise self.part_error(spec, f"{requirement} without an error", actual, hint, where) from error
 
-    def fault(self, spec: Spec, deed: str, found: str, next_step: str = "", where: str = "") -> PartError:
+    def part_error(self, spec: Spec, requirement: str, actual: str, next_step: str = "", where: str = "") -> PartError:
         """Returns the error that says what the part that `spec` names must do or be, what it was, and its contract.
 
         Args:
             spec: The part.
-            deed: What it must do or be, to be read after "must".
-            found: What it did or was.
+            requirement: What it must do or be, to be read after "must".
+            actual: What it did or was.
             next_step: What to do about it; whole sentences, or empty.
-            where: The place; that of the part's definition where none is given.
+            where: The source line; by default that of the part's definition.
         """
         name = self.split(spec)[0]
-        where = where or place(self.get(name))
-        contract = f"{self.a_kind.capitalize()} is {self.contract}."
-        next_step = f"{next_step} {contract}".strip()
-        return PartError(f"{where}: {self.kind} {name!r} must {deed}, got {found.removesuffix('.')}.\n    {next_step}")
+        where = where or source_line(self.get(name))
+        next_step = f"{next_step} The {self.kind} is {self.contract}.".strip()
+        return PartError(
+            f"{where}: {self.kind} {name!r} must {requirement}, got {actual.removesuffix('.')}.\n    {next_step}"
+        )
 
     def split(self, spec: Spec) -> tuple[str, dict[str, Any]]:
         """Splits a spec into the part's name and its parameters.
+
+        Raises:
+            RegistryError: The spec names no part.
 
         Example:
             >>> Registry("block", "...").split({"name": "mine", "width": 3})
@@ -212,16 +249,6 @@ class Registry:
             hint = name_hint("", self.names(), "Registered")
             raise RegistryError(f"{self.kind} must be {self.expected()}, got {spec!r}. {hint}")
         return spec[self.key], {key: value for key, value in spec.items() if key != self.key}
-
-    @property
-    def a_kind(self) -> str:
-        """The kind with its article.
-
-        Example:
-            >>> Registry("encoder", "...").a_kind
-            'an encoder'
-        """
-        return f"{'an' if self.kind[0] in 'aeio' else 'a'} {self.kind}"
 
     def expected(self) -> str:
         """Returns what a spec must be, in the words of messages."""
@@ -239,6 +266,10 @@ class Registry:
     def takes_any(self, name: str) -> bool:
         """Returns whether a part takes `**kwargs`, and so parameters of any name."""
         return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(self.get(name)).parameters.values())
+
+    def of_session(self, name: str) -> bool:
+        """Returns whether a part was registered in a notebook or script, not by a file of `imports`."""
+        return not self._registrars[name].startswith(("towerzoo.", CUSTOM_FILES))
 
     def forget(self, module: str) -> None:
         """Removes the parts that a module has registered."""
@@ -264,11 +295,10 @@ class Registry:
 
 def _is_plain(default: Any) -> bool:
     """Returns whether a default can be written to a run's config."""
-    if isinstance(default, Mapping):
-        return all(isinstance(key, str) and _is_plain(value) for key, value in default.items())
-    if isinstance(default, list | tuple | set | frozenset):
-        return all(map(_is_plain, default))
-    return default is None or default is REQUIRED or type(default) in (bool, int, float, str)
+    try:
+        return default is REQUIRED or bool(yaml.safe_dump(default))
+    except yaml.representer.RepresenterError:
+        return False
 
 
 @functools.cache
@@ -278,28 +308,20 @@ def _parameters(part: Callable[..., Any], context: tuple[str, ...]) -> tuple[Par
         for parameter in inspect.signature(part).parameters.values()
         if parameter.name not in context and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
     ]
-    # Context arguments are left out: their types may be imported for type checkers only.
-    annotations = {p.name: p.annotation for p in parameters if p.annotation is not p.empty}
-    hints = _evaluated(part, annotations)
-    return tuple(Parameter(p.name, hints.get(p.name, Any), p.default) for p in parameters)
-
-
-def _evaluated(part: Callable[..., Any], annotations: dict[str, Any]) -> dict[str, Any]:
+    # Without context arguments: their types may be imported for type checkers only.
+    annotations = types.SimpleNamespace(
+        __annotations__={p.name: p.annotation for p in parameters if p.annotation is not p.empty}
+    )
     function = inspect.unwrap(part.__init__ if inspect.isclass(part) else part)
-    holder = types.SimpleNamespace(__annotations__=annotations)
     try:
-        return typing.get_type_hints(holder, globalns=getattr(function, "__globals__", {}), include_extras=True)
-    except NameError as error:
+        hints = typing.get_type_hints(annotations, getattr(function, "__globals__", {}), include_extras=True)
+    except Exception as error:  # an annotation may raise anything
         raise RegistryError(
-            f"{place(part)}: the annotations of {part.__qualname__} must be names of its module, got {error.name!r}. "
-            "Import it outside `if TYPE_CHECKING:`; parameters are checked by their annotations."
+            f"{source_line(part)}: the annotations of {part.__qualname__} must be types that its module imports, got "
+            f"{type(error).__name__}: {error}. Parameters are checked by them; import no such type under "
+            "`if TYPE_CHECKING:`."
         ) from error
-    except Exception as error:
-        found = f"{type(error).__name__}: {error}"
-        raise RegistryError(
-            f"{place(part)}: the annotations of {part.__qualname__} must be types, got {found}. "
-            "Parameters are checked by their annotations, such as `float` or `Count` of towerzoo.registry.ranges."
-        ) from error
+    return tuple(Parameter(p.name, hints.get(p.name, Any), p.default) for p in parameters)
 
 
 def registry_of(annotation: Any) -> Registry | None:

@@ -1,10 +1,11 @@
-"""Reads YAML 1.2 into plain values and remembers where each of them stands."""
+"""Reads YAML 1.2 into plain values and remembers where each of them was written."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any, Final
 
 import yaml
@@ -33,9 +34,9 @@ class Document:
     Attributes:
         value: The content.
         origins: Where each key path was written.
-        problems: What is wrong with the text itself.
-        unread: Where values stand that could not be read. Mappings are without them, so that they change no base.
-        incomplete: Whether a file or an import could not be read, so that missing keys and names say nothing.
+        problems: The problems of the text itself.
+        unread: Key paths of values that could not be read. Mappings lack them, so they change no base.
+        incomplete: Whether a file or an import could not be read; keys and names may be missing for that reason alone.
     """
 
     value: Any = None
@@ -45,19 +46,23 @@ class Document:
     incomplete: bool = False
 
     def origin(self, path: KeyPath) -> tuple[Origin | None, KeyPath]:
-        """Returns where a value was written and `()`; for a missing one, its holder's place and the path from there."""
+        """Returns where a value was written and `()`; for a missing one its holder's origin and the path from there."""
         known = path
         while known and known not in self.origins:
             known = known[:-1]
         return self.origins.get(known), path[len(known) :]
 
     def where(self, path: KeyPath) -> str:
-        """Returns `file:line: key.path` of a value; for a missing one the line of what should hold it."""
+        """Returns `file:line: key.path` of a value; for a missing one the line of its holder."""
         return ": ".join(str(part) for part in (self.origin(path)[0], dotted(path)) if part)
+
+    def problem(self, path: KeyPath, expected: str, actual: Any, next_step: str = "") -> Problem:
+        """Returns a problem with the value at a key path."""
+        return Problem(self.where(path) or "config", expected, actual, next_step)
 
 
 def dotted(path: KeyPath) -> str:
-    """Returns a key path as people write it.
+    """Returns a key path in the notation of messages and overrides.
 
     Example:
         >>> dotted(("user_tower", "widths", 0))
@@ -68,7 +73,7 @@ def dotted(path: KeyPath) -> str:
 
 
 def replace_origins(path: KeyPath, origins: dict[KeyPath, Origin], new: Mapping[KeyPath, Origin]) -> None:
-    """Replaces the origins of a value and of all that it holds by those in `new`."""
+    """Replaces the origins of a value and of everything in it by those in `new`."""
 
     def below(key: KeyPath) -> bool:
         return key[: len(path)] == path
@@ -87,8 +92,8 @@ def read_yaml(text: str, file: str, under: KeyPath | None = None) -> Document:
 
     Args:
         text: The YAML text.
-        file: The name that messages use for it.
-        under: For a text that is no file but the value of a key: the path of that key. Messages then give no lines.
+        file: Its name in messages.
+        under: For the text of one value instead of a file: its key path. Messages then give no lines.
 
     Example:
         >>> document = read_yaml("optimizer: {lr: 1e-3}", "mine.yaml")
@@ -99,35 +104,31 @@ def read_yaml(text: str, file: str, under: KeyPath | None = None) -> Document:
     """
     document = Document()
     path = under or ()
-
-    def invalid(line: int, found: str, reason: str) -> None:
-        origin = Document(origins={(): Origin(file, 0 if under else line)})
-        next_step = f"{reason[:1].upper()}{reason[1:]}. Check indentation, quotes and colons near it."
-        document.problems.append(Problem(origin.where(path), "valid YAML", found, next_step))
-        document.incomplete = True
-
     try:
         loader = _Yaml12Loader(text)
         node = loader.get_single_node()
         if node is not None:
-            value = _Converter(file, document, loader, bool(under)).convert(node, path, node.start_mark)
+            value = _Converter(file, document, loader, under is not None).convert(node, path, node.start_mark)
             document.value = None if value is _UNREAD else value
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line if error.problem_mark else 0
+    except (yaml.YAMLError, RecursionError) as error:
+        lines = text.rstrip().splitlines() or [""]
+        mark = getattr(error, "problem_mark", None)
         # A text that ends too early ends on an empty line, which would show nothing.
-        line = min(line, len(text.rstrip().splitlines()) - 1)
-        reason = " ".join(str(text) for text in (error.context, error.problem) if text and "while" not in text)
-        invalid(line + 1, text.splitlines()[line].strip(), reason)
-    except yaml.reader.ReaderError as error:
-        found = chr(error.character) if isinstance(error.character, int) else str(error.character)
-        invalid(text.count("\n", 0, error.position) + 1, found, "this character is not allowed in a text file")
-    except RecursionError:
-        invalid(1, f"{text[:20]}...", "it is nested too deeply")
+        line = min(mark.line, len(lines) - 1) if mark else 0
+        parts = [str(getattr(error, name, None) or "") for name in ("context", "problem")]
+        reason = " ".join(part for part in parts if part and "while" not in part) or str(error).splitlines()[0]
+        where = Document(origins={(): Origin(file, 0 if under is not None else line + 1)}).where(path)
+        next_step = f"{reason[:1].upper()}{reason[1:]}. Check indentation, quotes and colons near it."
+        document.problems.append(Problem(where, "valid YAML", lines[line].strip(), next_step))
+        document.incomplete = True
     return document
 
 
 def write_yaml(value: Any, *, inline: bool = False) -> str:
-    """Writes plain values, all on one line if asked for, so that readers of YAML 1.1 and 1.2 read the same back.
+    """Writes plain values in block style or on one line; readers of YAML 1.1 and 1.2 read the same values back.
+
+    Raises:
+        yaml.representer.RepresenterError: A value is none of YAML's.
 
     Example:
         >>> print(write_yaml({"lr": 0.001, "column": "1e-3", "answer": "yes"}), end="")
@@ -163,13 +164,13 @@ _LEADING_ZERO = re.compile(r"^[-+]?0[0-9]+$")
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes text that would be something else under the rules of YAML 1.1 or 1.2."""
+    """Quotes text that YAML 1.1 or 1.2 would read as something else, and writes equal values out without aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:
-        """Writes equal values out, each in its place."""
         return True
 
 
+_Dumper.add_multi_representer(PurePath, lambda dumper, path: dumper.represent_str(str(path)))
 _Dumper.yaml_implicit_resolvers = {
     first: [
         *yaml.SafeDumper.yaml_implicit_resolvers.get(first, ()),
@@ -177,10 +178,6 @@ _Dumper.yaml_implicit_resolvers = {
     ]
     for first in {*yaml.SafeDumper.yaml_implicit_resolvers, *_Yaml12Loader.yaml_implicit_resolvers}
 }
-
-
-def _written(tag: str) -> str:
-    return tag.replace("tag:yaml.org,2002:", "!!")
 
 
 _UNREAD: Final = object()
@@ -192,77 +189,57 @@ class _Converter:
         self.document = document
         self.loader = loader
         self.without_lines = without_lines
-        self.open_nodes: set[int] = set()
-        self.told: set[tuple[int, str]] = set()
+        self.flattened: set[int] = set()
+        self.reported: set[tuple[int, str]] = set()
 
     def convert(self, node: yaml.Node, path: KeyPath, mark: yaml.Mark) -> Any:
         self.document.origins[path] = self.origin(mark)
         if isinstance(node, yaml.ScalarNode):
             return self.scalar(node, path, mark)
-        if id(node) in self.open_nodes:
-            return self.problem(path, mark, "free of loops", "an alias of what holds it", "Remove the alias.")
-        self.open_nodes.add(id(node))
-        try:
-            if isinstance(node, yaml.SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
-                values = [self.convert(child, (*path, i), child.start_mark) for i, child in enumerate(node.value)]
-                return [None if value is _UNREAD else value for value in values]
-            if isinstance(node, yaml.MappingNode) and node.tag == "tag:yaml.org,2002:map":
-                return self.mapping(node, path)
-            return self.problem(path, mark, "plain YAML without tags", _written(node.tag), "Remove the tag.")
-        finally:
-            self.open_nodes.remove(id(node))
+        if isinstance(node, yaml.SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
+            values = [self.convert(child, (*path, i), child.start_mark) for i, child in enumerate(node.value)]
+            return [None if value is _UNREAD else value for value in values]
+        if isinstance(node, yaml.MappingNode) and node.tag == "tag:yaml.org,2002:map":
+            return self.mapping(node, path)
+        return self.tag_problem(node, path, mark)
 
     def mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
+        if id(node) not in self.flattened:  # an alias brings the same node again
+            self.flattened.add(id(node))
+            self.find_duplicates(node, path)
+            self.loader.flatten_mapping(node)  # enters the keys of `<<`, before the mapping's own
         result: dict[str, Any] = {}
-        first_lines: dict[str, int] = {}
-        for key_node, value_node in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                self.merge(value_node, path, result)
         for key_node, value_node in node.value:
             mark = key_node.start_mark
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                key = "<<"
-            elif key_node.tag == "tag:yaml.org,2002:str" and isinstance(key_node, yaml.ScalarNode):
-                key = key_node.value
-            else:
-                found = key_node.value if isinstance(key_node, yaml.ScalarNode) else "a list or mapping"
-                self.problem(path, mark, "a mapping with text keys", found, "Put the key in quotes if it is text.")
+            if key_node.tag != "tag:yaml.org,2002:str" or not isinstance(key_node, yaml.ScalarNode):
+                actual = key_node.value if isinstance(key_node, yaml.ScalarNode) else "a list or mapping"
+                self.problem(path, mark, "a mapping with text keys", actual, "Put the key in quotes if it is text.")
                 continue
-            if key in first_lines:
-                next_step = f"It stands in line {first_lines[key]} already; remove one."
-                self.problem((*path, key), mark, "given once", key, next_step)
-            first_lines.setdefault(key, mark.line + 1)
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
+            key = key_node.value
             replace_origins((*path, key), self.document.origins, {})
             value = self.convert(value_node, (*path, key), mark)
             if value is not _UNREAD:
                 result[key] = value
         return result
 
-    def merge(self, node: yaml.Node, path: KeyPath, result: dict[str, Any]) -> None:
-        """Enters the keys of `<<: *alias` or `<<: [*first, *second]`; of a list, earlier mappings win."""
-        outer = self.document.origins
-        for source in reversed(node.value) if isinstance(node, yaml.SequenceNode) else [node]:
-            self.document.origins = {}
-            value = self.convert(source, path, source.start_mark)
-            inner, self.document.origins = self.document.origins, outer
-            if isinstance(value, Mapping):
-                result.update(value)
-                for key in value:
-                    replace_origins((*path, key), outer, inner)
-            elif value is not _UNREAD:
-                next_step = "Give an alias of a mapping."
-                self.problem((*path, "<<"), source.start_mark, "a mapping to merge", value, next_step)
+    def find_duplicates(self, node: yaml.MappingNode, path: KeyPath) -> None:
+        first_lines: dict[str, int] = {}
+        for key_node, _ in node.value:
+            key, mark = key_node.value, key_node.start_mark
+            if isinstance(key_node, yaml.ScalarNode) and key in first_lines:
+                hint = f"It is given in line {first_lines[key]} already; remove one."
+                self.problem((*path, key), mark, "given once", key, hint)
+            elif isinstance(key_node, yaml.ScalarNode):
+                first_lines[key] = mark.line + 1
 
     def scalar(self, node: yaml.ScalarNode, path: KeyPath, mark: yaml.Mark) -> Any:
         kind = node.tag.removeprefix("tag:yaml.org,2002:")
         text = node.value
         if kind in ("str", "merge"):
             return text
-        # A tag written out, such as `!!int x`, is taken where it says what the text says by itself.
+        # A tag that is written out, such as `!!int x`, must be the one that the text has by itself.
         if node.tag != self.loader.resolve(yaml.ScalarNode, text, (True, False)):  # type: ignore[no-untyped-call]
-            return self.problem(path, mark, "plain YAML without tags", _written(node.tag), "Remove the tag.")
+            return self.tag_problem(node, path, mark)
         if _LEADING_ZERO.match(text):
             next_step = f"Write {int(text)}, or put it in quotes if it is text."
             return self.problem(path, mark, "a number without leading zeros", text, next_step)
@@ -272,18 +249,19 @@ class _Converter:
             return text.lower() == "true"
         if kind == "float":
             return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
-        try:
-            return int(text, 0)
-        except ValueError:  # Python reads no more than some thousand digits
-            return self.problem(path, mark, "a number of fewer digits", text, "Put it in quotes if it is text.")
+        return int(text, 0)
 
     def origin(self, mark: yaml.Mark) -> Origin:
         return Origin(self.file) if self.without_lines else Origin(self.file, mark.line + 1, mark.column)
 
-    def problem(self, path: KeyPath, mark: yaml.Mark, expected: str, found: Any, next_step: str) -> Any:
+    def tag_problem(self, node: yaml.Node, path: KeyPath, mark: yaml.Mark) -> Any:
+        tag = node.tag.replace("tag:yaml.org,2002:", "!!")
+        return self.problem(path, mark, "plain YAML without tags", tag, "Remove the tag.")
+
+    def problem(self, path: KeyPath, mark: yaml.Mark, expected: str, actual: Any, next_step: str) -> Any:
         self.document.unread.add(path)
-        if (mark.index, expected) not in self.told:  # what an alias repeats is told once
-            self.told.add((mark.index, expected))
-            where = Document(origins={(): self.origin(mark)}).where(path)
-            self.document.problems.append(Problem(where, expected, found, next_step))
+        if (mark.index, expected) not in self.reported:  # an alias repeats the problems of its anchor
+            self.reported.add((mark.index, expected))
+            where = Document(origins={(): self.origin(mark)})
+            self.document.problems.append(where.problem(path, expected, actual, next_step))
         return _UNREAD

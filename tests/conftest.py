@@ -18,7 +18,7 @@ from pytorch_lightning import Trainer
 from towerzoo.datasets import StarSchema, Synthetic
 from towerzoo.registry import imports
 from towerzoo.registry.experiment import Experiment
-from towerzoo.registry.places import OWN_FILES
+from towerzoo.registry.source_lines import CUSTOM_FILES
 
 # The models of tests are so small that a second thread only waits, and on a busy machine for long. The variable is for
 # the processes that tests start.
@@ -54,7 +54,7 @@ def room_for() -> Callable[[int], AbstractContextManager[None]]:
 def own_parts_end_with_their_test() -> Iterator[None]:
     """Forgets the parts that a config's own files registered, so that no later test finds them."""
     yield
-    for name in [name for name in sys.modules if name.startswith(OWN_FILES)]:
+    for name in [name for name in sys.modules if name.startswith(CUSTOM_FILES)]:
         imports._forget(name)
 
 

@@ -94,9 +94,9 @@ def tells_errors(function: Function) -> Function:
 def _told(error: Exception) -> str | None:
     """Returns what to tell of an error that is none of TowerZoo's; None where only a traceback tells it."""
     from towerzoo.registry.files import refusal
-    from towerzoo.registry.places import own_place
+    from towerzoo.registry.source_lines import custom_error_line
 
-    if where := own_place(error):
+    if where := custom_error_line(error):
         reason, *_ = str(error).strip().split("\n")
         found = f"{type(error).__name__}: {reason.removesuffix('.')}"
         return f"{where} must run without an error, got {found}. --debug shows the traceback."

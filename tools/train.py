@@ -49,15 +49,16 @@ def main(
     from towerzoo.towers.model.build import read_experiment
     from towerzoo.towers.recipes.train import profile_training, resume, train, try_out
     from towerzoo.towers.runs.folder import RunFolder
+    from towerzoo.towers.training.rules import TRAINING_RULES
 
     console = terminal()
     if resumed is not None:
         run = RunFolder.open(resumed, unfinished=True)
-        experiment, _ = read_experiment(run.config, overrides)
+        experiment, _ = read_experiment(run.config, overrides, TRAINING_RULES)
         resume(run, experiment, device=device, console=console)
         return
     assert config is not None
-    experiment, _ = read_experiment(config, overrides)
+    experiment, _ = read_experiment(config, overrides, TRAINING_RULES)
     if fast_dev_run:
         try_out(experiment, device=device, console=console)
     elif profile:

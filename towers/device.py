@@ -6,16 +6,13 @@ import ctypes
 import os
 import time
 from pathlib import Path
-from typing import Final
 
 import torch
 from torch.nn import functional
 
 from towerzoo.registry.errors import TrainingError
-from towerzoo.registry.experiment import Experiment
+from towerzoo.registry.experiment import AUTO, Experiment
 
-AUTO: Final = "auto"
-"""The value of `trainer.precision` that leaves the choice to the device."""
 EVENTS, WIDTH, REPEATS = 1_024, 256, 20
 SLOWER = 1.1
 """How many times as long bfloat16 must take before it is told; below it is noise."""
@@ -28,10 +25,11 @@ def settled_precision(experiment: Experiment, device: torch.device) -> Experimen
 
     `auto` becomes `bf16-mixed` on a GPU since Ampere and on a processor that is faster in bfloat16, else `32-true`.
     """
-    if experiment.trainer.get("precision") != AUTO:
+    if experiment.trainer.precision != AUTO:
         return experiment
     chosen = "bf16-mixed" if _faster_in_bfloat16(device) else "32-true"
-    return experiment.model_copy(update={"trainer": {**experiment.trainer, "precision": chosen}})
+    trainer = experiment.trainer.model_copy(update={"precision": chosen})
+    return experiment.model_copy(update={"trainer": trainer})
 
 
 def _faster_in_bfloat16(device: torch.device) -> bool:
@@ -44,7 +42,7 @@ def _faster_in_bfloat16(device: torch.device) -> bool:
 
 def precision_advice(experiment: Experiment, device: torch.device) -> str | None:
     """Returns what to change where an experiment trains in bfloat16 on a processor that is slower in it, else None."""
-    if device.type != "cpu" or not str(experiment.trainer.get("precision", "")).startswith("bf16"):
+    if device.type != "cpu" or not experiment.trainer.precision.startswith("bf16"):
         return None
     slow = why_slow()
     return f"{slow} Add --set trainer.precision={AUTO}." if slow else None

@@ -80,7 +80,9 @@ def epoch_rate(
         skip = COMPILING_STEPS
         steps = min(steps + skip, max(steps, len(data.split.train) // experiment.data.batch_size))
         skip = min(skip, steps - 1)
-    experiment = experiment.model_copy(update={"trainer": {**experiment.trainer, "limit_train_batches": steps}})
+    experiment = experiment.model_copy(
+        update={"trainer": experiment.trainer.model_copy(update={"limit_train_batches": steps})}
+    )
     clock = Clock(device, skip)
     callbacks = [EpochSeeds(experiment.seed), FiniteLoss(), StopOnSignal(RunFolder(Path(os.devnull))), clock]
     trainer = make_trainer(experiment, device, callbacks=callbacks, logger=False, limit_val_batches=0, max_epochs=1)

@@ -1,4 +1,4 @@
-# ruff: noqa: E501  (messages are told as they stand, in tables)
+# ruff: noqa: E501  (whole messages, in tables)
 from __future__ import annotations
 
 import sys
@@ -55,7 +55,9 @@ score: {name: cosine, scale: 2.0}
         ("user_tower: {features: {name: {dim: 9}}}", {"user_tower": {"features": {"name": {"encoder": "embedding", "dim": 9}}}}),
     ],
 )  # fmt: skip
-def test_a_config_changes_what_it_says_of_its_base(write: Write, own: str, expected: dict[str, Any]) -> None:
+def test_a_config_changes_the_settings_of_its_base_that_it_names(
+    write: Write, own: str, expected: dict[str, Any]
+) -> None:
     write(BASE, "base.yaml")
     value = load(write, f"base: base.yaml\n{own}\n")
     wanted = read_yaml(BASE, "").value
@@ -81,7 +83,7 @@ def test_bases_of_bases_and_lists_of_bases_apply_in_order(write: Write) -> None:
     ]  # fmt: skip
 
 
-def test_a_base_lies_beside_the_config_or_is_shipped_whatever_the_working_folder(write: Write, tmp_path: Path) -> None:
+def test_a_base_is_beside_the_config_or_shipped_whatever_the_working_folder(write: Write, tmp_path: Path) -> None:
     write("seed: 5\n", "quickstart.yaml")  # in the working folder, and no base of a config elsewhere
     assert load_config(write("base: quickstart.yaml\n", "sub/a.yaml")).value["seed"] == 42
     assert load_config(write("base: tanh_bn\n", "sub/b.yaml")).value["user_tower"]["widths"] == [256, 256, 256]
@@ -188,6 +190,39 @@ def test_overrides_that_cannot_be_read(write: Write, override: str, message: str
     assert [problem[: len(message)] for problem in problems(load_config(write(BASE), [override]))] == [message]
 
 
+def test_a_config_may_be_a_mapping(write: Write, tmp_path: Path) -> None:
+    write("seed: 1\nscore: dot\n", "base.yaml")
+    write(PART.format(name="mine-0"), "zero.py")
+    config = {"base": "base.yaml", "seed": 7, "optimizer": {"name": "adam", "lr": 1e-3}, "data": {"root": Path("x")}}
+    document = load_config(config, {"optimizer.lr": 0.5, "score": {"name": "cosine"}, "imports": ["zero.py"]})
+    assert document.problems == []
+    assert document.value == {
+        "seed": 7, "score": {"name": "cosine"}, "optimizer": {"name": "adam", "lr": 0.5}, "data": {"root": "x"},
+        "imports": [str(tmp_path / "zero.py")],
+    }  # fmt: skip
+    assert [document.where(path) for path in (("seed",), ("optimizer", "lr"), ("optimizer", "eps"))] == [
+        "config: seed", "overrides: optimizer.lr", "config: optimizer.eps",
+    ]  # fmt: skip
+    assert config["seed"] == 7
+    assert load_config("quickstart", ["seed=7"]).value == load_config("quickstart", {"seed": 7}).value
+
+
+@pytest.mark.parametrize(
+    ("config", "overrides", "message"),
+    [
+        ({}, {}, None),
+        ({"seed": {3: 1}}, {}, "config: seed must be a mapping with text keys, got '3'."),
+        ({"base": 3}, {}, "config: base must be a path or a list of paths, got 3."),
+        ({"base": "no.yaml"}, {}, "config: base must be a readable YAML file, got 'no.yaml'."),
+        ({"seed": object}, {}, "config must be plain values: mappings, lists, text, numbers, true, false or None, got <class 'ob"),
+        ({}, {"seed": object}, "overrides: seed must be plain values: mappings, lists, text, numbers, true, false or None, got"),
+    ],
+)  # fmt: skip
+def test_mappings_that_are_no_config(config: Any, overrides: Any, message: str | None) -> None:
+    actual = problems(load_config(config, overrides))
+    assert [line[: len(message or "")] for line in actual] == ([] if message is None else [message])
+
+
 PART = """
 from towerzoo.registry import ACTIVATIONS
 
@@ -243,7 +278,7 @@ class TestImports:
             f"mine.yaml:3: imports[0] must be a Python file that imports without error, got '{tmp_path}/bad.py'."
         )
         assert reason in problems(document)[0]
-        assert problems(document)[0].endswith(f"\n    python {tmp_path}/bad.py shows where.")
+        assert problems(document)[0].endswith(f"\n    To see the traceback, run python {tmp_path}/bad.py.")
         assert document.incomplete
         assert "mine-5" not in ACTIVATIONS
         assert not {name for name in set(sys.modules) - modules if name.startswith("towerzoo_imports")}
@@ -252,18 +287,18 @@ class TestImports:
         ("imports", "found"),
         [("[no.py]", "'{}/no.py'"), ("[3]", "3"), ("[mine.yaml]", "'{}/mine.yaml'"), ("['']", "'{}'")],
     )
-    def test_what_is_no_python_file(self, write: Write, tmp_path: Path, imports: str, found: str) -> None:
+    def test_imports_that_are_no_python_files(self, write: Write, tmp_path: Path, imports: str, found: str) -> None:
         assert problems(load_config(write(f"imports: {imports}\n"))) == [
             f"mine.yaml:1: imports[0] must be a Python file, got {found.format(tmp_path)}.\n"
             "    Give a path that ends in .py, relative to the config."
         ]
 
     @pytest.mark.parametrize("imports", ["one.py", "{a: b}", "null"])
-    def test_what_is_no_list_is_left_to_the_schema(self, write: Write, imports: str) -> None:
+    def test_imports_that_are_no_list_are_left_to_the_schema(self, write: Write, imports: str) -> None:
         assert problems(load_config(write(f"imports: {imports}\n"))) == []
 
 
-def test_annotated_yaml_tells_where_each_value_came_from(write: Write) -> None:
+def test_annotated_yaml_gives_the_origin_of_each_value(write: Write) -> None:
     write("seed: 1\noptimizer:\n  name: adam\n  lr: 0.1\nscore: cosine\n", "base.yaml")
     document = load_config(write("base: base.yaml\n\noptimizer: {lr: 0.2}\n"), ["loss.name=bce", "score=dot"])
     resolved = document.value | {"training": {"max_epochs": 20}, "on": {}, "a: b": ["1e-3", 1e-3]}
@@ -284,7 +319,7 @@ def test_annotated_yaml_tells_where_each_value_came_from(write: Write) -> None:
     assert read_yaml("\n".join(line for line, _ in lines), "again").value == resolved
 
 
-def test_no_origin_is_left_of_what_was_replaced_or_removed(write: Write) -> None:
+def test_replaced_and_removed_values_leave_no_origin(write: Write) -> None:
     write(BASE, "base.yaml")
     document = load_config(write("base: base.yaml\noptimizer: {name: sgd}\nscore: null\n"), ["user_tower.widths=[1]"])
     left = {dotted(path) for path in document.origins if path and path[0] in ("optimizer", "score", "user_tower")}
@@ -305,7 +340,9 @@ TREES = st.dictionaries(
 
 @given(TREES, TREES)
 @settings(max_examples=150, deadline=None)
-def test_merging_gives_all_that_the_upper_says_and_changes_neither(base: dict[str, Any], over: dict[str, Any]) -> None:
+def test_merging_gives_every_upper_setting_and_changes_neither_document(
+    base: dict[str, Any], over: dict[str, Any]
+) -> None:
     kept = repr((base, over))
     merged = merge(Document(base), Document(over)).value
     assert repr((base, over)) == kept

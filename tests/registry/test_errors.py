@@ -40,7 +40,7 @@ def test_long_values_are_cut() -> None:
         ("leaky_relu", "leaky-relu"),
         ("Leaky ReLU", "leaky-relu"),
         ("leaky", "leaky-relu"),
-        ("le", None),  # too short to tell by its beginning
+        ("le", None),  # too short a beginning
         (5, None),
         ("", None),
     ],
@@ -54,7 +54,7 @@ def test_hints_list_names_in_order_and_say_where_there_are_none() -> None:
     assert name_hint("zzz", [], "Known") == "Known: none."
 
 
-def test_an_interruption_tells_its_signal() -> None:
+def test_an_interruption_knows_its_signal() -> None:
     error = Interrupted("stopped", 15)
     assert isinstance(error, TowerZooError)
     assert (str(error), error.signal_number) == ("stopped", 15)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
 
-from towerzoo.registry.errors import DataError, PartError, RegistryError
+from towerzoo.registry import LOSSES
+from towerzoo.registry.errors import DataError, InvalidSetting, PartError, RegistryError
 from towerzoo.registry.ranges import Count
 from towerzoo.registry.registry import REQUIRED, Registry, registry_of
 
@@ -85,14 +86,12 @@ def test_types_for_type_checkers_only_are_fine_for_context_and_refused_for_param
     blocks.register("fine")(context_only)
     blocks.register("refused")(parameter)
     assert [p.annotation for p in blocks.parameters("fine")] == [int]
-    message = (
-        r"test_registry.py:\d+: the annotations of .*parameter must be names of its module, got 'Decimal'. Import it"
-    )
+    message = r"test_registry.py:\d+: the annotations of .*parameter must be types .*, got NameError"
     with pytest.raises(RegistryError, match=message):
         blocks.parameters("refused")
 
 
-def test_a_second_registration_names_both_places(blocks: Registry) -> None:
+def test_a_second_registration_names_both_lines(blocks: Registry) -> None:
     blocks.register("layer")(layer)
     message = (
         r"test_registry.py:\d+: block name must be new, got 'layer'. "
@@ -103,7 +102,7 @@ def test_a_second_registration_names_both_places(blocks: Registry) -> None:
     assert blocks.get("layer") is layer
 
 
-def test_places_of_parts_without_source_are_their_names(blocks: Registry) -> None:
+def test_parts_without_source_are_shown_by_their_names(blocks: Registry) -> None:
     namespace: dict[str, Any] = {"__name__": "notebook"}
     exec("def made(): ...", namespace)
     registry = Registry("thing", "anything")
@@ -121,7 +120,7 @@ def takes_name(in_features: int, *, name: str) -> None: ...
     ("part", "message"),
     [
         (needs_other_names, "must be callable with in_features, got a signature without in_features. "
-                            "A block is called with in_features, and returns a layer."),
+                            "The block is called with in_features, and returns a layer."),
         (positional, r"must be callable with keywords other than 'name', got \(in_features: .*Rename in_features"),
         (takes_name, r"must be callable with keywords other than 'name', got \(in_features: .*Rename name"),
     ],
@@ -156,13 +155,13 @@ def raises(in_features: int, divisor: float = 1) -> float:
     return in_features / divisor
 
 
-def test_an_error_inside_a_part_is_told_with_its_line(blocks: Registry) -> None:
+def test_an_error_inside_a_part_is_reported_with_its_line(blocks: Registry) -> None:
     blocks.register("mine")(raises)
     line = raises.__code__.co_firstlineno + 1
     message = (
         rf"test_registry\.py:{line}: block 'mine' must be built with {{'divisor': 0}} without an error, got "
-        r"ZeroDivisionError: division by zero\.\n    --debug shows the traceback\. A block is called with in_features, "
-        r"and returns a layer\."
+        r"ZeroDivisionError: division by zero\.\n    --debug shows the traceback\. "
+        r"The block is called with in_features, and returns a layer\."
     )
     with pytest.raises(PartError, match=message):
         blocks.build({"name": "mine", "divisor": 0}, in_features=1)
@@ -172,7 +171,7 @@ def test_an_error_inside_a_part_is_told_with_its_line(blocks: Registry) -> None:
     assert blocks.build("mine", in_features=1) == 1
 
 
-def test_of_an_errors_text_the_first_line_is_told(blocks: Registry) -> None:
+def test_an_error_is_reported_by_the_first_line_of_its_text(blocks: Registry) -> None:
     def mine(in_features: int) -> None:
         raise ValueError("too large\nframe #0: c10::Error")
 
@@ -181,7 +180,7 @@ def test_of_an_errors_text_the_first_line_is_told(blocks: Registry) -> None:
         blocks.build("mine", in_features=1)
 
 
-def test_what_people_are_told_already_is_left_as_it_is(blocks: Registry) -> None:
+def test_errors_of_towerzoo_pass(blocks: Registry) -> None:
     def mine(in_features: int) -> None:
         raise DataError("no such file")
 
@@ -204,9 +203,12 @@ def test_defaults_that_no_config_can_hold_are_refused(blocks: Registry) -> None:
 def noted(in_features: int, width: "how wide it is" = 3) -> None: ...  # type: ignore[syntax]  # noqa: F722
 
 
-def test_annotations_that_are_no_types_are_told(blocks: Registry) -> None:
+def test_annotations_that_are_no_types(blocks: Registry) -> None:
     blocks.register("noted")(noted)
-    with pytest.raises(RegistryError, match=r"the annotations of noted must be types, got SyntaxError: .*how wide"):
+    with pytest.raises(
+        RegistryError,
+        match=r"the annotations of noted must be types .*, got SyntaxError: .*how wide",
+    ):
         blocks.parameters("noted")
 
 
@@ -217,6 +219,33 @@ def test_forgetting_a_module_removes_its_parts_only(blocks: Registry) -> None:
     assert blocks.names() == ("layer", "partial")
     blocks.forget(__name__)
     assert "layer" not in blocks
+
+
+class OfCandidates:
+    of_candidates = True
+
+    def __init__(self, *, sampler: str, margin: float = 1.0) -> None:
+        raise AssertionError("must not be built")
+
+
+def test_facts_of_a_part_are_known_without_building_it() -> None:
+    losses = Registry("loss", "called without context")
+    losses.register("mine")(OfCandidates)
+    spec = {"name": "mine", "sampler": "uniform"}
+    facts = [losses.fact(spec, name) for name in ("sampler", "margin", "of_candidates", "sparse")]
+    assert facts == ["uniform", 1.0, True, None]
+    assert losses.fact("mine", "margin") == 1.0
+    assert losses.fact("mine", "sparse", False) is False
+    with pytest.raises(InvalidSetting):
+        losses.fact("mine", "sampler")
+    with pytest.raises(RegistryError, match="loss must be a registered loss, got 'yours'"):
+        losses.fact("yours", "sampler")
+
+
+def test_parts_of_a_session_are_those_that_neither_towerzoo_nor_a_file_of_imports_registers(blocks: Registry) -> None:
+    blocks.register("layer")(layer)
+    assert blocks.of_session("layer")
+    assert not LOSSES.of_session(LOSSES.names()[0])
 
 
 def test_the_registry_in_an_annotation(blocks: Registry) -> None:

@@ -27,7 +27,7 @@ def rejects(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def check(registry: Registry, part: Any, use: Callable[[], object], problem: str) -> None:
         monkeypatch.setitem(registry._parts, "mine", part)
-        contract = f"{registry.a_kind.capitalize()} is called with"
+        contract = f"The {registry.kind} is called with"
         with pytest.raises(PartError, match=rf"(?s)\w+\S*: {registry.kind} 'mine' must .*{problem}.* {contract}"):
             use()
 

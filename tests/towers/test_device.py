@@ -6,6 +6,7 @@ import sys
 import pytest
 import torch
 
+from towerzoo.registry.experiment import TrainerOptions
 from towerzoo.towers import device as module
 from towerzoo.towers import device as process_settings
 from towerzoo.towers.device import bfloat16_ratio, precision_advice, settle_process, settled_precision
@@ -94,7 +95,7 @@ def test_a_processor_trains_in_what_is_faster(make_experiment, take, ratio, chos
     take(ratio)
     experiment = make_experiment(trainer={"precision": "auto", "gradient_clip_val": 1.0})
     settled = settled_precision(experiment, torch.device("cpu"))
-    assert settled.trainer == {"precision": chosen, "gradient_clip_val": 1.0}
+    assert settled.trainer == TrainerOptions(precision=chosen, gradient_clip_val=1.0)
     assert make_trainer(experiment, "cpu", callbacks=[], logger=False).precision == chosen
 
 
@@ -102,10 +103,10 @@ def test_a_processor_trains_in_what_is_faster(make_experiment, take, ratio, chos
 def test_a_gpu_trains_in_bfloat16_where_it_has_it(make_experiment, monkeypatch, native, chosen):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *, including_emulation: native or including_emulation)
     settled = settled_precision(make_experiment(trainer={"precision": "auto"}), torch.device("cuda"))
-    assert settled.trainer == {"precision": chosen}
+    assert settled.trainer == TrainerOptions(precision=chosen)
 
 
-@pytest.mark.parametrize("trainer", [{}, {"precision": "16-mixed"}, {"precision": None}], ids=str)
+@pytest.mark.parametrize("trainer", [{}, {"precision": "16-mixed"}], ids=str)
 def test_what_a_person_chose_is_left(make_experiment, take, trainer):
     take(0.5)
     experiment = make_experiment(trainer=trainer)

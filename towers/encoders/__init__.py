@@ -150,11 +150,11 @@ def built_encoder(spec: Spec, column: Column | History) -> Encoder:
     encoder = built_module(ENCODERS, spec, column=column)
     if not isinstance(encoder, Encoder):
         hint = "Derive it from towerzoo.towers.encoders.Encoder."
-        raise ENCODERS.fault(spec, "return an Encoder", f"a {type(encoder).__name__}", hint)
+        raise ENCODERS.part_error(spec, "return an Encoder", f"a {type(encoder).__name__}", hint)
     width = getattr(encoder, "out_features", None)
     if not isinstance(width, int):
         problem = f"a {type(encoder).__name__} without it"
-        raise ENCODERS.fault(spec, "have an attribute out_features", problem, "Set it to a whole number.")
+        raise ENCODERS.part_error(spec, "have an attribute out_features", problem, "Set it to a whole number.")
     if encoder.problem is None:  # trained weights, loaded later, may be all that it lacks
         rows = _trial_rows(column) if isinstance(column, Column) else torch.arange(2)
         contract = f"map values (B,) or (B, L) to (B, {width})"

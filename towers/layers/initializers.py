@@ -55,6 +55,6 @@ def initialize(spec: Spec, weight: Tensor) -> None:
     returned = INITIALIZERS.build(spec, weight=weight)
     if isinstance(returned, Tensor) and returned.data_ptr() != weight.data_ptr():
         hint = "Write weight.copy_(...) in place of return."
-        raise INITIALIZERS.fault(spec, "fill the weight in place", "another tensor", hint)
+        raise INITIALIZERS.part_error(spec, "fill the weight in place", "another tensor", hint)
     if not weight.isfinite().all():
-        raise INITIALIZERS.fault(spec, "fill the weight with finite numbers", "others")
+        raise INITIALIZERS.part_error(spec, "fill the weight with finite numbers", "others")

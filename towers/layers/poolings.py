@@ -142,7 +142,7 @@ def built_pooling(spec: Spec, dim: int) -> Any:
     pooling = POOLINGS.build(spec, dim=dim)
     contract = f"map vectors (B, L, {dim}) and mask (B, L) to (B, {dim})"
     if not callable(pooling):
-        raise POOLINGS.fault(spec, contract, described(pooling))
+        raise POOLINGS.part_error(spec, contract, described(pooling))
     if isinstance(pooling, nn.Module):
         require_module(POOLINGS, spec, pooling)
     mask = torch.tensor([[True, True], [True, False], [False, False]])

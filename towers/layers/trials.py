@@ -29,7 +29,7 @@ def require_module(registry: Registry, spec: Spec, part: object) -> nn.Module:
     if isinstance(part, nn.Module) and "_parameters" in vars(part):
         return part
     problem = " whose __init__ does not call super().__init__() first" if isinstance(part, nn.Module) else ""
-    raise registry.fault(spec, "return an nn.Module", described(part) + problem)
+    raise registry.part_error(spec, "return an nn.Module", described(part) + problem)
 
 
 def try_part(
@@ -57,8 +57,8 @@ def try_part(
         PartError: The function is missing or fails, or its output is something else.
     """
     if not callable(function):
-        raise registry.fault(spec, contract, "none", hint)
-    with registry.telling(spec, contract), torch.random.fork_rng(devices=[]), torch.enable_grad():
+        raise registry.part_error(spec, contract, "none", hint)
+    with registry.errors_named(spec, contract), torch.random.fork_rng(devices=[]), torch.enable_grad():
         output = function(*inputs)
     if not isinstance(output, Tensor):
         problem = described(output)
@@ -72,7 +72,7 @@ def try_part(
         problem = "values that are not finite"
     else:
         return output
-    raise registry.fault(spec, contract, problem, hint)
+    raise registry.part_error(spec, contract, problem, hint)
 
 
 def trial_numbers(*shape: int, seed: int = 0) -> Tensor:

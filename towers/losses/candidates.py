@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple, Protocol
+from typing import Annotated, ClassVar, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -66,6 +66,9 @@ class CandidateLoss(nn.Module):
             often like.
         mask_known: Whether items that the user is known to like are left out of the user's candidates.
     """
+
+    of_candidates: ClassVar[bool] = True
+    """Tells losses of candidates from those of pairs, without building one."""
 
     def __init__(
         self,
@@ -152,8 +155,12 @@ def try_loss(spec: Spec, loss: nn.Module, *, weighted: bool) -> None:
     """Tries a built loss on a few logits, with weights of events if the data has them.
 
     Raises:
-        PartError: It does not return a finite mean () that has a gradient.
+        PartError: It does not return a finite mean () that has a gradient, or is a CandidateLoss that is not registered
+            as one.
     """
+    if isinstance(loss, CandidateLoss) != bool(LOSSES.fact(spec, "of_candidates")):
+        hint = "Register a subclass of CandidateLoss, or set the attribute on the function that returns one."
+        raise LOSSES.part_error(spec, "have of_candidates = True if it is a CandidateLoss", "another value", hint)
     logits, weights = trial_numbers(4).requires_grad_(), torch.tensor([1.0, 2.0, 1.0, 1.0])
     if isinstance(loss, CandidateLoss):
         contract = "map logits (B,) and (B, C), the candidates and weights (B,) or None to a mean loss ()"
@@ -171,4 +178,4 @@ def try_loss(spec: Spec, loss: nn.Module, *, weighted: bool) -> None:
         value = try_part(LOSSES, spec, contract, (), loss.train(), *inputs, finite=True)
     if not value.requires_grad:
         hint = "Compute it from the logits with torch, without detach() or item()."
-        raise LOSSES.fault(spec, "return a loss that has a gradient", "one without", hint)
+        raise LOSSES.part_error(spec, "return a loss that has a gradient", "one without", hint)

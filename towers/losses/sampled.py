@@ -56,13 +56,18 @@ class SampledSoftmax(CandidateLoss):
 
 
 @LOSSES.register("full-softmax")
-def full_softmax(*, temperature: Positive = 1.0) -> SampledSoftmax:
+class FullSoftmax(SampledSoftmax):
     """Cross-entropy of picking the event's own item from the whole catalogue; exact, and slow if that is large.
 
     Args:
         temperature: Divides the logits, > 0.
     """
-    return SampledSoftmax(sampler="catalogue", temperature=temperature, logq=False, mask_known=False)
+
+    sampler: Spec = "catalogue"
+    mask_known: bool = False
+
+    def __init__(self, *, temperature: Positive = 1.0) -> None:
+        super().__init__(sampler="catalogue", temperature=temperature, logq=False, mask_known=False)
 
 
 @LOSSES.register("bpr")

@@ -166,10 +166,10 @@ def built_sampler(spec: Spec, item_counts: Tensor) -> Sampler:
     for method in ("draw", "expected"):
         if not callable(getattr(sampler, method, None)):
             problem = f"{described(sampler)} without {method}"
-            raise SAMPLERS.fault(spec, "have the methods draw and expected", problem)
+            raise SAMPLERS.part_error(spec, "have the methods draw and expected", problem)
     last, positives = len(item_counts) - 1, (item_counts[1:].argmax() + 1).expand(3)
     contract = f"draw item rows (n,) from 1 to {last}"
-    with torch.random.fork_rng(devices=[]), SAMPLERS.telling(spec, contract):
+    with torch.random.fork_rng(devices=[]), SAMPLERS.errors_named(spec, contract):
         drawn = sampler.draw(positives)
     problem = ""
     if not isinstance(drawn, Tensor):
@@ -181,11 +181,11 @@ def built_sampler(spec: Spec, item_counts: Tensor) -> Sampler:
     elif not len(drawn) and not takes_shown(spec):
         problem = "none"
     if problem:
-        raise SAMPLERS.fault(spec, contract, problem)
+        raise SAMPLERS.part_error(spec, contract, problem)
     rows = torch.unique(drawn)
     contract = "expect each of item rows (C,) a number of times > 0 (C,)"
     expected = try_part(SAMPLERS, spec, contract, (len(rows),), sampler.expected, rows, len(positives), finite=True)
     if not (expected > 0).all():
         problem = f"numbers from {expected.min().item()} to {expected.max().item()}"
-        raise SAMPLERS.fault(spec, contract, problem)
+        raise SAMPLERS.part_error(spec, contract, problem)
     return sampler

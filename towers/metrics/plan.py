@@ -80,10 +80,7 @@ def _selected(metrics: Iterable[str], of_pairs: Iterable[str], of_lists: Iterabl
 
 def has_candidates(experiment: Experiment) -> bool:
     """Returns whether the loss compares positive events with candidates, and so trains on positive events alone."""
-    from towerzoo.towers.losses.candidates import CandidateLoss
-
-    part = LOSSES.get(LOSSES.split(experiment.loss)[0])
-    return issubclass(part if isinstance(part, type) else type(LOSSES.build(experiment.loss)), CandidateLoss)
+    return bool(LOSSES.fact(experiment.loss, "of_candidates"))
 
 
 @dataclass(frozen=True)

@@ -3,67 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
 from towerzoo.datasets import StarSchema, TwoTowerData
 from towerzoo.registry import SCORES
 from towerzoo.registry.checks import check_experiment
-from towerzoo.registry.config import load_config
+from towerzoo.registry.config import Config, Overrides, load_config
 from towerzoo.registry.errors import ConfigError, Problem
 from towerzoo.registry.experiment import Experiment
+from towerzoo.registry.rules import Rule
 from towerzoo.registry.yaml_file import Document
 from towerzoo.towers.encoders import reads_events
 from towerzoo.towers.layers.trials import built_module
 from towerzoo.towers.metrics.plan import EvaluationPlan, has_candidates
 from towerzoo.towers.metrics.ranking import checked_lengths
 from towerzoo.towers.model.dssm import DSSM
-from towerzoo.towers.model.rules import (
-    column_problems,
-    compares_with_shown,
-    division_problems,
-    history_problems,
-    measure_problems,
-    shown_problems,
-)
+from towerzoo.towers.model.rules import STRUCTURE_RULES, compares_with_shown
 from towerzoo.towers.model.scores import try_score
 from towerzoo.towers.model.tower import Tower
-from towerzoo.towers.training.rules import (
-    device_problems,
-    execution_problems,
-    optimizer_problems,
-    trainer_problems,
-)
 
 
-def read_experiment(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Experiment, Document]:
+def read_experiment(
+    config: Config, overrides: Overrides = (), rules: Sequence[Rule] = ()
+) -> tuple[Experiment, Document]:
     """Reads and checks a config, without reading any data.
 
     Args:
-        path: A YAML file or the name of a shipped config.
-        overrides: `KEY.PATH=VALUE` texts.
+        config: A YAML file, the name of a shipped config, or the config itself.
+        overrides: `KEY.PATH=VALUE` texts, or values by key path.
+        rules: Rules beyond those of the structure, such as `TRAINING_RULES`.
 
     Returns:
-        The experiment, and the config document that knows where each value came from.
+        The experiment, and the config document, which knows where each value came from.
 
     Raises:
         ConfigError: With every problem of the config.
     """
-    document = load_config(path, overrides)
-    experiment = check_experiment(document, [*column_problems(document), *trainer_problems(document)])
-    problems = [
-        *history_problems(document, experiment),
-        *shown_problems(document, experiment),
-        *measure_problems(document, experiment),
-        *division_problems(document, experiment),
-        *device_problems(document, experiment),
-        *execution_problems(document, experiment),
-        *optimizer_problems(document, experiment),
-    ]
-    if problems:
-        raise ConfigError(problems)
-    return experiment, document
+    document = load_config(config, overrides)
+    return check_experiment(document, (*STRUCTURE_RULES, *rules)), document
 
 
 def load_data(experiment: Experiment) -> TwoTowerData:

@@ -245,12 +245,12 @@ def try_score(spec: Spec, score: nn.Module, dim: int) -> None:
     users, items = factors
     if users.shape != items.shape:
         problem = f"{users.shape[1]} and {items.shape[1]}"
-        raise SCORES.fault(spec, "have as many user factors as item factors", problem)
+        raise SCORES.part_error(spec, "have as many user factors as item factors", problem)
     if hasattr(score, "pairs"):
         contract = "have a method pairs that maps vectors and rows of users and items to logits (B,)"
         logits = try_part(SCORES, spec, contract, (2,), pair_logits, score, *vectors, rows, rows)
         products = (users * items).sum(dim=1)
         if not torch.allclose(logits, products, rtol=1e-3, atol=1e-3, equal_nan=True):
             problem = f"{logits.tolist()} for the products {products.tolist()}"
-            raise SCORES.fault(spec, "have pairs that are the dot products of its factors", problem)
+            raise SCORES.part_error(spec, "have pairs that are the dot products of its factors", problem)
     score.train()

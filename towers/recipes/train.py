@@ -10,9 +10,9 @@ from rich.text import Text
 
 from towerzoo.datasets import TwoTowerData
 from towerzoo.registry.errors import ConfigError, Problem, RunError
-from towerzoo.registry.experiment import Experiment
+from towerzoo.registry.experiment import AUTO, Experiment
 from towerzoo.registry.files import refusals_as
-from towerzoo.towers.device import AUTO, precision_advice, settle_process, settled_precision, torch_device
+from towerzoo.towers.device import precision_advice, settle_process, settled_precision, torch_device
 from towerzoo.towers.model.build import load_data
 from towerzoo.towers.recipes.evaluate import evaluate
 from towerzoo.towers.recipes.profile import profile_step
@@ -30,7 +30,7 @@ from towerzoo.towers.training.fit import epochs_left, fit, last_checkpoint, stop
 from towerzoo.towers.training.module import TrainingModule, build_module
 from towerzoo.towers.training.rank_processes import several_ranks
 from towerzoo.towers.training.rules import require_divisible, require_gpu
-from towerzoo.towers.training.trainer import make_trainer, n_devices, require_devices
+from towerzoo.towers.training.trainer import make_trainer, require_devices
 
 
 def train(experiment: Experiment, *, name: str, out: Path, device: str, console: Console) -> RunFolder:
@@ -52,7 +52,7 @@ def train(experiment: Experiment, *, name: str, out: Path, device: str, console:
     """
     experiment, data, module = _prepare(experiment, device, console)
     run = RunFolder.create(out, name)
-    about = environment(torch_device(device)) | {"seed": experiment.seed, "devices": n_devices(experiment)}
+    about = environment(torch_device(device)) | {"seed": experiment.seed, "devices": experiment.trainer.devices}
     started = datetime.now().astimezone().isoformat(timespec="seconds")
     run.write_json(
         "environment.json", {"format": FORMAT, "version": VERSION, "config": name, "started": started, **about}
@@ -126,7 +126,7 @@ def profile_training(experiment: Experiment, *, device: str, console: Console) -
         problem = Problem("training.execution", "eager for --profile", experiment.training.execution, hint)
         raise ConfigError([problem])
     experiment, data, module = _prepare(experiment, device, console)
-    samples = experiment.data.batch_size * experiment.trainer.get("accumulate_grad_batches", 1)
+    samples = experiment.data.batch_size * experiment.trainer.accumulate_grad_batches
     console.print(step_table(profile_step(experiment, data, module, device), samples))
 
 
@@ -139,14 +139,14 @@ def _prepare(
     experiment: Experiment, device: str, console: Console, *, trained: bool = False
 ) -> tuple[Experiment, TwoTowerData, TrainingModule]:
     """Returns the experiment with the precision that it trains in, its data and its model; raises what forbids it."""
-    asked = experiment.trainer.get("precision")
+    asked = experiment.trainer.precision
     experiment = settled_precision(experiment, torch_device(device))
     make_trainer(experiment, device, callbacks=[], logger=False)
     require_devices(experiment, device)
     require_gpu(experiment, torch_device(device))
     console.print(settle_process(torch_device(device)))
     if asked == AUTO:
-        console.print(f"precision: {experiment.trainer['precision']}, the fastest of this device")
+        console.print(f"precision: {experiment.trainer.precision}, the fastest of this device")
     if advice := precision_advice(experiment, torch_device(device)):
         console.print(advice, soft_wrap=True)
     with console.status(f"loading {experiment.data.name}"):
@@ -162,7 +162,7 @@ def _fit(
     experiment: Experiment, data: TwoTowerData, module: TrainingModule, run: RunFolder, device: str, console: Console
 ) -> None:
     """Trains, on as many devices as the experiment asks for, if there is something left to train."""
-    size = n_devices(experiment) if epochs_left(last_checkpoint(run), experiment) else 1
+    size = experiment.trainer.devices if epochs_left(last_checkpoint(run), experiment) else 1
     if size > 1:
         console.print(f"{size} devices: this process and {size - 1} more divide each batch")
     with several_ranks(run, size, torch_device(device)) as ranks:

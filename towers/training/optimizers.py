@@ -104,7 +104,7 @@ def built_optimizer(spec: Spec, parameters: Sequence[nn.Parameter]) -> torch.opt
     """
     optimizer = OPTIMIZERS.build(spec, parameters=parameters)
     if not isinstance(optimizer, torch.optim.Optimizer):
-        raise OPTIMIZERS.fault(spec, "return a torch.optim.Optimizer", described(optimizer))
+        raise OPTIMIZERS.part_error(spec, "return a torch.optim.Optimizer", described(optimizer))
     return optimizer
 
 

@@ -1,201 +1,175 @@
-"""What a config may not ask of Lightning's Trainer."""
+"""Rules of training: what a config may ask of its loss, its optimizer and its devices, before any data is read."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal
+from collections.abc import Iterator
+from typing import Final
 
 import torch
-from pydantic import Field, TypeAdapter, ValidationError
-from pytorch_lightning import Trainer
 from torch import nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from towerzoo.registry.errors import ConfigError, Problem, name_hint, nearest
-from towerzoo.registry.expectations import expectation
-from towerzoo.registry.experiment import Experiment
-from towerzoo.registry.ranges import Count, NonNegative
+from towerzoo.registry import ENCODERS, LOSSES, OPTIMIZERS
+from towerzoo.registry.errors import ConfigError, Problem, name_hint
+from towerzoo.registry.experiment import AUTO, Experiment
+from towerzoo.registry.rules import Rule
 from towerzoo.registry.yaml_file import Document, dotted
-from towerzoo.towers.device import AUTO
-from towerzoo.towers.metrics.plan import has_candidates
+from towerzoo.towers.metrics.plan import PAIR_METRICS, USER_METRICS, EvaluationPlan, has_candidates
+from towerzoo.towers.model.rules import column_names, compares_with_shown, features_of, streams
 from towerzoo.towers.training.optimizers import built_optimizer
-from towerzoo.towers.training.trainer import DEVICES, n_devices
-
-TRAINER_KEYS_SET_ELSEWHERE = {
-    "accelerator": "Use --device.",
-    "barebones": "TowerZoo logs and saves every epoch.",
-    "callbacks": "",
-    "check_val_every_n_epoch": "TowerZoo validates after every epoch.",
-    "default_root_dir": "Use --out.",
-    "enable_checkpointing": "",
-    "fast_dev_run": "Use --fast-dev-run.",
-    "limit_test_batches": "Results are those of whole splits; use --fast-dev-run to try a config out.",
-    "limit_val_batches": "Results are those of whole splits; use --fast-dev-run to try a config out.",
-    "logger": "",
-    "max_epochs": "Set training.max_epochs.",
-    "max_steps": "TowerZoo trains whole epochs; set training.max_epochs or trainer.limit_train_batches.",
-    "max_time": "TowerZoo trains whole epochs; set training.max_epochs.",
-    "num_nodes": "TowerZoo trains on one machine; set trainer.devices.",
-    "overfit_batches": "Results are those of whole splits; set trainer.limit_train_batches.",
-    "strategy": "TowerZoo divides batches itself; set trainer.devices.",
-    "val_check_interval": "TowerZoo validates after every epoch.",
-}
-"""Arguments of the Trainer that TowerZoo gives itself, and what a person should use instead."""
-
-Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true"]
-OlderPrecision = Literal[32, 16, 64, "32", "16", "64", "bf16"]
-
-TRAINER_RANGES: Final[dict[str, Any]] = {
-    "accumulate_grad_batches": Count,
-    "gradient_clip_val": NonNegative | None,
-    "limit_train_batches": Count | Annotated[float, Field(gt=0, le=1)] | None,
-    "precision": Literal[Precision, OlderPrecision] | None,
-}
-"""Types of arguments that would end training, or be refused without their place, where the Trainer took them."""
-
-
-def trainer_problems(document: Document) -> list[Problem]:
-    """Returns what is wrong with the `trainer` section, whose keys are arguments of the Trainer."""
-    trainer = document.value.get("trainer")
-    if not isinstance(trainer, Mapping):
-        return []
-    known = set(inspect.signature(Trainer.__init__).parameters) - {"self", *TRAINER_KEYS_SET_ELSEWHERE}
-    devices = devices_problem(document, trainer)
-    problems = [devices] if devices else []
-    for key in trainer:
-        where = document.where(("trainer", key))
-        meant = nearest(key, {*known, *TRAINER_KEYS_SET_ELSEWHERE}) if key not in known else None
-        if meant in TRAINER_KEYS_SET_ELSEWHERE:
-            hint = TRAINER_KEYS_SET_ELSEWHERE[meant] or "TowerZoo sets this itself; remove it."
-            problems.append(Problem(where, "an argument that TowerZoo leaves to you", key, hint))
-        elif key not in known:
-            expected = "an argument of pytorch_lightning.Trainer"
-            problems.append(Problem(where, expected, key, name_hint(key, known, "Arguments")))
-        elif key in TRAINER_RANGES:
-            try:
-                TypeAdapter(TRAINER_RANGES[key]).validate_python(trainer[key], strict=True)
-            except ValidationError:
-                problems.append(Problem(where, expectation(TRAINER_RANGES[key]), trainer[key]))
-    return problems
-
 
 ONE_DEVICE = "Or train on one device: trainer.devices=1."
 
 
-def devices_problem(document: Document, trainer: Mapping[str, Any]) -> Problem | None:
-    """Returns what is wrong with the number of devices in the `trainer` section."""
-    found = trainer.get(DEVICES, 1)
-    if isinstance(found, int) and not isinstance(found, bool) and found >= 1:
-        return None
-    hint = "Write how many processes train together, each on a device of its own."
-    return Problem(document.where(("trainer", DEVICES)), "a whole number >= 1", found, hint)
+def monitor_problems(document: Document, experiment: Experiment) -> Iterator[Problem]:
+    """Early stopping must watch a figure that is evaluated."""
+    plan, stopping = EvaluationPlan.of(experiment), experiment.training.early_stopping
+    watched, names = stopping.monitor if stopping else None, [f"valid/{name}" for name in plan.names]
+    if watched is None or not names or watched in names:
+        return
+    hint = name_hint(watched, names, "Evaluated")
+    if not plan.pairs and watched.partition("/")[2] in PAIR_METRICS + USER_METRICS:
+        lines = f"training:\n          early_stopping: {{monitor: {plan.monitor}}}"
+        hint = f"Lists are ranked here, and pairs are not scored. Write\n        {lines}"
+    yield document.problem(("training", "early_stopping", "monitor"), "a figure of validation", watched, hint)
 
 
-def device_problems(document: Document, experiment: Experiment) -> list[Problem]:
-    """Returns what a checked experiment asks of several devices and cannot have, before anything is read."""
-    devices, problems = n_devices(experiment), []
-    if experiment.data.batch_size < devices:
-        expected, hint = f"at least the {devices} of trainer.devices", "Each device trains a share of the batch."
-        where = document.where(("data", "batch_size"))
-        problems.append(Problem(where, expected, experiment.data.batch_size, hint))
-    if devices > 1 and str(experiment.trainer.get("precision", "")).startswith("16"):
+def candidate_problems(document: Document, experiment: Experiment) -> Iterator[Problem]:
+    """Candidates that were shown must be in the data, and known items in memory."""
+    if not has_candidates(experiment):
+        return
+    columns = column_names(experiment) if compares_with_shown(experiment) else None
+    if columns is not None and not columns.negatives:
+        hint = "Name their column as data.interactions.negatives of a tabular dataset, or choose another sampler."
+        expected = "a sampler that the dataset has items for"
+        yield document.problem(("loss", "sampler"), expected, "from-column", hint)
+    if LOSSES.fact(experiment.loss, "mask_known") and streams(experiment):
+        hint = "The items that users are known to like are not in memory. Add mask_known: false to the loss."
+        yield document.problem(("loss", "mask_known"), "false where interactions are streamed", True, hint)
+
+
+def share_problems(document: Document, experiment: Experiment) -> Iterator[Problem]:
+    """Each device needs a share of the batch."""
+    devices, batch_size = experiment.trainer.devices, experiment.data.batch_size
+    if batch_size < devices:
+        hint = "Each device trains a share of the batch."
+        expected = f"at least the {devices} of trainer.devices"
+        yield document.problem(("data", "batch_size"), expected, batch_size, hint)
+
+
+def scaling_problems(document: Document, experiment: Experiment) -> Iterator[Problem]:
+    """Several devices cannot each scale the loss of their own share."""
+    devices = experiment.trainer.devices
+    if devices > 1 and experiment.trainer.precision.startswith("16"):
         hint = f"Each device would scale its loss by itself. Try bf16-mixed. {ONE_DEVICE}"
-        where = document.where(("trainer", "precision"))
         expected = "one of bfloat16 or float32 where several devices train"
-        problems.append(Problem(where, expected, experiment.trainer["precision"], hint))
-    return problems
+        yield document.problem(("trainer", "precision"), expected, experiment.trainer.precision, hint)
+
+
+def execution_problems(document: Document, experiment: Experiment) -> Iterator[Problem]:
+    """A CUDA graph has one size, and is of one batch."""
+    if experiment.training.execution != "cuda-graphs":
+        return
+    path = ("training", "execution")
+    if _rows_vary(experiment):
+        expected = "eager or compile where the distinct users and items of a batch are encoded"
+        hint = "Their number changes with every batch; a CUDA graph needs a fixed size."
+        yield document.problem(path, expected, "cuda-graphs", hint)
+    if experiment.trainer.accumulate_grad_batches != 1:
+        expected = "eager or compile where the gradients of several batches are accumulated"
+        hint = "A graph overwrites them with those of the next batch. Or remove trainer.accumulate_grad_batches."
+        yield document.problem(path, expected, "cuda-graphs", hint)
+
+
+def clipping_problems(document: Document, experiment: Experiment) -> Iterator[Problem]:
+    """Gradients cannot be clipped inside a fused optimizer that unscales them, nor row by row."""
+    clip, sparse = experiment.trainer.gradient_clip_val, _sparse_encoders(experiment)
+    if clip and sparse:
+        hint = f"Torch cannot clip sparse gradients. Remove it, or `sparse: true` of {', '.join(sparse)}."
+        yield document.problem(("trainer", "gradient_clip_val"), "null where encoders are sparse", clip, hint)
+    precision = experiment.trainer.precision
+    if clip and (precision == AUTO or precision.endswith("-mixed")) and OPTIMIZERS.fact(experiment.optimizer, "fused"):
+        hint = "Add fused: false to the optimizer, or remove trainer.gradient_clip_val."
+        expected = "false where gradients are clipped in mixed precision"
+        yield document.problem(("optimizer", "fused"), expected, True, hint)
+
+
+def sparse_problems(document: Document, experiment: Experiment) -> Iterator[Problem]:
+    """The optimizer must take sparse gradients where encoders give them; it is tried on one weight."""
+    sparse, spec = _sparse_encoders(experiment), experiment.optimizer
+    if not sparse:
+        return
+    weight = nn.Parameter(torch.zeros(2, 1))
+    optimizer = built_optimizer(spec, [weight])
+    functional.embedding(torch.zeros(1, dtype=torch.int64), weight, sparse=True).sum().backward()  # type: ignore[no-untyped-call]
+    try:
+        optimizer.step()
+    except RuntimeError as error:
+        expected = f"one that updates single vectors, as `sparse: true` of {', '.join(sparse)} asks"
+        hint = f"Torch says: {str(error).rstrip('.')}. Choose adam or adamw, or remove weight_decay."
+        yield document.problem(("optimizer",), expected, spec, hint)
+
+
+TRAINING_RULES: Final[tuple[Rule, ...]] = (
+    monitor_problems,
+    candidate_problems,
+    share_problems,
+    scaling_problems,
+    execution_problems,
+    clipping_problems,
+    sparse_problems,
+)
+"""What training needs of a config beyond its structure."""
 
 
 def require_divisible(experiment: Experiment, model: nn.Module) -> None:
-    """Makes sure that the batches of a model can be divided between the experiment's devices.
+    """Makes sure that a model's batches can be divided between the experiment's devices.
 
     Raises:
-        ConfigError: Blocks need statistics, or encoders a mean, of all that the devices encode together.
+        ConfigError: Blocks need statistics, or encoders a mean, over the whole batch.
     """
-    if n_devices(experiment) == 1:
+    if experiment.trainer.devices == 1:
         return
     problems = []
     if any(isinstance(module, _BatchNorm) for module in model.modules()):
-        hint = f"Each device would normalise by its own share of a batch. Take linear-act-dropout. {ONE_DEVICE}"
+        hint = f"Each device would normalise by its own share of a batch. Try linear-act-dropout. {ONE_DEVICE}"
         expected = "without batch normalisation where several devices train"
         problems.append(Problem("the towers' blocks", expected, "blocks with it", hint))
     penalised = any(getattr(module, "penalty", 0) for module in model.modules() if hasattr(module, "embedding"))
-    if penalised and (experiment.training.unique or has_candidates(experiment)):
-        hint = f"It is a mean over a batch's distinct users and items, who meet on several devices. {ONE_DEVICE}"
+    if penalised and _rows_vary(experiment):
+        hint = (
+            "The penalty averages over a batch's distinct users and items, which are spread across devices. "
+            f"{ONE_DEVICE}"
+        )
         expected = "0 where several devices train on distinct users and items"
         problems.append(Problem("the penalty of encoder 'embedding'", expected, "more", hint))
     if problems:
         raise ConfigError(problems)
 
 
-def execution_problems(document: Document, experiment: Experiment) -> list[Problem]:
-    """Returns what a checked experiment asks of CUDA graphs and cannot have: they are of one size, and of one batch."""
-    if experiment.training.execution != "cuda-graphs":
-        return []
-    where, problems = document.where(("training", "execution")), []
-    if _rows_vary(experiment):
-        expected = "eager or compile where the distinct users and items of a batch are encoded"
-        hint = "They are of another number in each batch, and a graph is not."
-        problems.append(Problem(where, expected, "cuda-graphs", hint))
-    if experiment.trainer.get("accumulate_grad_batches", 1) != 1:
-        expected = "eager or compile where the gradients of several batches are added up"
-        hint = "A graph writes those of the next batch over them. Or remove trainer.accumulate_grad_batches."
-        problems.append(Problem(where, expected, "cuda-graphs", hint))
-    return problems
-
-
 def require_gpu(experiment: Experiment, device: torch.device) -> None:
-    """Makes sure that the device gains by how the towers are executed.
+    """Makes sure that compiled towers are trained on a GPU: on a CPU, compiling replaces TowerZoo's faster operations.
 
     Raises:
-        ConfigError: They are to be compiled for a CPU, where that takes away TowerZoo's own faster operations.
+        ConfigError: They are compiled for a CPU.
     """
     chosen = experiment.training.execution
     if chosen != "eager" and device.type != "cuda":
-        hint = "Compiled towers take longer there (docs/performance.md). Add --set training.execution=eager."
+        hint = "Compiled towers are slower there (docs/performance.md). Add --set training.execution=eager."
         raise ConfigError([Problem("training.execution", f"eager on a {device.type.upper()}", chosen, hint)])
 
 
 def _rows_vary(experiment: Experiment) -> bool:
-    """Returns whether the towers encode another number of rows in each batch."""
+    """Returns whether the number of rows that the towers encode changes with every batch."""
     return experiment.training.unique or has_candidates(experiment)
 
 
-def optimizer_problems(document: Document, experiment: Experiment) -> list[Problem]:
-    """Returns what a checked experiment asks of its optimizer and cannot have; the optimizer is tried on one weight."""
-    weight = nn.Parameter(torch.zeros(2, 1))
-    optimizer = built_optimizer(experiment.optimizer, [weight])
-    clip, precision = experiment.trainer.get("gradient_clip_val"), str(experiment.trainer.get("precision"))
-    sparse = _sparse(experiment)
-    problems = []
-    # Lightning takes 16 for 16-mixed, and asks the optimizer this.
-    mixed = precision in ("16", "bf16", AUTO) or precision.endswith("-mixed")
-    if clip and mixed and getattr(optimizer, "_step_supports_amp_scaling", False):
-        hint = "Add fused: false to the optimizer, or remove trainer.gradient_clip_val."
-        where = document.where(("optimizer", "fused"))
-        problems.append(Problem(where, "false where gradients are clipped in mixed precision", True, hint))
-    if clip and sparse:
-        hint = f"Torch cannot clip gradients of single vectors. Remove it, or `sparse: true` of {', '.join(sparse)}."
-        where = document.where(("trainer", "gradient_clip_val"))
-        problems.append(Problem(where, "null where encoders are sparse", clip, hint))
-    if sparse:
-        functional.embedding(torch.zeros(1, dtype=torch.int64), weight, sparse=True).sum().backward()  # type: ignore[no-untyped-call]
-        try:
-            optimizer.step()
-        except RuntimeError as error:
-            expected = f"one that updates single vectors, as `sparse: true` of {', '.join(sparse)} asks"
-            hint = f"Torch says: {str(error).rstrip('.')}. Take adam or adamw, or remove weight_decay."
-            problems.append(Problem(document.where(("optimizer",)), expected, experiment.optimizer, hint))
-    return problems
-
-
-def _sparse(experiment: Experiment) -> list[str]:
-    """Returns the places of the encoders whose gradients are sparse."""
+def _sparse_encoders(experiment: Experiment) -> list[str]:
+    """Returns the key paths of the encoders whose gradients are sparse."""
     return [
         dotted((tower, "features", feature))
         for tower in ("user_tower", "item_tower")
-        for feature, encoder in getattr(experiment, tower).features.items()
-        if encoder.get("sparse") is True
+        for feature, encoder in features_of(experiment, tower).items()
+        if ENCODERS.fact(encoder, "sparse") is True
     ]

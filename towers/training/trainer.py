@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from typing import Any, Final
+from typing import Any
 
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -14,14 +14,6 @@ from pytorch_lightning.callbacks import Checkpoint
 from towerzoo.registry.errors import ConfigError, Problem, TrainingError
 from towerzoo.registry.experiment import Experiment
 from towerzoo.towers.device import settled_precision, torch_device
-
-DEVICES: Final = "devices"
-"""The key of `trainer` that is TowerZoo's own: how many processes train, each on a device."""
-
-
-def n_devices(experiment: Experiment) -> int:
-    """Returns how many devices train."""
-    return int(experiment.trainer.get(DEVICES, 1))
 
 
 def make_trainer(experiment: Experiment, device: str, *, rank: int | None = None, **arguments: Any) -> Trainer:
@@ -54,11 +46,12 @@ def make_trainer(experiment: Experiment, device: str, *, rank: int | None = None
         "num_sanity_val_steps": 0,
         **arguments,
     }
+    chosen = experiment.trainer.model_dump(exclude={"devices"}, exclude_defaults=True)
     try:
-        return Trainer(**(settings | {key: value for key, value in experiment.trainer.items() if key != DEVICES}))
+        return Trainer(**(settings | chosen))
     except (MisconfigurationException, RuntimeError, TypeError, ValueError) as error:
         expected = "arguments that pytorch_lightning.Trainer accepts"
-        raise ConfigError([Problem("trainer", expected, experiment.trainer, str(error))]) from error
+        raise ConfigError([Problem("trainer", expected, chosen, str(error))]) from error
 
 
 def _quieten_lightning() -> None:
@@ -78,7 +71,7 @@ def require_devices(experiment: Experiment, device: str) -> None:
     Raises:
         TrainingError: There are fewer GPUs.
     """
-    wanted = n_devices(experiment)
+    wanted = experiment.trainer.devices
     if torch_device(device).type == "cuda" and wanted > torch.cuda.device_count():
         raise TrainingError(
             f"trainer.devices must be at most the {torch.cuda.device_count()} GPUs that torch finds, got {wanted}. "

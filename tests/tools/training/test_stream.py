@@ -196,7 +196,7 @@ def test_other_training_events_are_not_those_of_the_run(folder, streamed, tmp_pa
         (["data.interactions.negatives=item_id"], "0.parquet: item_id must be lists of ids to be streamed, got text. Write the column as Parquet lists."),
         (["data.interactions.shuffle_buffer=0"], "data.interactions.shuffle_buffer must be a whole number >= 1, got 0."),
         (["user_tower.features.h={encoder: history, dim: 8}"], "user_tower.features.h must be another encoder than 'history' where interactions are streamed, got 'history'."),
-        (["data.label=implicit", "loss={name: sampled-softmax}"], "loss.mask_known must be false where interactions are streamed, got True. What users are known to like is not in memory. Add mask_known: false"),
+        (["data.label=implicit", "loss={name: sampled-softmax}"], "loss.mask_known must be false where interactions are streamed, got True. The items that users are known to like are not in memory. Add mask_known: false"),
         (["data.unknown=drop"], "data.unknown must be 'error' or 'row' where interactions are streamed, got 'drop'. Write the files without such"),
         (["data.interactions.valid=train/0.parquet"], "0.parquet must be in one part of the events, got it in interactions and interactions.valid. Move it"),
         (["data.interactions.valid=mine.yaml"], "mine.yaml: the file name must end in"),

@@ -15,6 +15,7 @@ from towerzoo.registry.errors import ConfigError, DataError
 from towerzoo.towers.model.build import load_data, read_experiment
 from towerzoo.towers.training.data import DataModule
 from towerzoo.towers.training.module import build_module
+from towerzoo.towers.training.rules import TRAINING_RULES
 
 FILES = """\
 data:
@@ -149,7 +150,7 @@ def test_data_without_items_shown_is_rejected_before_it_is_read(config, sampler)
         r"Name their column as data\.interactions\.negatives of a tabular dataset, or choose another sampler\."
     )
     with pytest.raises(ConfigError, match=message):
-        read_experiment(config)
+        read_experiment(config, rules=TRAINING_RULES)
 
 
 def test_a_dataset_without_its_announced_column_is_rejected(make_experiment):
