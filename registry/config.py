@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -207,21 +207,3 @@ def _resolve_imports(document: Document, folder: Path) -> None:
         document.value["imports"] = [
             str((folder / file).resolve()) if isinstance(file, str) and file != SESSION else file for file in imports
         ]
-
-
-def annotated_yaml(value: Any, origins: Mapping[KeyPath, Origin], path: KeyPath = ()) -> Iterable[tuple[str, str]]:
-    """Yields a config's YAML lines, each with the origin of its value (`default` if nothing gives it)."""
-    indent = "  " * len(path)
-    for key, child in value.items():
-        child_path = (*path, key)
-        if isinstance(child, Mapping) and child:
-            yield f"{indent}{_inline_yaml(key)}:", ""
-            yield from annotated_yaml(child, origins, child_path)
-        else:
-            # A part written as its bare name takes the origin of that name.
-            origin = origins.get(child_path) or (origins.get(path) if key in PART_KEYS else None)
-            yield f"{indent}{_inline_yaml(key)}: {_inline_yaml(child)}", str(origin or "default")
-
-
-def _inline_yaml(value: Any) -> str:
-    return write_yaml(value, inline=True).removesuffix("\n...\n").strip()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from towerzoo.registry.catalogue import BLOCKS, DATASETS, ENCODERS, INITIALIZERS, LOSSES, OPTIMIZERS, SCORES, SPLITS
+from towerzoo.registry import BLOCKS, DATASETS, ENCODERS, INITIALIZERS, LOSSES, OPTIMIZERS, SCORES, SPLITS
 from towerzoo.registry.errors import InvalidSetting
 from towerzoo.registry.ranges import Count, Finite, NonNegative, Seed, Share, WholeNumber
 from towerzoo.registry.registry import Registry, Spec
@@ -187,33 +187,21 @@ AUTO: Final = "auto"
 
 
 class TrainerOptions(Section):
-    """Arguments of pytorch_lightning.Trainer that a config may set; `devices` and `precision: auto` are TowerZoo's own.
+    """The arguments of pytorch_lightning.Trainer that a config may set; Lightning describes those not listed here.
 
     Attributes:
-        accumulate_grad_batches: Batches whose gradients make one step.
-        benchmark: Whether cuDNN times its algorithms to choose the fastest; by default Lightning decides.
-        detect_anomaly: Whether autograd checks every gradient; slow.
-        deterministic: Whether torch may use deterministic algorithms only; `warn` warns where there is none.
         devices: How many processes divide each batch, each on a device of its own.
-        enable_model_summary: Whether Lightning prints its own summary.
-        enable_progress_bar: Whether Lightning shows its own progress bar.
-        gradient_clip_algorithm: What is clipped: the `norm` of all gradients, or each `value`.
-        gradient_clip_val: Where gradients are clipped; none does not clip.
-        inference_mode: Whether evaluation runs under torch.inference_mode.
+        enable_model_summary: Whether Lightning prints its summary beside TowerZoo's.
+        enable_progress_bar: Whether Lightning shows its progress bar beside TowerZoo's.
         limit_train_batches: Batches per epoch, or a share of them; none takes all.
-        log_every_n_steps: Steps between two lines of the TensorBoard log.
-        num_sanity_val_steps: Validation batches that are run before training.
         precision: `auto` is bf16-mixed on devices that are faster in it, else 32-true.
-        profiler: One of Lightning's profilers.
     """
 
     reserved = {
         "accelerator": "Use --device.",
-        "barebones": "TowerZoo logs and saves every epoch.",
         "callbacks": "TowerZoo sets them itself.",
         "check_val_every_n_epoch": "TowerZoo validates after every epoch.",
         "default_root_dir": "Use --out.",
-        "enable_checkpointing": "TowerZoo saves every epoch.",
         "fast_dev_run": "Use --fast-dev-run.",
         "limit_test_batches": "Results are those of whole splits; use --fast-dev-run to try a config out.",
         "limit_val_batches": "Results are those of whole splits; use --fast-dev-run to try a config out.",
@@ -221,9 +209,8 @@ class TrainerOptions(Section):
         "max_epochs": "Set training.max_epochs.",
         "max_steps": "TowerZoo trains whole epochs; set training.max_epochs or trainer.limit_train_batches.",
         "max_time": "TowerZoo trains whole epochs; set training.max_epochs.",
-        "min_epochs": "Set training.early_stopping.",
         "num_nodes": "TowerZoo trains on one machine; set trainer.devices.",
-        "overfit_batches": "Results are those of whole splits; set trainer.limit_train_batches.",
+        "overfit_batches": "Set trainer.limit_train_batches.",
         "strategy": "TowerZoo divides batches itself; set trainer.devices.",
         "val_check_interval": "TowerZoo validates after every epoch.",
     }

@@ -9,7 +9,7 @@ import traceback
 from pathlib import Path
 from typing import Any, Final
 
-from towerzoo.registry.catalogue import CATALOGUE
+from towerzoo.registry import CATALOGUE
 from towerzoo.registry.errors import Problem, TowerZooError
 from towerzoo.registry.source_lines import CUSTOM_FILES
 from towerzoo.registry.yaml_file import Document, KeyPath

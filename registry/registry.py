@@ -11,7 +11,6 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, Final, TypeVar
 
 import yaml
@@ -25,22 +24,7 @@ Spec = str | Mapping[str, Any]
 
 _Part = TypeVar("_Part", bound=Callable[..., Any])
 REQUIRED: Final = inspect.Parameter.empty
-"""Stands in `Parameter.default` for a parameter that has none."""
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One YAML parameter of a part.
-
-    Attributes:
-        name: The keyword argument's name, which is the YAML key.
-        annotation: Its type, evaluated; `Any` where the part gives none.
-        default: Its default, or `REQUIRED`.
-    """
-
-    name: str
-    annotation: Any
-    default: Any
+"""The default of a parameter that has none."""
 
 
 class Registry:
@@ -88,9 +72,8 @@ class Registry:
         """Returns a decorator that enters a class or function under `name` and returns it unchanged.
 
         Raises:
-            RegistryError: The name is no text or is taken (the message gives both source lines), or the part cannot be
-                called with keywords, the context arguments of this registry among them, or has defaults that YAML
-                cannot hold.
+            RegistryError: The name is no text or is taken, or the part cannot be called with keywords, the context
+                arguments of this registry among them, or has defaults that YAML cannot hold.
         """
         if not isinstance(name, str):
             raise RegistryError(
@@ -167,23 +150,16 @@ class Registry:
             return self.get(name)(**context, **parameters)
 
     def fact(self, spec: Spec, name: str, default: Any = None) -> Any:
-        """Returns a fact about a part without building it.
+        """Returns a fact about a part without building it: a parameter, by the spec or its default; or an attribute.
 
-        It is the parameter of that name, as the spec gives it or by its default; else the part's attribute of that
-        name; else `default`.
+        Args:
+            spec: The part.
+            name: The name of the parameter or attribute.
+            default: The fact about parts without either.
 
         Raises:
             RegistryError: The spec names no part.
             InvalidSetting: The spec lacks the parameter, and it has no default.
-
-        Example:
-            >>> LOSSES = Registry("loss", "...")
-            >>> @LOSSES.register("mine")
-            ... class Mine:
-            ...     of_candidates = True
-            ...     def __init__(self, sampler: str = "in-batch") -> None: ...
-            >>> LOSSES.fact("mine", "sampler"), LOSSES.fact("mine", "of_candidates"), LOSSES.fact("mine", "sparse")
-            ('in-batch', True, None)
         """
         part, parameters = self.split(spec)
         defaults = {p.name: p.default for p in self.parameters(part)}
@@ -259,8 +235,11 @@ class Registry:
         self._open_homes()
         return tuple(sorted(self._parts))
 
-    def parameters(self, name: str) -> tuple[Parameter, ...]:
-        """Returns the YAML parameters of a part: its signature without the context arguments."""
+    def parameters(self, name: str) -> tuple[inspect.Parameter, ...]:
+        """Returns the YAML parameters of a part: its signature without context arguments, with annotations evaluated.
+
+        A parameter without an annotation has `Any`, one without a default `REQUIRED`.
+        """
         return _parameters(self.get(name), self.context)
 
     def takes_any(self, name: str) -> bool:
@@ -289,9 +268,6 @@ class Registry:
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
 
-    def __repr__(self) -> str:
-        return f"Registry({self.kind!r}, {len(self.names())} parts)"
-
 
 def _is_plain(default: Any) -> bool:
     """Returns whether a default can be written to a run's config."""
@@ -302,12 +278,10 @@ def _is_plain(default: Any) -> bool:
 
 
 @functools.cache
-def _parameters(part: Callable[..., Any], context: tuple[str, ...]) -> tuple[Parameter, ...]:
-    parameters = [
-        parameter
-        for parameter in inspect.signature(part).parameters.values()
-        if parameter.name not in context and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
-    ]
+def _parameters(part: Callable[..., Any], context: tuple[str, ...]) -> tuple[inspect.Parameter, ...]:
+    variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    given = inspect.signature(part).parameters.values()
+    parameters = [p for p in given if p.name not in context and p.kind not in variadic]
     # Without context arguments: their types may be imported for type checkers only.
     annotations = types.SimpleNamespace(
         __annotations__={p.name: p.annotation for p in parameters if p.annotation is not p.empty}
@@ -321,7 +295,7 @@ def _parameters(part: Callable[..., Any], context: tuple[str, ...]) -> tuple[Par
             f"{type(error).__name__}: {error}. Parameters are checked by them; import no such type under "
             "`if TYPE_CHECKING:`."
         ) from error
-    return tuple(Parameter(p.name, hints.get(p.name, Any), p.default) for p in parameters)
+    return tuple(p.replace(annotation=hints.get(p.name, Any)) for p in parameters)
 
 
 def registry_of(annotation: Any) -> Registry | None:

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from towerzoo.registry.catalogue import BLOCKS
+from towerzoo.registry import BLOCKS
 from towerzoo.registry.errors import NOTHING, InvalidSetting, PartError, Problem, name_hint
 from towerzoo.registry.expectations import collection, element, is_model, without_null
 from towerzoo.registry.experiment import Experiment

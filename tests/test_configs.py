@@ -4,30 +4,42 @@ import json
 import os
 import re
 from pathlib import Path
+from statistics import mean
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
-from towerzoo.registry.config import shipped_configs
+from towerzoo.registry.config import config_folder, shipped_configs
 from towerzoo.tools.train import main
 from towerzoo.towers.model.build import read_experiment
 
 CONFIGS = shipped_configs()
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.yaml"))
+RECORDS = yaml.safe_load((config_folder() / "results.yaml").read_text())
 
 
 def test_all_configs_are_found():
     structures = {"relu", "tanh", "tanh_bn", "tanh_bn_dropout_first", "fast"}
     linear = {"biases", "biased_mf", "history"}
-    assert {file.stem for file in CONFIGS} == structures | linear | {
-        "retrieval_bpr",
-        "retrieval_softmax",
-        "title_trigrams",
-        "quickstart",
-    }
-    folder = Path(__file__).parents[1] / "configs"
-    others = [file for file in folder.rglob("*.yaml") if file.parent.name == "_base_" or file.name == "results.yaml"]
-    assert len(list(folder.rglob("*.yaml"))) == len(CONFIGS) + len(others)
+    others = {"retrieval_bpr", "retrieval_softmax", "title_trigrams", "quickstart"}
+    assert {file.stem for file in CONFIGS} == structures | linear | others
+    assert RECORDS.keys() == {file.stem for file in CONFIGS} - {"quickstart"}
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda file: file.stem)
+def test_the_comment_of_a_config_gives_its_command_and_the_recorded_results(config):
+    intent, run, expect, *_ = config.read_text().splitlines()
+    assert re.match(r"# .+[.]$", intent)
+    assert run == f"#   run      python tools/train.py configs/{config.name}"
+    if config.stem == "quickstart":
+        assert expect.startswith("#   expect   test AUC ")
+        return
+    figures = [record["test"] for record in RECORDS[config.stem]["runs"]]
+    named = {"loss": "loss {:.4f}", "auc": "AUC {:.4f}", "accuracy": "accuracy {:.4f}"}
+    named |= {"recall@10": "Recall@10 {:.4f}", "ndcg@10": "NDCG@10 {:.4f}"}
+    results = [text.format(mean(run[name] for run in figures)) for name, text in named.items() if name in figures[0]]
+    assert expect.startswith(f"#   expect   test {', '.join(results)}   (MovieLens-1M, mean of {len(figures)} seeds")
 
 
 @pytest.mark.parametrize("config", [*CONFIGS, *EXAMPLES], ids=lambda file: file.stem)

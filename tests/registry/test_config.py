@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from towerzoo.registry import ACTIVATIONS
-from towerzoo.registry.config import annotated_yaml, find_config, load_config, merge, shipped_configs
+from towerzoo.registry.config import find_config, load_config, merge, shipped_configs
 from towerzoo.registry.yaml_file import Document, dotted, read_yaml
 
 Write = Callable[..., Path]
@@ -296,27 +296,6 @@ class TestImports:
     @pytest.mark.parametrize("imports", ["one.py", "{a: b}", "null"])
     def test_imports_that_are_no_list_are_left_to_the_schema(self, write: Write, imports: str) -> None:
         assert problems(load_config(write(f"imports: {imports}\n"))) == []
-
-
-def test_annotated_yaml_gives_the_origin_of_each_value(write: Write) -> None:
-    write("seed: 1\noptimizer:\n  name: adam\n  lr: 0.1\nscore: cosine\n", "base.yaml")
-    document = load_config(write("base: base.yaml\n\noptimizer: {lr: 0.2}\n"), ["loss.name=bce", "score=dot"])
-    resolved = document.value | {"training": {"max_epochs": 20}, "on": {}, "a: b": ["1e-3", 1e-3]}
-    lines = list(annotated_yaml(resolved, document.origins))
-    assert lines == [
-        ("seed: 1", "base.yaml:1"),
-        ("optimizer:", ""),
-        ("  name: adam", "base.yaml:3"),
-        ("  lr: 0.2", "mine.yaml:3"),
-        ("score: dot", "--set"),
-        ("loss:", ""),
-        ("  name: bce", "--set"),
-        ("training:", ""),
-        ("  max_epochs: 20", "default"),
-        ("'on': {}", "default"),
-        ("'a: b': ['1e-3', 0.001]", "default"),
-    ]
-    assert read_yaml("\n".join(line for line, _ in lines), "again").value == resolved
 
 
 def test_replaced_and_removed_values_leave_no_origin(write: Write) -> None:

@@ -49,7 +49,6 @@ def test_a_part_is_registered_unchanged_found_described_and_built(blocks: Regist
     assert blocks.build("layer", in_features=3) == (3, 4, False, "s", None)
     assert blocks.build({"name": "layer", "copy": True, "_x": 1}, in_features=3) == (3, 4, True, "s", 1)
     assert blocks.build({"name": "a-class", "width": 2}, in_features=3).shape == (3, 2)
-    assert repr(blocks) == "Registry('block', 2 parts)"
 
 
 def test_parameters_are_the_signature_without_context_and_with_evaluated_annotations(blocks: Registry) -> None:

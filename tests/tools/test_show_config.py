@@ -51,15 +51,16 @@ def shown(invoke, tmp_path, monkeypatch) -> list[str]:
         ("    seed: 42", "default"),
         ("    name: torch-default", "default"),
         ("  fit_on: catalogue", "default"),
+        ("  precision: 32-true", "default"),
         ("  early_stopping: null", "default"),
     ],
 )
-def test_each_value_tells_where_it_comes_from(shown, value, origin):
-    found = [line.partition("  # ") for line in shown]
-    assert any(line.rstrip() == value and place == origin for line, _, place in found), "\n".join(shown)
+def test_each_value_is_shown_with_its_origin(shown, value, origin):
+    parts = [line.partition("  # ") for line in shown]
+    assert any(line.rstrip() == value and shown_origin == origin for line, _, shown_origin in parts), "\n".join(shown)
 
 
-def test_what_is_shown_is_the_whole_config_as_yaml(shown, invoke, tmp_path):
+def test_the_whole_config_is_shown_as_yaml(shown, invoke, tmp_path):
     resolved = yaml.safe_load("\n".join(shown))
     assert "base" not in resolved
     assert resolved["user_tower"]["features"]["user_id"].items() >= {"encoder": "embedding", "dim": 4}.items()
@@ -69,16 +70,18 @@ def test_what_is_shown_is_the_whole_config_as_yaml(shown, invoke, tmp_path):
     assert yaml.safe_load(again.output) == resolved
 
 
-def test_origins_stand_in_one_column(shown):
+def test_origins_are_in_one_column(shown):
     assert len({line.index("  # ") for line in shown if "  # " in line}) == 1
 
 
-def test_a_wrong_config_tells_all_problems(invoke, tmp_path, monkeypatch):
+def test_a_wrong_config_lists_all_problems(invoke, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "base.yaml").write_text(BASE)
-    result = invoke(main, "base.yaml", "--set", "scroe=dot", "--set", "loss=bec-with-logits")
+    result = invoke(
+        main, "base.yaml", "--set", "scroe=dot", "--set", "loss=bec-with-logits", "--set", "trainer.devices=2000"
+    )
     assert result.exit_code == 1
-    assert result.output.startswith("error: The config has 2 problems.")
+    assert result.output.startswith("error: The config has 3 problems.")
     assert "Did you mean 'bce-with-logits'?" in result.output
 
 

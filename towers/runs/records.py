@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.resources
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from towerzoo.registry.checks import check_experiment
-from towerzoo.registry.config import load_config, shipped_configs
+from towerzoo.registry.config import config_folder, load_config, shipped_configs
 from towerzoo.registry.errors import RunError, one_line
 from towerzoo.registry.yaml_file import write_yaml
 from towerzoo.towers.metrics.plan import PAIR_METRICS, Figures, in_order, main_metrics, mode
@@ -111,7 +110,7 @@ class Comparison:
 
 def results_file() -> Path:
     """Returns the path of the shipped records, configs/results.yaml."""
-    return Path(str(importlib.resources.files("towerzoo.configs") / "results.yaml"))
+    return config_folder() / "results.yaml"
 
 
 def read_records(path: Path | None = None) -> dict[str, Record]:

@@ -1,1 +1,0 @@
-"""The shipped configs, found through importlib.resources."""
