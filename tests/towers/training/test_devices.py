@@ -21,10 +21,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
-import towerzoo.configs
 from towerzoo.datasets import Batch
 from towerzoo.datasets.batches.loaders import BatchLoader, ShareLoader
 from towerzoo.datasets.batches.streams import StreamedEvents
+from towerzoo.registry.config import shipped_configs
 from towerzoo.towers.model.build import load_data, read_experiment
 from towerzoo.towers.recommend.explanation import explain
 from towerzoo.towers.recommend.recommender import Recommender
@@ -38,7 +38,7 @@ BY_PLACES = ("aten::index", "aten::index_put", "aten::index_put_", "aten::_index
 OF_UNKNOWN_SIZE = {"_unique2", "unique_consecutive", "nonzero", "bincount", "repeat_interleave", "_coalesce"}
 ANSWERS = {"_local_scalar_dense", "equal"}
 DATA = "data={name: synthetic, users: 60, items: 40, interactions: 800, seed: 3, batch_size: 100, split: SPLIT}"
-CONFIGS = sorted(file.stem for file in Path(towerzoo.configs.__file__).parent.glob("*.yaml") if file.stem != "results")
+CONFIGS = [file.stem for file in shipped_configs()]
 
 
 class PretendedGPU:
