@@ -13,8 +13,8 @@ from torch.nn import functional
 from towerzoo.benchmarks.measure.measuring import Measure
 from towerzoo.benchmarks.suites.options import thorough
 from towerzoo.towers.retrieval.best_items import best_items
+from towerzoo.towers.retrieval.exact_index import recall
 from towerzoo.towers.retrieval.faiss_index import FaissIndex
-from towerzoo.towers.retrieval.recall import recall
 
 K, LENGTH, SCALE = 100, 64, 10.0
 CLUSTERS, SPREAD = 1_000, 0.6

@@ -17,9 +17,8 @@ class Dropout(nn.Dropout):
 
     Torch's CPU kernel draws one double per value, which takes a third of a training step of the published structures.
     Here a value is dropped where a random byte is below 256 p. If 256 p is not a whole number, each call draws one of
-    its two neighbours, so p is the expected share. The kept values are scaled by the share of that call, which keeps
-    the mean exactly. Each call seeds the byte generator from torch's default generator, so `torch.manual_seed` fixes
-    the masks. Under autocast, float32 values come out in autocast's type, like those of the layers around.
+    its two neighbours, and scales the kept values by the share of that call. `torch.manual_seed` fixes the masks. Under
+    autocast, float32 values come out in autocast's type, like those of the layers around.
 
     Args:
         p: Share of values set to 0 in training, in [0, 1); above 255 / 256 torch's kernel is used.

@@ -19,9 +19,6 @@ def xavier_normal(weight: Tensor, *, gain: Positive = 1.0) -> None:
     """Normal with standard deviation gain x sqrt(2 / (fan_in + fan_out)); suits tanh.
 
     Glorot and Bengio, AISTATS 2010, section 4.2.
-
-    Args:
-        gain: Factor of the standard deviation, > 0.
     """
     nn.init.xavier_normal_(weight, gain=gain)
 
@@ -37,11 +34,7 @@ def kaiming_normal(weight: Tensor) -> None:
 
 @INITIALIZERS.register("normal")
 def normal(weight: Tensor, *, std: Positive = 0.01) -> None:
-    """Normal with mean 0 and the given standard deviation; small values suit the embeddings of factor models.
-
-    Args:
-        std: Standard deviation, > 0.
-    """
+    """Normal with mean 0 and standard deviation std; small values suit the embeddings of factor models."""
     nn.init.normal_(weight, std=std)
 
 

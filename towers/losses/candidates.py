@@ -21,14 +21,7 @@ class Sampler(Protocol):
     """
 
     def draw(self, positives: Tensor) -> Tensor:
-        """Draws items for a batch.
-
-        Args:
-            positives: The items (B,) of the batch's events, on all devices together.
-
-        Returns:
-            int64 item rows (n,); a row may occur several times.
-        """
+        """Maps the items (B,) of a batch's events, on all devices together, to drawn rows: int64 (n,), with repeats."""
 
     def expected(self, rows: Tensor, n_positives: int) -> Tensor:
         """Returns how often each of item rows (C,) is drawn on average for an event: float32 > 0 (C,)."""
@@ -96,10 +89,8 @@ class CandidateLoss(nn.Module):
 def draw_candidates(sampler: Sampler, batch: Batch, known: SeenItems | None = None) -> Candidates:
     """Draws the candidates of a batch, and adds the items that were shown with its events if the batch has them.
 
-    Args:
-        sampler: Draws the items.
-        batch: The events (B,); for a device's share of a batch, candidates are those of the whole batch.
-        known: The items that each user is known to like, which never count as shown; None lets them count.
+    For a device's share of a batch, candidates are those of the whole batch. The items that a user is `known` to like
+    do not count as shown.
     """
     positives = batch.pool
     rows, counts = torch.unique(sampler.draw(positives), return_counts=True)
@@ -123,11 +114,6 @@ def excluded_pairs(batch: Batch, candidates: Candidates, known: SeenItems | None
     These are the event's own item, the items that its user is known to like and, among the items for all events, those
     that were shown with the event and count in its own columns already.
 
-    Args:
-        batch: The events (B,).
-        candidates: The items that they are compared with.
-        known: The items that each user is known to like.
-
     Returns:
         The position of the event and the column of the candidate of each excluded pair, (P,) and (P,).
     """
@@ -139,12 +125,9 @@ def excluded_pairs(batch: Batch, candidates: Candidates, known: SeenItems | None
     if known is not None:
         pairs.append(known.of(batch.user))
     events, items = (torch.cat(part) for part in zip(*pairs, strict=True))
-    if len(rows):
-        columns = torch.searchsorted(rows, items).clamp_max(len(rows) - 1)
-        drawn = rows.index_select(0, columns) == items
-        events, columns = events[drawn], columns[drawn]
-    else:
-        events = columns = events[:0]
+    columns = torch.searchsorted(rows, items)
+    drawn = torch.cat([rows, rows.new_full((1,), -1)]).index_select(0, columns) == items
+    events, columns = events[drawn], columns[drawn]
     if shown is None:
         return events, columns
     padded, slots = (shown == batch.item.unsqueeze(1)).nonzero(as_tuple=True)

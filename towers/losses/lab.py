@@ -59,8 +59,8 @@ def check_sampler(
     batch are drawn by popularity, as in training. A ratio of estimates has a bias of its own. It falls as
     1 / batch_size, faster than the standard error, so it does not show with fewer draws than pairs in a batch.
 
-    For `from-column`, the same items are shown with the pair in every batch. On their own they do not stand for the
-    catalogue: the gradient is biased, with logQ and without, and does not vary. In `mixed` it agrees.
+    For `from-column`, the same items are shown in every batch: on their own they do not stand for the catalogue, so
+    the gradient is biased and does not vary; in `mixed` it agrees.
 
     Args:
         sampler: The registered sampler.

@@ -84,11 +84,7 @@ class PopularitySampler:
 
 @SAMPLERS.register("uniform")
 def uniform_sampler(item_counts: Tensor, *, n: Count) -> PopularitySampler:
-    """Items drawn with replacement, all with the same probability, with training events or not.
-
-    Args:
-        n: Items per batch.
-    """
+    """Items drawn with replacement, n per batch, all with the same probability, with training events or not."""
     return PopularitySampler(item_counts, n=n, power=0.0)
 
 

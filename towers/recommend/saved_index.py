@@ -20,8 +20,7 @@ from towerzoo.registry.errors import RunError, one_line
 from towerzoo.registry.files import file_digest, refusals_as
 from towerzoo.towers.recommend.new_items import NewItems
 from towerzoo.towers.recommend.recommender import Recommender
-from towerzoo.towers.retrieval.exact_index import Index
-from towerzoo.towers.retrieval.recall import Recall, measure_recall
+from towerzoo.towers.retrieval.exact_index import Index, Recall, measure_recall
 from towerzoo.towers.retrieval.vector_table import encode_rows
 from towerzoo.towers.runs.documents import Document
 from towerzoo.towers.runs.files import write_whole_with

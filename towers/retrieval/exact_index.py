@@ -1,13 +1,15 @@
-"""The contract of an index, which finds the best items of users, and the index that scores every item."""
+"""The contract of an index, exact search, and the recall of other indexes against it."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from towerzoo.datasets import UNKNOWN
 from towerzoo.registry import INDEXES
 from towerzoo.registry.errors import SearchError
 from towerzoo.towers.retrieval.best_items import TopItems, best_items
@@ -97,3 +99,45 @@ def checked_vectors(item_vectors: Tensor) -> Tensor:
             "Lower the learning rate, or use an earlier checkpoint."
         )
     return item_vectors
+
+
+class Recall(NamedTuple):
+    """An index compared with exact search: the share of the k best items that it finds, and users per second."""
+
+    k: int
+    users: int
+    recall: float
+    rate: float
+    exact_rate: float
+
+    def __str__(self) -> str:
+        return (
+            f"recall@{self.k} against exact: {self.recall:.4f} over {self.users:,} users; {self.rate:,.0f} users/s, "
+            f"exact {self.exact_rate:,.0f} users/s, {self.rate / self.exact_rate:.2f} times as fast"
+        )
+
+
+def measure_recall(index: Index, user_vectors: Tensor, k: int) -> Recall:
+    """Searches k items for users (U, F) both ways, with nothing left out."""
+    index.search(user_vectors[:1], k)  # allocates memory and starts threads
+    best_items(user_vectors[:1], index.item_vectors, k)
+    started = time.perf_counter()
+    top = index.search(user_vectors, k)
+    between = time.perf_counter()
+    exact = best_items(user_vectors, index.item_vectors, k)
+    ended = time.perf_counter()
+    n = len(user_vectors)
+    return Recall(k, n, recall(top, exact), n / (between - started), n / (ended - between))
+
+
+def recall(top: TopItems, exact: TopItems) -> float:
+    """Returns the share of the exact lists' items that are also in `top`, in [0, 1].
+
+    Example:
+        >>> ones, others, scores = torch.tensor([[3, 1]]), torch.tensor([[1, 2]]), torch.zeros(1, 2)
+        >>> recall(TopItems(ones, scores), TopItems(others, scores))
+        0.5
+    """
+    wanted = exact.items != UNKNOWN
+    hits = (exact.items.unsqueeze(2) == top.items.unsqueeze(1)).any(dim=2) & wanted
+    return float(hits.sum() / wanted.sum())

@@ -48,11 +48,6 @@ class FaissIndex:
 
     Sources: Johnson et al., IEEE Transactions on Big Data 2021; HNSW, Malkov and Yashunin, TPAMI 2020; PQ, Jegou et
     al., TPAMI 2011.
-
-    Example:
-        >>> index = FaissIndex(torch.tensor([[0.0, 0.0], [1.0, 0.0], [3.0, 0.0], [0.0, 2.0]]), factory="Flat")
-        >>> index.search(torch.tensor([[1.0, 1.0]]), 2).items
-        tensor([[2, 3]])
     """
 
     def __init__(self, item_vectors: Tensor, *, factory: str = "HNSW32,Flat", parameters: str | None = None) -> None:

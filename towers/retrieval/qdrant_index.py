@@ -46,11 +46,6 @@ class QdrantIndex:
     Raises:
         ExtraError: The client is not installed.
         SearchError: The server does not answer.
-
-    Example:
-        >>> index = QdrantIndex(torch.tensor([[0.0, 0.0], [1.0, 0.0], [3.0, 0.0], [0.0, 2.0]]))
-        >>> index.search(torch.tensor([[1.0, 1.0]]), 2).items
-        tensor([[2, 3]])
     """
 
     item_vectors: Tensor

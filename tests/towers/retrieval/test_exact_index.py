@@ -10,9 +10,9 @@ from towerzoo.registry import INDEXES
 from towerzoo.registry.errors import ConfigError, ExtraError, SearchError
 from towerzoo.towers.retrieval import faiss_index, over_fetching
 from towerzoo.towers.retrieval.best_items import best_items
+from towerzoo.towers.retrieval.exact_index import measure_recall
 from towerzoo.towers.retrieval.faiss_index import FaissIndex
 from towerzoo.towers.retrieval.over_fetching import over_fetch
-from towerzoo.towers.retrieval.recall import measure_recall
 from towerzoo.towers.retrieval.seen_items import SeenItems
 
 N_USERS, N_ITEMS, K = 40, 500, 10
