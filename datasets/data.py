@@ -1,4 +1,4 @@
-"""A dataset, labelled and split, and its batches."""
+"""A labelled and split dataset, and its batches."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from towerzoo.datasets.batches.counts import EventCounts, digest_of_columns
 from towerzoo.datasets.batches.loaders import Batch, BatchLoader, EpochLoader, ShareLoader
 from towerzoo.datasets.checks import draw_split, load_schema
 from towerzoo.datasets.history import History
-from towerzoo.datasets.labels import binary_labels, require_classes, require_two_classes
+from towerzoo.datasets.labels import binary_labels, require_classes
 from towerzoo.datasets.schema.star_schema import EventStream, Interactions, StarSchema, Table
-from towerzoo.datasets.splits import Split
+from towerzoo.datasets.splits import PARTS, Split
 from towerzoo.registry import Spec
 from towerzoo.registry.errors import DataError
 
 EVALUATION_BATCH_SIZE = 65_536
-"""Pairs scored at once in validation and test; vectors are made once a user and item, so a pair costs a dot product."""
+"""Pairs scored together in validation and test; each user and item has one vector, so a pair costs a dot product."""
 EVENTS_AT_ONCE = 1 << 20
-"""Events that are looked at together where all are; bounds what that takes beside them."""
+"""Events of a part that are yielded together; bounds the memory of their copies."""
 
 
 class TwoTowerData:
     """A labelled, split star schema that yields batches.
 
     Args:
-        schema: The dataset; its interactions need neither times nor the column that labels are made from.
+        schema: The dataset; its interactions need no times and no feedback.
         labels: float32 labels of all interactions (N,).
-        split: Which interactions train, validate and test.
+        split: Which interactions are for training, validation and test.
         batch_size: Events a training batch.
         seed: Seed of the training order.
-        positives_only: Whether only positive events train, as losses with negatives want.
-        label: The rule of labels, by which streamed events get theirs.
-        shown: Whether training batches hold the items that were shown with each event's and not taken.
+        positives_only: Whether only positive events train, for losses with negatives.
+        label: The label rule, which streamed events need.
+        shown: Whether training batches include the items that were shown with each event's item and not taken.
 
     Raises:
-        DataError: Batches are to hold such items, and the dataset has none.
+        DataError: `shown` is set, but the dataset has no such items.
     """
 
     def __init__(
@@ -58,8 +58,8 @@ class TwoTowerData:
     ) -> None:
         if shown and schema.interactions.negatives is None:
             raise DataError(
-                "the dataset must tell which items were shown and not taken for the sampler 'from-column', "
-                "got events without them. Choose another sampler."
+                "The sampler 'from-column' needs the items that were shown and not taken, which this dataset does not "
+                "have. Choose another sampler."
             )
         self.schema = schema
         self.labels = labels
@@ -72,15 +72,11 @@ class TwoTowerData:
 
     @property
     def stream(self) -> EventStream | None:
-        """The training events, where they are streamed: these are no rows of the interactions."""
+        """The training events if they are streamed; they are not rows of the interactions then."""
         return self.schema.stream
 
     def events(self, part: str) -> Iterator[Batch]:
-        """Yields the events of a part of the split in file order, some at a time.
-
-        Args:
-            part: `train`, `valid` or `test`.
-        """
+        """Yields the events of `train`, `valid` or `test` in file order, a chunk at a time."""
         if part == "train" and self.stream is not None:
             yield from self.stream.parts(self.label)
             return
@@ -89,7 +85,7 @@ class TwoTowerData:
             yield Batch(*(column.index_select(0, rows) for column in (events.user, events.item, self.labels)))
 
     def counts(self, part: str) -> EventCounts:
-        """Returns how many events of a part of the split each user and item has."""
+        """Returns how many events of `train`, `valid` or `test` each user and item has."""
         return EventCounts.of(self.events(part), len(self.schema.users), len(self.schema.items))
 
     @cached_property
@@ -99,14 +95,14 @@ class TwoTowerData:
 
     @cached_property
     def stream_digest(self) -> str:
-        """The number and the digest of the training events of a stream, as those in memory would have."""
+        """The number and the digest of streamed training events, equal to those of the same events in memory."""
         stream = self.stream
         assert stream is not None
         return digest_of_columns(stream.values(self.label, column) for column in ("user", "item", "label"))
 
     @property
     def train_rows(self) -> Tensor:
-        """The events that a training epoch yields, int32 and ascending; not of a stream."""
+        """The rows of the events in a training epoch, int32 and ascending; not for a stream."""
         rows = self.split.train
         return rows[self.labels.index_select(0, rows) > 0.5] if self.positives_only else rows
 
@@ -128,24 +124,24 @@ class TwoTowerData:
 
         Args:
             dataset: The registered dataset and its parameters.
-            label: The rule of labels: keyword arguments of `binary_labels`, `column` among them.
+            label: The label rule: keyword arguments of `binary_labels`, including `column`.
             split: The registered split and its parameters.
-            batch_size: Events a training batch.
-            fit_on: `catalogue`, or `train` to give users, items and feature values without a training event the
+            batch_size: As in the class, like `seed`, `positives_only` and `shown`.
+            fit_on: `catalogue`, or `train` to map users, items and feature values without a training event to the
                 unknown row.
             seed: Seed of the training order.
             history: Whether users have their training events as a feature.
-            positives_only: Whether only positive events train, as losses with negatives want.
-            shown: Whether training batches hold the items that were shown with each event's and not taken.
+            positives_only: Whether only positive events train.
+            shown: Whether training batches include the items shown.
 
         Raises:
-            PartError: The dataset or the split is not what it has to be.
-            DataError: The data is missing or malformed or does not suit the label rule, a part of the split is empty
-                or of one class where both are needed, or the dataset does not tell which items were shown.
+            PartError: The dataset or the split breaks its contract.
+            DataError: The data is missing or malformed or does not suit the label rule, a part of the split is empty or
+                lacks a class, or the dataset has no items shown.
         """
         schema = load_schema(dataset)
         labels = binary_labels(schema.interactions, **label)
-        # What has served its purpose goes before the split is drawn; of many millions of events it is half the memory.
+        # Times and feedback are dropped before the split is drawn: half the memory of many millions of events.
         timestamp = schema.interactions.timestamp
         feedback = _feedback(schema.interactions, label["column"], labels) if history else None
         others = {name: values for name, values in schema.interactions.feedback.items() if name != label["column"]}
@@ -176,16 +172,20 @@ class TwoTowerData:
             label=dict(label),
             shown=shown,
         )
-        require_two_classes(labels, parts, positives_only=positives_only)
+        for part in PARTS[1:] if parts.streamed else PARTS:
+            part_labels = labels.index_select(0, getattr(parts, part))
+            positives = int(part_labels.count_nonzero())
+            require_classes(part, positives, len(part_labels), positives_only=positives_only)
         if data.stream is not None:
-            require_classes(data.train_counts, positives_only=positives_only)
-            _tell_of_unknown(data.train_counts, data.stream.lost_shown() if shown else 0)
+            counts = data.train_counts
+            require_classes("train", counts.positives, counts.total, positives_only=positives_only)
+            _warn_of_unknown(counts, data.stream.lost_shown() if shown else 0)
         if fit_on == "train":
             counts = data.train_counts
             data.schema = replace(
                 schema,
-                users=_forget_unseen(schema.users, counts.user > 0),
-                items=_forget_unseen(schema.items, counts.item > 0),
+                users=_hide_unseen(schema.users, counts.user > 0),
+                items=_hide_unseen(schema.items, counts.item > 0),
             )
         return data
 
@@ -193,8 +193,8 @@ class TwoTowerData:
         """Returns the training batches, in a new order each epoch.
 
         Args:
-            device: Where they are used.
-            share: Which share of each batch is yielded, from 0, and of how many.
+            device: The device of the batches.
+            share: The share of each batch to yield, from 0, and the number of shares.
         """
         loader = self._train_loader(device)
         return loader if share == (0, 1) else ShareLoader(loader, *share)
@@ -238,23 +238,22 @@ def _feedback(events: Interactions, column: str, labels: Tensor) -> Tensor:
     return labels if column in events.categories else events.feedback.get(column, labels)
 
 
-def _tell_of_unknown(counts: EventCounts, lost_shown: int) -> None:
+def _warn_of_unknown(counts: EventCounts, lost_shown: int) -> None:
     for side, events in (("user", int(counts.user[0])), ("item", int(counts.item[0]))):
         if events:
             warnings.warn(
-                f"{events:,} of {counts.total:,} training events count for the unknown {side}, who has no row.",
+                f"{events:,} of {counts.total:,} training events are assigned to the unknown {side}.",
                 stacklevel=3,
             )
     if lost_shown:
         warnings.warn(
-            f"{lost_shown:,} of {counts.total:,} training events were shown with items that have no row, and go "
-            "without these.",
+            f"{lost_shown:,} of {counts.total:,} training events lost items shown that have no row.",
             stacklevel=3,
         )
 
 
-def _forget_unseen(table: Table, seen_rows: Tensor) -> Table:
-    """Maps every id that none of the rows that were seen (n_rows,) holds to the unknown id."""
+def _hide_unseen(table: Table, seen_rows: Tensor) -> Table:
+    """Maps every id that occurs in none of the seen rows (n_rows,) to the unknown id."""
     rows = torch.nonzero(seen_rows)[:, 0]
     columns = {}
     for name, column in table.columns.items():

@@ -12,26 +12,26 @@ from torch import Tensor
 from towerzoo.datasets.splits import Split
 from towerzoo.datasets.vocabulary import UNKNOWN
 
-NO_PLACE: Final = -1
-"""The place of an event that no history holds."""
+NO_POSITION: Final = -1
+"""The position of an event that is in no history."""
 
 
 @dataclass(frozen=True)
 class History:
-    """What each row of a table did before it is tested: its training events, and behind them its validation events.
+    """The past of each row of a table, oldest first: its training events, then its validation events.
 
-    The unknown row has none: its events are those of many, and would be taken for those of anybody new.
+    The unknown row has none: its events are those of many users, and every new user would inherit them.
 
     Attributes:
         partner: int32 rows of the other table, grouped by owner, oldest first (T,).
-        kinds: int32 numbers from 0 of what was observed with each event (T,), by the name of the observation: `label`,
-            and `feedback`, the column that labels are made from, such as the rating.
+        kinds: int32 kinds of each event, numbered from 0 (T,), by name: `label`, and `feedback`, the column that labels
+            are made from, such as the rating.
         n_partners: Rows of the other table.
-        starts: int64 places in `partner` where the list of each row begins (n_rows,).
-        ends: int64 places where its training events end (n_rows,).
-        test_ends: int64 places where its validation events end; its training events, where the split is not in time.
-        place: int32 place in `partner` of each event of the dataset (N,); `NO_PLACE` for those that no history holds.
-        ordered: Whether the events have times; without them their order is that of the file.
+        starts: int64 positions in `partner` at which the history of each row begins (n_rows,).
+        ends: int64 positions at which its training events end (n_rows,).
+        test_ends: int64 positions at which its validation events end; equal to `ends` unless the split is in time.
+        position: int32 position in `partner` of each event of the dataset (N,); `NO_POSITION` if it is in no history.
+        ordered: Whether the events have times; otherwise they are in file order.
     """
 
     partner: Tensor
@@ -40,11 +40,11 @@ class History:
     starts: Tensor
     ends: Tensor
     test_ends: Tensor
-    place: Tensor
+    position: Tensor
     ordered: bool
 
     def limited(self, k: int) -> History:
-        """Returns histories of no more than the last k events that are known in test, k >= 0."""
+        """Returns histories of at most the last k events that are known in the test, k >= 0."""
         starts = torch.maximum(self.starts, self.test_ends - min(k, len(self.partner)))
         return replace(self, starts=starts, ends=torch.maximum(self.ends, starts))
 
@@ -65,8 +65,8 @@ class History:
         Args:
             owner: Rows of the table whose histories these are (N,).
             partner: Rows of the other table (N,).
-            observed: What was observed with each event (N,), by name; equal values are one kind.
-            timestamp: Times (N,); events of the same time keep their file order.
+            observed: Values of each event (N,), by the name of their kinds; equal values are one kind.
+            timestamp: Times (N,); ties keep their file order.
             split: Which events train and validate.
             n_owners: Rows of the table.
             n_partners: Rows of the other table.
@@ -79,7 +79,7 @@ class History:
             [8, 7]
             >>> history.kinds["feedback"].tolist()
             [0, 1, 0]
-            >>> history.place.tolist()
+            >>> history.position.tolist()
             [1, 2, 0, -1]
         """
         rows = torch.cat([split.train, split.valid] if split.in_time else [split.train]).long()
@@ -87,45 +87,32 @@ class History:
         if timestamp is not None:
             rows = rows[timestamp.index_select(0, rows).argsort(stable=True)]
         rows = rows[owner.index_select(0, rows).argsort(stable=True)]
-        place = torch.full((len(owner),), NO_PLACE, dtype=torch.int32)
-        place[rows] = torch.arange(len(rows), dtype=torch.int32)
+        position = torch.full((len(owner),), NO_POSITION, dtype=torch.int32)
+        position[rows] = torch.arange(len(rows), dtype=torch.int32)
         kinds = {
             name: torch.unique(values.index_select(0, rows), return_inverse=True)[1].int()
             for name, values in observed.items()
         }
-        ordered = timestamp is not None
-        return cls.placed(
-            owner, partner, kinds, place, split.train, n_owners=n_owners, n_partners=n_partners, ordered=ordered
-        )
+        sizes = {"n_owners": n_owners, "n_partners": n_partners}
+        return cls.restore(owner, partner, kinds, position, split.train, **sizes, ordered=timestamp is not None)
 
     @classmethod
-    def placed(
+    def restore(
         cls,
         owner: Tensor,
         partner: Tensor,
         kinds: Mapping[str, Tensor],
-        place: Tensor,
+        position: Tensor,
         train: Tensor,
         *,
         n_owners: int,
         n_partners: int,
         ordered: bool,
     ) -> History:
-        """Puts events where they stand in the histories of all owners.
-
-        Args:
-            owner: As of `gather`.
-            partner: As of `gather`.
-            kinds: As of the class.
-            place: As of the class.
-            train: The events that train, held or not.
-            n_owners: As of `gather`.
-            n_partners: As of `gather`.
-            ordered: As of the class.
-        """
-        held = torch.nonzero(place != NO_PLACE)[:, 0]
-        rows = held[place.index_select(0, held).argsort()]
-        trained = train[place.index_select(0, train) != NO_PLACE]
+        """Builds the histories from the positions of events; `train` are the training events (n_train,)."""
+        held = torch.nonzero(position != NO_POSITION)[:, 0]
+        rows = held[position.index_select(0, held).argsort()]
+        trained = train[position.index_select(0, train) != NO_POSITION]
         n_held, n_trained = (
             torch.bincount(owner.index_select(0, part), minlength=n_owners) for part in (rows, trained)
         )
@@ -138,6 +125,6 @@ class History:
             starts=starts,
             ends=starts + n_trained,
             test_ends=test_ends,
-            place=place,
+            position=position,
             ordered=ordered,
         )

@@ -5,9 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from towerzoo.datasets.batches.counts import EventCounts
 from towerzoo.datasets.schema.star_schema import Interactions
-from towerzoo.datasets.splits import PARTS, Split
 from towerzoo.datasets.vocabulary import Vocabulary
 from towerzoo.registry.errors import DataError, name_hint
 
@@ -80,38 +78,18 @@ def _row_of(equals: float | str | None, texts: Vocabulary, column: str) -> int:
     return texts.values.index(equals) + 1
 
 
-def require_two_classes(labels: Tensor, split: Split, *, positives_only: bool = False) -> None:
-    """Raises a DataError unless each part of the split has both classes, without which AUC is undefined.
-
-    `require_classes` checks streamed events.
+def require_classes(part: str, positives: int, total: int, *, positives_only: bool) -> None:
+    """Raises a DataError unless a part of the split has both classes, without which AUC is undefined.
 
     Args:
-        labels: In {0, 1} (N,).
-        split: The parts.
-        positives_only: Whether only positive events train; one positive event a part is enough then.
+        part: `train`, `valid` or `test`.
+        positives: Its positive events.
+        total: All its events.
+        positives_only: Whether only positive events train; one positive event is enough then.
     """
-    for name in PARTS[1:] if split.streamed else PARTS:
-        part = labels.index_select(0, getattr(split, name))
-        # Not from the mean, which float32 rounds to 1 where one label in many millions differs.
-        least, most = (int(label) for label in part.aminmax())
-        if most == 0 or (least == most and not positives_only):
-            raise _one_class(name, least, len(part), positives_only=positives_only)
-
-
-def require_classes(counts: EventCounts, *, positives_only: bool) -> None:
-    """Raises a DataError unless streamed training events have both classes, or a positive event if only these train.
-
-    Args:
-        counts: The training events.
-        positives_only: Whether only positive events train.
-    """
-    if counts.positives == 0 or (counts.positives == counts.total and not positives_only):
-        raise _one_class("train", int(counts.positives > 0), counts.total, positives_only=positives_only)
-
-
-def _one_class(part: str, only: int, events: int, *, positives_only: bool) -> DataError:
-    expected = "1 for some events" if positives_only else "of both classes"
-    return DataError(
-        f"The labels of the {part} split must be {expected}, got only {only} in {events:,} events. "
-        "Check data.label, or change the split."
-    )
+    if positives == 0 or (positives == total and not positives_only):
+        expected = "1 for some events" if positives_only else "of both classes"
+        raise DataError(
+            f"The labels of the {part} split must be {expected}, got only {int(positives > 0)} in {total:,} events. "
+            "Check data.label, or change the split."
+        )

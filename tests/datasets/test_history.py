@@ -36,7 +36,7 @@ def test_histories_equal_a_loop(in_time, timestamp):
         start, end, test_end = (int(part[user]) for part in (history.starts, history.ends, history.test_ends))
         trained = events_of(split.train, user, timestamp)
         assert history.partner[start:end].tolist() == [int(ITEM[row]) for row in trained]
-        assert [int(history.place[row]) for row in trained] == list(range(start, end))
+        assert [int(history.position[row]) for row in trained] == list(range(start, end))
         assert history.kinds["feedback"][start:end].tolist() == [int(RATING[row]) - 1 for row in trained]
         assert history.kinds["label"][start:end].tolist() == [int(RATING[row] >= 4) for row in trained]
         later = events_of(split.valid, user, timestamp) if in_time else []
@@ -47,6 +47,6 @@ def test_histories_equal_a_loop(in_time, timestamp):
 def test_test_events_are_in_no_history():
     for in_time in (True, False):
         history, split = gather(in_time=in_time)
-        assert (history.place[split.test.long()] == -1).all()
-        assert (history.place[split.train.long()] >= 0).all()
-        assert bool((history.place[split.valid.long()] >= 0).all()) is in_time
+        assert (history.position[split.test.long()] == -1).all()
+        assert (history.position[split.train.long()] >= 0).all()
+        assert bool((history.position[split.valid.long()] >= 0).all()) is in_time

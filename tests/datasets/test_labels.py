@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from towerzoo.datasets import Interactions, Split, Vocabulary
-from towerzoo.datasets.labels import binary_labels, require_two_classes
+from towerzoo.datasets import Interactions, Vocabulary
+from towerzoo.datasets.labels import binary_labels, require_classes
 from towerzoo.registry.errors import DataError
 
 
@@ -91,36 +91,27 @@ def test_feedback_must_be_finite(value):
         binary_labels(rated(4, value, 5, value), "rating", 4)
 
 
-@pytest.mark.parametrize("part", ["train", "valid", "test"])
-@pytest.mark.parametrize("only", [0, 1])
-def test_part_with_one_class_is_refused(part, only):
-    labels = torch.tensor([0.0, 1.0] * 6)
-    rows = {name: torch.arange(4) + 4 * number for number, name in enumerate(("train", "valid", "test"))}
-    require_two_classes(labels, Split(**rows))
-    labels[rows[part]] = float(only)
-    message = (
-        rf"The labels of the {part} split must be of both classes, got only {only} in 4 events\. Check data\.label"
-    )
+@pytest.mark.parametrize(
+    ("positives", "positives_only", "message"),
+    [
+        (
+            0,
+            False,
+            r"The labels of the valid split must be of both classes, got only 0 in 4 events\.",
+        ),
+        (4, False, r"must be of both classes, got only 1 in 4 events"),
+        (
+            0,
+            True,
+            r"The labels of the valid split must be 1 for some events, got only 0 in 4 events\.",
+        ),
+    ],
+)
+def test_parts_without_a_needed_class_are_refused(positives, positives_only, message):
     with pytest.raises(DataError, match=message):
-        require_two_classes(labels, Split(**rows))
+        require_classes("valid", positives, 4, positives_only=positives_only)
 
 
-@pytest.mark.parametrize("part", ["train", "valid", "test"])
-def test_positives_alone_suffice_if_only_they_train(part):
-    labels = torch.tensor([0.0, 1.0] * 6)
-    rows = {name: torch.arange(4) + 4 * number for number, name in enumerate(("train", "valid", "test"))}
-    labels[rows[part]] = 1.0
-    require_two_classes(labels, Split(**rows), positives_only=True)
-    labels[rows[part]] = 0.0
-    message = rf"The labels of the {part} split must be 1 for some events, got only 0 in 4 events\. Check data\.label"
-    with pytest.raises(DataError, match=message):
-        require_two_classes(labels, Split(**rows), positives_only=True)
-
-
-def test_single_label_of_the_other_class_is_enough():
-    # float16 rounds at 8,192 events what float32 rounds at 67 million.
-    labels = torch.ones(8_192, dtype=torch.float16)
-    labels[0] = 0
-    assert labels.mean() == 1, "the case is no longer relevant"
-    rows = torch.arange(len(labels))
-    require_two_classes(labels, Split(rows, rows, rows))
+def test_parts_with_the_needed_classes():
+    require_classes("valid", 1, 2, positives_only=False)
+    require_classes("valid", 2, 2, positives_only=True)

@@ -47,7 +47,7 @@ class EventsEncoder(Encoder):
     starts: Tensor
     ends: Tensor
     test_ends: Tensor
-    place: Tensor
+    position: Tensor
 
     def __init__(
         self, history: History, *, last: int | None = None, by: Literal["item", "label", "feedback"] = "item"
@@ -64,7 +64,7 @@ class EventsEncoder(Encoder):
         self.n_ids = self.n_items * self.n_kinds
         self._usual_kinds = tuple(_usual_kind(history, kinds, liked) for liked in (True, False))
         self.register_buffer("values", self._ids(history.partner, kinds), persistent=False)
-        for part in ("starts", "ends", "test_ends", "place"):
+        for part in ("starts", "ends", "test_ends", "position"):
             self.register_buffer(part, getattr(history, part), persistent=False)
 
     def _ids(self, items: Tensor, kinds: Tensor | None) -> Tensor:
@@ -73,7 +73,7 @@ class EventsEncoder(Encoder):
     def inputs(self, rows: Tensor, events: Tensor | None = None, as_of: AsOf = "valid") -> Tensor:
         """Returns the latest events (B, L) of table rows (B,), newest first."""
         starts, ends = self.starts.index_select(0, rows), self.ends_of(rows, as_of)
-        own = None if events is None else self.place.index_select(0, events).long().unsqueeze(1)
+        own = None if events is None else self.position.index_select(0, events).long().unsqueeze(1)
         if self.last is None:
             length = int((ends - starts).max()) if len(rows) else 0
         else:

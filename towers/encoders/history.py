@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from towerzoo.datasets import UNKNOWN
-from towerzoo.datasets.history import NO_PLACE, History
+from towerzoo.datasets.history import NO_POSITION, History
 from towerzoo.registry import ENCODERS, INITIALIZERS, POOLINGS, Spec
 from towerzoo.registry.errors import ConfigError, Problem
 from towerzoo.registry.ranges import Count, Rate
@@ -85,19 +85,21 @@ class HistoryEncoder(EventsEncoder):
         counts = self.ends_of(owners, as_of) - starts
         offsets = counts.cumsum(0) - counts
         n = int(counts.sum())
-        places = torch.arange(n, device=rows.device) + (starts - offsets).repeat_interleave(counts, output_size=n)
+        positions = torch.arange(n, device=rows.device) + (starts - offsets).repeat_interleave(counts, output_size=n)
         kept = torch.ones(n, dtype=torch.bool, device=rows.device)
         if self.training and self.dropout:
             kept = torch.rand(n, device=rows.device) >= self.dropout
         upto = torch.cat([kept.new_zeros(1, dtype=torch.int64), kept.cumsum(0)])
-        sums = bag_sums(self.embedding.weight, self.values.index_select(0, places[kept]), upto.index_select(0, offsets))
+        sums = bag_sums(
+            self.embedding.weight, self.values.index_select(0, positions[kept]), upto.index_select(0, offsets)
+        )
         sums, numbers = sums.index_select(0, at), counts.index_select(0, at)
         if events is not None:
-            place = self.place.index_select(0, events)
-            held = place != NO_PLACE
-            among = ((offsets - starts).index_select(0, at) + place).where(held, len(kept))
+            position = self.position.index_select(0, events)
+            held = position != NO_POSITION
+            among = ((offsets - starts).index_select(0, at) + position).where(held, len(kept))
             there = torch.cat([kept, kept.new_zeros(1)]).index_select(0, among)
-            own = self.embedding(self.values.index_select(0, place.clamp_min(0)))
+            own = self.embedding(self.values.index_select(0, position.clamp_min(0)))
             sums, numbers = sums - own * there.unsqueeze(1), numbers - held.to(numbers.dtype)
         if self.training:
             sums = sums / (1 - self.dropout)

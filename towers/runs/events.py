@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from towerzoo.datasets import TwoTowerData
-from towerzoo.datasets.history import NO_PLACE, History
+from towerzoo.datasets.history import NO_POSITION, History
 from towerzoo.datasets.splits import PARTS
 from towerzoo.towers.metrics.protocol import event_digest
 from towerzoo.towers.runs.documents import Schema
@@ -51,9 +51,9 @@ def save_events(run: RunFolder, data: TwoTowerData) -> None:
     columns = {"user": events.user, "item": events.item, "label": data.labels, "part": part}
     about = {}
     if history is not None:
-        held = history.place != NO_PLACE
-        columns["place"], columns["feedback"] = history.place, torch.zeros_like(history.place)
-        columns["feedback"][held] = history.kinds["feedback"].index_select(0, history.place[held])
+        held = history.position != NO_POSITION
+        columns["position"], columns["feedback"] = history.position, torch.zeros_like(history.position)
+        columns["feedback"][held] = history.kinds["feedback"].index_select(0, history.position[held])
         about = {ORDERED: str(history.ordered)}
     table = pa.table({name: pa.array(values.numpy()) for name, values in columns.items()}, metadata=about)
     run.write_with(NAME, lambda path: pq.write_table(table, path, compression="zstd"))
@@ -80,15 +80,17 @@ def load_events(run: RunFolder, *, n_users: int, n_items: int) -> RunEvents:
         kept = {name: chunk for name, chunk in zip(PARTS, rows, strict=True) if name in digests}
         if {name: event_digest(user, item, label, chunk) for name, chunk in kept.items()} != digests:
             raise ValueError("it belongs to another run")
-    if "place" not in columns:
+    if "position" not in columns:
         return RunEvents(user, item, label, None, whole=not schema.streamed)
-    place = columns["place"]
-    held = place != NO_PLACE
-    order = torch.empty_like(place[held]).index_copy_(0, place[held].long(), torch.nonzero(held)[:, 0].int())
+    position = columns["position"]
+    held = position != NO_POSITION
+    order = torch.empty_like(position[held]).index_copy_(0, position[held].long(), torch.nonzero(held)[:, 0].int())
     kinds = {
         "label": torch.unique(label.index_select(0, order), return_inverse=True)[1].int(),
         "feedback": columns["feedback"].index_select(0, order),
     }
     ordered = table.schema.metadata[ORDERED.encode()] == b"True"
-    history = History.placed(user, item, kinds, place, rows[0], n_owners=n_users, n_partners=n_items, ordered=ordered)
+    history = History.restore(
+        user, item, kinds, position, rows[0], n_owners=n_users, n_partners=n_items, ordered=ordered
+    )
     return RunEvents(user, item, label, history)

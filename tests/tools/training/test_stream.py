@@ -222,7 +222,7 @@ def test_streamed_events_of_one_class_or_of_nobody_known_are_told(folder, tmp_pa
     (tmp_path / "users.csv").write_text("user_id\n" + "\n".join(map(str, range(40))) + "\n")
     pq.write_table(table, tmp_path / "train" / "0.parquet")
     unknown = sum(user >= 40 for user in table["user_id"].to_pylist())
-    with pytest.warns(UserWarning, match=rf"{unknown} of 400 training events count for the unknown user"):
+    with pytest.warns(UserWarning, match=rf"{unknown} of 400 training events are assigned to the unknown user"):
         trained(folder, tmp_path / "runs", f"data.root={tmp_path}", *few)
 
 

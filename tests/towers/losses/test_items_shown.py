@@ -136,7 +136,7 @@ def test_shown_songs_without_a_row_are_reported_before_training(presplit):
     ):
         load_data(read_experiment(presplit, STREAMED)[0])
     lost = sum(19 in [10 + (row + slot) % 10 for slot in range(row // 7 % 5)] for row in range(1_000))
-    with pytest.warns(UserWarning, match=rf"{lost} of 1,000 training events were shown with items that have no row"):
+    with pytest.warns(UserWarning, match=rf"{lost} of 1,000 training events lost items shown that have no row"):
         load_data(read_experiment(presplit, [*STREAMED, "data.unknown=row"])[0])
 
 
@@ -155,6 +155,6 @@ def test_data_without_items_shown_is_rejected_before_it_is_read(config, sampler)
 
 def test_a_dataset_without_its_announced_column_is_rejected(make_experiment):
     experiment = make_experiment(loss={"name": "bpr", "sampler": "from-column"})
-    message = "the dataset must tell which items were shown and not taken for the sampler 'from-column', got events"
+    message = "The sampler 'from-column' needs the items that were shown and not taken, which this dataset"
     with pytest.raises(DataError, match=message):
         load_data(experiment)

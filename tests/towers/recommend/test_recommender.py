@@ -118,10 +118,12 @@ def test_what_is_told_counts_as_the_latest_events_of_its_kind(make_run, last):
     if last:
         encoder.pooling.slots.copy_(torch.tensor([1.0, -1.0, 0.5]))
     events = recommender.events
-    held = events.history.place >= 0
+    held = events.history.position >= 0
     ratings = events.history.kinds["feedback"]
     liked_kind, disliked_kind = (
-        int(ratings[(events.label[held][events.history.place[held].argsort()] > 0.5) == positive].bincount().argmax())
+        int(
+            ratings[(events.label[held][events.history.position[held].argsort()] > 0.5) == positive].bincount().argmax()
+        )
         for positive in (True, False)
     )
     assert liked_kind > disliked_kind

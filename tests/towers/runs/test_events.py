@@ -56,7 +56,7 @@ def test_events_and_histories_come_back_as_they_were(run, world, in_time):
     assert torch.equal(found.item, data.schema.interactions.item)
     assert torch.equal(found.label, data.labels)
     expected = data.schema.users.history
-    for name in ("partner", "starts", "ends", "test_ends", "place"):
+    for name in ("partner", "starts", "ends", "test_ends", "position"):
         assert torch.equal(getattr(found.history, name), getattr(expected, name)), name
     assert found.history.kinds.keys() == expected.kinds.keys()
     for name, kinds in expected.kinds.items():
