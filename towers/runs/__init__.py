@@ -1,0 +1,1 @@
+"""The run folder: its tables, events, weights, epochs, report and records."""
