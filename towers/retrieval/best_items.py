@@ -56,12 +56,10 @@ def best_items(
         tensor([[2, 3]])
     """
     blocks = []
-    for start in range(0, len(user_factors), USERS_AT_ONCE):
-        chunk = slice(start, start + USERS_AT_ONCE)
-        left_out = None if seen is None else seen[0].of(seen[1][chunk])
-        blocks.append(_best_of_block(user_factors[chunk], item_factors, k, left_out, allowed))
-    if not blocks:
-        return TopItems(user_factors.new_empty((0, k), dtype=torch.int64), user_factors.new_empty((0, k)))
+    for n, users in enumerate(torch.split(user_factors, USERS_AT_ONCE)):
+        rows = slice(n * USERS_AT_ONCE, (n + 1) * USERS_AT_ONCE)
+        left_out = None if seen is None else seen[0].of(seen[1][rows])
+        blocks.append(_best_of_block(users, item_factors, k, left_out, allowed))
     return TopItems(*map(torch.cat, zip(*blocks, strict=True)))
 
 
