@@ -8,9 +8,7 @@ import torch
 from torch import Tensor
 
 from towerzoo.datasets import UNKNOWN
-
-LIST_METRICS = ("recall", "precision", "ndcg", "map", "mrr", "hit_rate")
-"""Metrics of a user's list, all in [0, 1], the larger the better."""
+from towerzoo.towers.metrics.plan import Figures
 
 
 def list_metrics(hits: Tensor, n_relevant: Tensor, ks: Sequence[int]) -> dict[str, Tensor]:
@@ -102,37 +100,25 @@ def list_popularity(items: Tensor, percentiles: Tensor, ks: Sequence[int]) -> di
     return {f"popularity@{k}": total[:, k - 1] / length[:, k - 1] for k in ks}
 
 
-def coverage(counts: Tensor) -> float:
-    """Share of the catalogue that is in at least one list.
+def list_figures(counts: Tensor, n_users: int, ks: Sequence[int]) -> Figures:
+    """Coverage and overlap of all lists together, at each length k.
+
+    `coverage` is the share of the catalogue that is in at least one list. `overlap` is the mean, over all pairs of
+    users, of the items that their lists share, divided by k: 1 is one list for everyone, NaN a single user. An item in
+    c lists is shared by c (c - 1) / 2 pairs, so no pair needs to be visited.
 
     Args:
-        counts: Lists that each item is in (I,), the unknown item in row 0.
+        counts: Lists of each length that each item is in (K, I), the unknown item in column 0.
+        n_users: Number of lists of each length.
+        ks: The lengths (K,).
 
     Example:
-        >>> coverage(torch.tensor([0, 3, 0, 1, 0]))
-        0.5
+        >>> list_figures(torch.tensor([[0, 2, 1, 1, 0]]), n_users=2, ks=[2])  # lists (1, 2) and (1, 3)
+        {'coverage@2': 0.75, 'overlap@2': 0.5}
     """
-    return float((counts[UNKNOWN + 1 :] > 0).double().mean())
-
-
-def overlap(counts: Tensor, n_users: int, k: int) -> float:
-    """Mean share of their k items that the lists of two users have in common, over all pairs of users.
-
-    An item in c lists is shared by c (c - 1) / 2 pairs, so no pair needs to be visited. 1 is one list for everyone.
-
-    Args:
-        counts: Lists that each item is in (I,), the unknown item in row 0.
-        n_users: Number of lists.
-        k: Length of a list.
-
-    Returns:
-        A number in [0, 1]; NaN with fewer than two users.
-
-    Example:
-        >>> overlap(torch.tensor([0, 2, 1, 1]), n_users=2, k=2)  # lists (1, 2) and (1, 3)
-        0.5
-    """
-    if n_users < 2:
-        return float("nan")
-    in_lists = counts[UNKNOWN + 1 :].double()
-    return float((in_lists * (in_lists - 1)).sum() / (n_users * (n_users - 1) * k))
+    pairs = n_users * (n_users - 1)
+    figures = {}
+    for k, in_lists in zip(ks, counts[:, UNKNOWN + 1 :].double(), strict=True):
+        figures[f"coverage@{k}"] = float((in_lists > 0).double().mean())
+        figures[f"overlap@{k}"] = float((in_lists * (in_lists - 1)).sum() / (pairs * k)) if pairs else float("nan")
+    return figures

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from towerzoo.towers.metrics.auc import exact_auc, user_auc
 
@@ -21,12 +21,15 @@ AllOf: TypeAlias = Callable[[Tensor], Tensor]
 """Maps the rows of this process (N, ...) to those of all processes that train together."""
 
 
-class SplitMetrics(nn.Module):
+class SplitMetrics:
     """Collects logits batch by batch, and computes metrics of the whole split.
 
-    `loss` is the mean over events, in nats. `auc` is exact: one ranking of all events, ties counted half, not a mean
-    over batches. `accuracy` is the share of events whose label equals `logit > 0`. With users, `user_auc` and
+    `loss` is the mean over events, in nats. `accuracy` is the share of events whose label equals `logit > 0`. `auc` is
+    exact: one ranking of all events, ties counted half, not a mean over batches. With users, `user_auc` and
     `calibration_error` are added.
+
+    Args:
+        keep_logits: Whether logits are kept for the AUC; a stream may have too many events for that.
 
     Example:
         >>> metrics = SplitMetrics()
@@ -35,17 +38,18 @@ class SplitMetrics(nn.Module):
         {'loss': 0.5, 'auc': 1.0, 'accuracy': 0.6667}
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *, keep_logits: bool = True) -> None:
+        self.keep_logits = keep_logits
         self.reset()
 
     def reset(self) -> None:
         """Drops all batches."""
         self._sizes: list[int] = []
-        self._losses, self._logits, self._positive, self._users = _Column(), _Column(), _Column(), _Column()
+        self._losses, self._right, self._users = _Column(), _Column(), _Column()
+        self._logits, self._positive = _Column(), _Column()
 
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor, user: Tensor | None = None) -> None:
-        """Adds a batch. Nothing is computed yet, so that a step takes no longer.
+        """Adds a batch, without waiting for the device.
 
         Args:
             loss: Mean loss of the batch ().
@@ -55,6 +59,9 @@ class SplitMetrics(nn.Module):
         """
         self._losses.append(loss.detach().reshape(1))
         self._sizes.append(len(labels))
+        if not self.keep_logits:
+            self._right.append(((logits.detach() > 0) == (labels > 0.5)).sum().reshape(1))
+            return
         self._logits.append(logits.detach())
         self._positive.append(labels > 0.5)
         if user is not None:
@@ -63,7 +70,7 @@ class SplitMetrics(nn.Module):
     def gather(self, all_of: AllOf, device: torch.device) -> None:
         """Adds the batches of the other processes, without users; `device` is where batches are."""
         self._sizes = all_of(torch.tensor(self._sizes, dtype=torch.int64, device=device)).tolist()
-        for column in (self._losses, self._logits, self._positive):
+        for column in (self._losses, self._right, self._logits, self._positive):
             # As float32: a process without events has no other dtype, and bools cannot be sent.
             local = torch.cat([torch.empty(0, device=device), *(block.float() for block in column.drain())])
             gathered = all_of(local)
@@ -71,8 +78,12 @@ class SplitMetrics(nn.Module):
 
     def compute(self) -> dict[str, Tensor]:
         """Computes all metrics of the batches since the last reset, and releases them."""
-        losses = torch.cat(list(self._losses.drain())).float()
+        losses = torch.cat(list(self._losses.drain()))
+        losses = losses.float() if self.keep_logits else losses.double()  # a stream may have millions of batches
         weights = losses.new_tensor(self._sizes)
+        figures = {"loss": (losses * weights).sum() / weights.sum()}
+        if not self.keep_logits:
+            return figures | {"accuracy": torch.cat(list(self._right.drain())).sum() / sum(self._sizes)}
         right = torch.zeros((), dtype=torch.int64, device=losses.device)
 
         def released() -> Iterator[tuple[Tensor, Tensor]]:
@@ -92,8 +103,7 @@ class SplitMetrics(nn.Module):
                 "calibration_error": _exact(calibration_error(logits, positive)),
             }
         auc = _exact(exact_auc(blocks))
-        loss = (losses * weights).sum() / weights.sum()
-        return {"loss": loss, "auc": auc, "accuracy": right / sum(self._sizes), **by_user}
+        return figures | {"auc": auc, "accuracy": right / sum(self._sizes), **by_user}
 
 
 def _exact(value: float) -> Tensor:
@@ -166,42 +176,3 @@ def calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -> float:
         bin_of = (probabilities * bins).long().clamp_max(bins - 1)
         excess.index_add_(0, bin_of, probabilities - truth.double())
     return float(excess.abs().sum() / len(logits))
-
-
-class RunningMetrics(nn.Module):
-    """Sums up loss and accuracy of a stream, whose events are too many to be kept.
-
-    It has the interface of `SplitMetrics`, which adds an AUC and keeps all logits for it.
-
-    Example:
-        >>> metrics = RunningMetrics()
-        >>> metrics.update(torch.tensor(0.5), torch.tensor([2.0, -1.0, 1.0]), torch.tensor([1.0, 0.0, 0.0]))
-        >>> {name: round(value.item(), 4) for name, value in metrics.compute().items()}
-        {'loss': 0.5, 'accuracy': 0.6667}
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.reset()
-
-    def reset(self) -> None:
-        """Drops all batches."""
-        self._loss = torch.zeros((), dtype=torch.float64)
-        self._right = torch.zeros((), dtype=torch.int64)
-        self._events = 0
-
-    def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Adds a batch: its mean loss (), logits (B,) and labels (B,); does not wait for the device."""
-        self._loss = self._loss + loss.detach().double() * len(labels)
-        self._right = self._right + ((logits.detach() > 0) == (labels > 0.5)).sum()
-        self._events += len(labels)
-
-    def gather(self, all_of: AllOf, device: torch.device) -> None:
-        """Adds the batches of the other processes; `device` is where batches are."""
-        local = (self._loss.double(), self._right.double(), torch.tensor(self._events).double())
-        self._loss, self._right, events = all_of(torch.stack([value.to(device) for value in local])[None]).sum(0)
-        self._events = int(events)
-
-    def compute(self) -> dict[str, Tensor]:
-        """Computes both metrics of the batches since the last reset."""
-        return {"loss": self._loss / self._events, "accuracy": self._right / self._events}

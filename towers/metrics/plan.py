@@ -35,22 +35,6 @@ def mode(metric: str) -> str:
     return "min" if metric.partition("@")[0] in LOWER_IS_BETTER else "max"
 
 
-def in_order(metrics: Iterable[str]) -> list[str]:
-    """Sorts metrics for display: those of pairs, then those of lists, the shortest first.
-
-    Example:
-        >>> in_order(["ndcg@10", "accuracy", "recall@10", "loss", "recall@5"])
-        ['loss', 'accuracy', 'recall@5', 'recall@10', 'ndcg@10']
-    """
-    names = (*PAIR_METRICS, *USER_METRICS, *RANKING_METRICS)
-
-    def order(metric: str) -> tuple[int, int, str]:
-        name, _, k = metric.partition("@")
-        return int(k or 0), names.index(name) if name in names else len(names), metric
-
-    return sorted(metrics, key=order)
-
-
 def main_metrics(metrics: Iterable[str]) -> list[str]:
     """Selects the few metrics that fit into a line: those of pairs, and recall and NDCG of the shortest lists.
 

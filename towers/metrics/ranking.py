@@ -11,7 +11,7 @@ from torch import Tensor
 
 from towerzoo.datasets import UNKNOWN, TwoTowerData
 from towerzoo.registry.errors import ConfigError, DataError, Problem, TrainingError
-from towerzoo.towers.metrics.lists import coverage, list_metrics, list_popularity, overlap, popularity_percentiles
+from towerzoo.towers.metrics.lists import list_figures, list_metrics, list_popularity, popularity_percentiles
 from towerzoo.towers.metrics.plan import Figures
 from towerzoo.towers.retrieval.best_items import USERS_AT_ONCE, best_items
 from towerzoo.towers.retrieval.seen_items import SeenItems
@@ -51,7 +51,6 @@ class Ranking:
     Attributes:
         ks: Lengths of lists, ascending.
         users: User rows (U,), ascending.
-        n_left_out: Known users without a relevant item, for whom nothing can be measured.
         top: int32 item rows (U, K), best first, of equal scores the lower row first; 0 where a user has fewer than K
             candidates.
         user_metrics: float64 (U,) by names such as `recall@10`: those of `list_metrics` and `list_popularity`.
@@ -63,7 +62,6 @@ class Ranking:
 
     ks: tuple[int, ...]
     users: Tensor
-    n_left_out: int
     top: Tensor
     user_metrics: dict[str, Tensor]
     list_figures: Figures
@@ -136,11 +134,9 @@ def rank(user_factors: Tensor, item_factors: Tensor, task: RankingTask) -> Ranki
     return Ranking(
         ks=ks,
         users=users,
-        n_left_out=len(user_factors) - 1 - len(users),
         top=torch.cat(tops),
         user_metrics={name: torch.cat([block[name] for block in metrics]) for name in metrics[0]},
-        list_figures={f"coverage@{k}": coverage(lists) for lists, k in zip(lists_with, ks, strict=True)}
-        | {f"overlap@{k}": overlap(lists, len(users), k) for lists, k in zip(lists_with, ks, strict=True)},
+        list_figures=list_figures(lists_with, len(users), ks),
         position=position,
         item=item,
         rank=torch.cat(ranks),

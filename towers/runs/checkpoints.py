@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from towerzoo.registry.errors import RunError
+from towerzoo.registry.errors import RunError, one_line, shortened
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -35,24 +35,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return dict(checkpoint)
 
 
-def load_state(model: nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Loads a state dict that must fit the model exactly.
+def load_state(module: nn.Module, state: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Loads a state dict that must fit the module exactly.
 
     Raises:
-        RunError: It belongs to another architecture; the message names the first differences.
+        RunError: It belongs to another architecture.
     """
-    expected = model.state_dict()
-    differences = [f"{name} is missing" for name in expected if name not in state]
-    differences += [f"{name} is not part of it" for name in state if name not in expected]
-    differences += [
-        f"{name} has shape {tuple(state[name].shape)} instead of {tuple(tensor.shape)}"
-        for name, tensor in expected.items()
-        if name in state and state[name].shape != tensor.shape
-    ]
-    if differences:
-        more = f", and {len(differences) - 3} more" if len(differences) > 3 else ""
+    try:
+        module.load_state_dict(dict(state))
+    except RuntimeError as error:
+        # The first line says only in which class the others were found.
+        differences = shortened(one_line(str(error).partition("\n")[2]), 300)
         raise RunError(
-            f"{path} holds the weights of another architecture: {', '.join(differences[:3])}{more}. "
+            f"{path} holds the weights of another architecture. {differences.rstrip('.')}. "
             "Use the config and the data that it was trained with."
-        )
-    model.load_state_dict(dict(state))
+        ) from None

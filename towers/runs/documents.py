@@ -33,12 +33,6 @@ class Identity(Document):
     config: str
 
 
-class Packages(_Strict):
-    """Versions of the packages that a run was trained with."""
-
-    torch: str
-
-
 class Environment(Identity):
     """Where a run was trained: `started` in ISO 8601, and TowerZoo's commit, None outside a checkout."""
 
@@ -46,7 +40,7 @@ class Environment(Identity):
     seed: int
     device: str
     threads: int
-    packages: Packages
+    packages: dict[str, str | None]
     commit: str | None
 
 

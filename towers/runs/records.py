@@ -15,7 +15,7 @@ from towerzoo.registry.checks import check_experiment
 from towerzoo.registry.config import config_folder, load_config, shipped_configs
 from towerzoo.registry.errors import RunError, one_line
 from towerzoo.registry.yaml_file import write_yaml
-from towerzoo.towers.metrics.plan import PAIR_METRICS, Figures, in_order, main_metrics, mode
+from towerzoo.towers.metrics.plan import PAIR_METRICS, Figures, main_metrics, mode
 from towerzoo.towers.runs.documents import Environment, Metrics
 from towerzoo.towers.runs.files import write_whole
 from towerzoo.towers.runs.folder import RunFolder
@@ -30,19 +30,7 @@ LEFT_OPEN: Final = "auto"
 
 
 class RecordedRun(BaseModel):
-    """One finished run of a shipped config.
-
-    Attributes:
-        seed: The experiment's seed.
-        test: Test figures of the best epoch's weights.
-        epochs: Epochs that were trained.
-        seconds: Wall time of training and validation, without loading.
-        device: The device with its model.
-        threads: CPU threads of torch.
-        torch: Version of torch.
-        commit: TowerZoo's commit.
-        date: Day of the run.
-    """
+    """One finished run of a shipped config: test figures of its best epoch, wall time of training, and where it ran."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -158,7 +146,7 @@ def add_run(records: dict[str, Record], run: RunFolder) -> None:
         seconds=metrics.train_seconds,
         device=about.device,
         threads=about.threads,
-        torch=about.packages.torch,
+        torch=str(about.packages.get("torch")),
         commit=about.commit,
         date=about.started[:10],
     )
@@ -224,7 +212,7 @@ def results_table(records: Mapping[str, Record]) -> str:
     """Returns the records as Markdown tables, one for each set of metrics that they are judged by."""
     tables: dict[tuple[str, ...], dict[str, Record]] = {} if records else {PAIR_METRICS: {}}
     for name, record in records.items():
-        judged = tuple(in_order(metric for metric in record.metrics if metric in record.tolerance))
+        judged = tuple(metric for metric in record.tolerance if metric in record.metrics)
         tables.setdefault(judged, {})[name] = record
     text = "\n".join(_table(metrics, chunk) for metrics, chunk in tables.items())
     runs = [run for record in records.values() for run in record.runs]

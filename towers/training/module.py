@@ -17,7 +17,7 @@ from towerzoo.registry.experiment import Experiment
 from towerzoo.towers.layers.trials import built_module
 from towerzoo.towers.losses.candidates import CandidateLoss, Sampler, draw_candidates, excluded_pairs, try_loss
 from towerzoo.towers.losses.samplers import built_sampler
-from towerzoo.towers.metrics.pairs import RunningMetrics, SplitMetrics
+from towerzoo.towers.metrics.pairs import SplitMetrics
 from towerzoo.towers.metrics.plan import EvaluationPlan, has_candidates
 from towerzoo.towers.metrics.ranking import Ranking, RankingTask, ranking_task
 from towerzoo.towers.model.build import build_model
@@ -70,7 +70,7 @@ class TrainingModule(LightningModule):
         self.unique = unique
         self.plan = plan or EvaluationPlan()
         self.ranks = Ranks()
-        self.train_metrics: SplitMetrics | RunningMetrics = SplitMetrics()
+        self.train_metrics = SplitMetrics()
         self.evaluation_metrics = SplitMetrics()
         self._optimizer = optimizer
         self._schedule = schedule
@@ -95,7 +95,7 @@ class TrainingModule(LightningModule):
 
     def on_fit_start(self) -> None:
         """Prepares the sampler of a loss of candidates, and bounded training figures for a stream."""
-        self.train_metrics = (SplitMetrics() if self.data.stream is None else RunningMetrics()).to(self.device)
+        self.train_metrics = SplitMetrics(keep_logits=self.data.stream is None)
         self._n_steps = int(self.trainer.estimated_stepping_batches) if self._schedule else 0
         if not isinstance(self.loss, CandidateLoss):
             return

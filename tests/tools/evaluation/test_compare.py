@@ -102,7 +102,7 @@ def test_a_damaged_log_of_epochs_is_reported(invoke, finished_run, tmp_path):
     (finished_run / "epochs.csv").write_text("a,b\n1,2\n")
     result = invoke(main, finished_run, "--out", tmp_path / "c.png")
     assert result.exit_code == 1
-    assert f"{finished_run / 'epochs.csv'} is damaged: its columns are a, b." in result.output
+    assert f"{finished_run / 'epochs.csv'} is damaged: it has no column epoch, " in result.output
 
 
 @pytest.mark.parametrize("out", ["/proc/towerzoo/curves.png", "missing/curves.png", "."])

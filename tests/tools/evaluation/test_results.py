@@ -63,7 +63,7 @@ def test_published_figures_and_tolerance_are_kept(invoke, make_run, records_file
     published = {"loss": 0.55, "auc": 0.8158, "accuracy": 0.7442}
     tolerance = {"loss": 0.1, "auc": 0.2, "accuracy": 0.3}
     content["tiny"] |= {"published": published, "tolerance": tolerance}
-    records_file.write_text(yaml.safe_dump(content))
+    records_file.write_text(yaml.safe_dump(content, sort_keys=False))
     invoke(main, "add", make_run(2, 0.5))
     kept = yaml.safe_load(records_file.read_text())["tiny"]
     assert (kept["published"], kept["tolerance"]) == (published, tolerance)
@@ -156,8 +156,8 @@ def test_what_a_config_leaves_to_the_device_is_that_of_the_run(
     if left_open:
         tiny_config.write_text(tiny_config.read_text() + "trainer: {precision: auto}\n")
     run = make_run(1, 0.5)
-    own = run / "config.yaml"
-    own.write_text(own.read_text().replace("precision: 32-true", "precision: bf16-mixed"))
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("precision: 32-true", "precision: bf16-mixed"))
     result = invoke(main, "add", run)
     assert (result.exit_code == 0) is left_open, result.output
     assert ("differs from the shipped config tiny in trainer.precision. " in result.output) is not left_open

@@ -237,7 +237,7 @@ def test_a_damaged_run_is_told(finished_run, invoke, damage, message):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("user_tower.features.gender.dim=5", "holds the weights of another architecture: "),
+        ("user_tower.features.gender.dim=5", "holds the weights of another architecture. "),
         ("data.users=90", "The dataset's users are not the ones that"),
     ],
 )

@@ -15,9 +15,8 @@ from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc, binary_calibration_error
 
 from towerzoo.towers.metrics import auc as auc_module
-from towerzoo.towers.metrics import pairs as calibration_module
-from towerzoo.towers.metrics import pairs as metrics_module
-from towerzoo.towers.metrics.pairs import RunningMetrics, SplitMetrics, calibration_error
+from towerzoo.towers.metrics import pairs as pairs_module
+from towerzoo.towers.metrics.pairs import SplitMetrics, calibration_error
 from towerzoo.towers.metrics.plan import LOWER_IS_BETTER, PAIR_METRICS, USER_METRICS, mode
 
 
@@ -28,17 +27,17 @@ def events(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("bins", [1, 10, 15, 100])
-def test_it_equals_that_of_torchmetrics(bins):
+def test_the_calibration_error_equals_torchmetrics(bins):
     logits, labels = events(20_000, 0)
     expected = binary_calibration_error(torch.sigmoid(logits.double()), labels.int(), n_bins=bins, norm="l1").item()
     assert expected > 0.05
     assert calibration_error(logits, labels, bins) == pytest.approx(expected, abs=1e-6)
 
 
-def test_it_does_not_depend_on_the_blocks(monkeypatch):
+def test_the_calibration_error_does_not_depend_on_the_chunks(monkeypatch):
     logits, labels = events(1_000, 1)
     whole = calibration_error(logits, labels)
-    monkeypatch.setattr(calibration_module, "EVENTS_AT_ONCE", 7)
+    monkeypatch.setattr(pairs_module, "EVENTS_AT_ONCE", 7)
     assert calibration_error(logits, labels) == pytest.approx(whole, abs=1e-12)
 
 
@@ -47,13 +46,13 @@ def test_the_share_of_positives_predicted_for_all_has_no_error_in_any_order():
     assert calibration_error(torch.logit(torch.full((100,), 0.3)), labels) == pytest.approx(0, abs=1e-7)
 
 
-def test_certainty_falls_into_the_last_bin_and_can_be_wrong():
+def test_certain_predictions_are_in_the_last_bin():
     certain = torch.tensor([800.0, 800.0, -800.0, -800.0])
     assert calibration_error(certain, torch.tensor([1.0, 1.0, 0.0, 0.0])) == 0
     assert calibration_error(certain, torch.tensor([0.0, 0.0, 1.0, 1.0])) == 1
 
 
-def test_too_sure_and_too_unsure_do_not_make_up_for_each_other():
+def test_over_and_underconfidence_do_not_cancel_out():
     logits = torch.logit(torch.tensor([0.9, 0.9, 0.1, 0.1]))
     labels = torch.tensor([1.0, 0.0, 1.0, 0.0])
     assert calibration_error(logits, labels) == pytest.approx(0.4)
@@ -61,7 +60,7 @@ def test_too_sure_and_too_unsure_do_not_make_up_for_each_other():
 
 
 @pytest.mark.parametrize("logits", [[], [1.0, math.nan]], ids=str)
-def test_what_is_not_defined_is_nan(logits):
+def test_an_undefined_calibration_error_is_nan(logits):
     assert math.isnan(calibration_error(torch.tensor(logits), torch.ones(len(logits))))
 
 
@@ -91,20 +90,20 @@ def test_auc_equals_the_rank_formula(n, positive, decimals):
     rng = np.random.default_rng(0)
     labels = rng.random(n) < positive
     logits = np.round(3 * rng.standard_normal(n) + 2 * labels, decimals).astype(np.float32)
-    found = measured([(0.0, torch.from_numpy(logits), torch.from_numpy(labels).float())])["auc"]
-    assert found == pytest.approx(exact_auc(logits, labels), abs=1e-6)
+    actual = measured([(0.0, torch.from_numpy(logits), torch.from_numpy(labels).float())])["auc"]
+    assert actual == pytest.approx(exact_auc(logits, labels), abs=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
-def test_auc_equals_that_of_torchmetrics(dtype):
+def test_auc_equals_torchmetrics(dtype):
     generator = torch.Generator().manual_seed(4)
     chances = torch.rand(5_000, generator=generator).to(dtype)
     labels = torch.rand(5_000, generator=generator) < chances.double()
-    found = auc_module.exact_auc([(chances.clone(), labels)])
-    assert found == pytest.approx(binary_auroc(chances.double(), labels.int()).item(), abs=1e-6)
+    actual = auc_module.exact_auc([(chances.clone(), labels)])
+    assert actual == pytest.approx(binary_auroc(chances.double(), labels.int()).item(), abs=1e-6)
 
 
-def test_auc_leaves_its_input_as_it_was():
+def test_auc_does_not_change_its_input():
     logits = torch.tensor([3.0, 1.0, 2.0, 0.0])
     auc_module.exact_auc([(logits, torch.tensor([True, False, True, True]))])
     assert logits.tolist() == [3.0, 1.0, 2.0, 0.0]
@@ -127,7 +126,7 @@ def test_auc_holds_one_block_at_a_time():
 
     def blocks():
         for _ in range(3):
-            assert not any(block() is not None for block in alive), "an earlier block must be let go"
+            assert not any(block() is not None for block in alive), "earlier blocks must be released"
             logits = torch.randn(10)
             alive.append(weakref.ref(logits))
             yield logits, torch.arange(10) < 5
@@ -141,12 +140,12 @@ def test_figures_are_the_same_in_one_block_and_in_many(monkeypatch):
     logits, labels = torch.randn(1_000), (torch.arange(1_000) % 3 == 0).float()
     batches = list(zip([0.5] * 100, logits.split(10), labels.split(10), strict=True))
     whole = measured(batches)
-    monkeypatch.setattr(metrics_module, "EVENTS_A_BLOCK", 64)
+    monkeypatch.setattr(pairs_module, "EVENTS_A_BLOCK", 64)
     assert measured(batches) == pytest.approx(whole, abs=1e-9)
     batches[3][1][0] = math.nan
-    found = measured(batches)
-    assert math.isnan(found["auc"])
-    assert found["accuracy"] == pytest.approx(whole["accuracy"], abs=1.5e-3), "the other events still count"
+    actual = measured(batches)
+    assert math.isnan(actual["auc"])
+    assert actual["accuracy"] == pytest.approx(whole["accuracy"], abs=1.5e-3), "the other events still count"
 
 
 @pytest.mark.parametrize(
@@ -160,7 +159,7 @@ def test_auc_of_one_class_or_of_nan_is_nan(logits, positive):
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
-def test_auc_on_a_gpu_equals_that_on_the_cpu():
+def test_auc_on_a_gpu_equals_the_cpu():
     logits = torch.randn(10_000).mul(5).round()
     positive = torch.rand(10_000) < logits.sigmoid()
     assert auc_module.exact_auc([(logits.cuda(), positive.cuda())]) == auc_module.exact_auc([(logits, positive)])
@@ -180,7 +179,7 @@ def test_equal_logits_count_half():
     assert auc([1.0, 1.0, 0.0, 2.0], [0, 1, 0, 1]) == pytest.approx(3.5 / 4)
 
 
-def test_logits_inside_0_and_1_are_not_mistaken_for_probabilities():
+def test_logits_in_0_to_1_are_not_taken_for_probabilities():
     logits, labels = torch.tensor([0.1, 0.3, 0.7, 0.9]), torch.tensor([1.0, 0.0, 1.0, 1.0])
     # All are positive logits and so predict 1; as probabilities two of them would predict 0.
     assert measured([(0.0, logits, labels)])["accuracy"] == 0.75
@@ -189,7 +188,7 @@ def test_logits_inside_0_and_1_are_not_mistaken_for_probabilities():
     assert measured([(0.0, inside, torch.tensor([0.0, 1.0])), (0.0, outside, torch.tensor([1.0, 0.0]))])["auc"] == 0.75
 
 
-def test_accuracy_takes_a_positive_logit_for_a_positive_label():
+def test_a_positive_logit_predicts_a_positive_label():
     logits, labels = torch.tensor([1e-20, -1e-20, 0.0, 50.0]), torch.tensor([1.0, 0.0, 0.0, 0.0])
     assert measured([(0.0, logits, labels)])["accuracy"] == 0.75
 
@@ -210,12 +209,12 @@ def test_the_loss_is_weighted_by_batch_length():
     assert measured([(1.0, labels[:1], labels[:1]), (3.0, labels[1:], labels[1:])])["loss"] == 2.5
 
 
-def test_a_loss_that_is_no_number_shows():
+def test_a_nan_loss_is_visible():
     labels = torch.tensor([0.0, 1.0])
     assert math.isnan(measured([(0.5, labels, labels), (math.nan, labels, labels), (0.5, labels, labels)])["loss"])
 
 
-def test_reset_forgets():
+def test_reset_drops_all_batches():
     metrics = SplitMetrics()
     metrics.update(torch.tensor(9.0), torch.tensor([5.0, 6.0]), torch.tensor([1.0, 0.0]))
     metrics.reset()
@@ -230,7 +229,6 @@ def test_collecting_keeps_no_graph():
     logits = torch.tensor([0.5, -0.5], requires_grad=True)
     metrics.update(logits.sum(), logits, torch.tensor([1.0, 0.0]))
     assert not any(value.requires_grad for value in metrics.compute().values())
-    assert metrics.state_dict() == {}, "figures of an epoch are no weights"
 
 
 def test_batches_are_kept_in_few_tensors():
@@ -251,7 +249,7 @@ def test_every_metric_has_a_better_direction():
     assert set(measured([(0.0, labels, labels)])) == set(PAIR_METRICS)
 
 
-def test_figures_of_users_come_where_users_are_given():
+def test_with_users_there_are_figures_of_users():
     metrics = SplitMetrics()
     user, labels = torch.tensor([1, 1, 2, 2]), torch.tensor([1.0, 0.0, 0.0, 1.0])
     for rows in (slice(0, 1), slice(1, 4)):
@@ -264,25 +262,33 @@ def test_figures_of_users_come_where_users_are_given():
     assert LOWER_IS_BETTER.isdisjoint({"user_auc", "ndcg"})
 
 
-def test_figures_of_a_stream_equal_those_of_kept_events():
-    kept, running = SplitMetrics(), RunningMetrics()
+def test_figures_of_a_stream_equal_those_of_kept_logits():
+    kept, streamed = SplitMetrics(), SplitMetrics(keep_logits=False)
     generator = torch.Generator().manual_seed(0)
     for _ in range(2):
         for size in (7, 100, 1):
             logits, labels = torch.randn(size, generator=generator), torch.rand(size, generator=generator).round()
             loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels)
-            for metrics in (kept, running):
+            for metrics in (kept, streamed):
                 metrics.update(loss, logits, labels)
-        expected, actual = kept.compute(), running.compute()
+        expected, actual = kept.compute(), streamed.compute()
         assert actual.keys() == {"loss", "accuracy"}
         for name, value in actual.items():
             assert value.item() == pytest.approx(expected[name].item(), rel=1e-6)
         kept.reset()
-        running.reset()
+        streamed.reset()
 
 
-def test_a_nan_loss_of_a_stream_is_visible():
-    metrics = RunningMetrics()
-    for loss in (float("nan"), 1.0):
-        metrics.update(torch.tensor(loss), torch.zeros(2), torch.ones(2))
-    assert metrics.compute()["loss"].isnan()
+@pytest.mark.parametrize("keep_logits", [True, False])
+def test_batches_of_two_processes_are_gathered(keep_logits):
+    """The other process has the same batches in another order."""
+    labels = torch.tensor([1.0, 0.0, 1.0, 0.0, 1.0])
+    batches = [(torch.tensor(0.5), torch.tensor([2.0, -1.0]), labels[:2]), (torch.tensor(0.2), -labels[2:], labels[2:])]
+    one, two = (SplitMetrics(keep_logits=keep_logits) for _ in range(2))
+    for batch in batches:
+        one.update(*batch)
+    for batch in batches * 2:
+        two.update(*batch)
+    one.gather(lambda rows: torch.cat([rows, rows]), torch.device("cpu"))
+    expected = {name: value.item() for name, value in two.compute().items()}
+    assert {name: value.item() for name, value in one.compute().items()} == pytest.approx(expected)

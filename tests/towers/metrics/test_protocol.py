@@ -37,7 +37,7 @@ def test_equal_experiments_have_equal_fingerprints(described):
     ],
     ids=str,
 )
-def test_what_a_model_may_choose_is_no_part_of_it(described, changes):
+def test_choices_of_a_model_are_not_part_of_the_protocol(described, changes):
     assert fingerprint(described(**changes)) == fingerprint(described())
 
 
@@ -52,7 +52,7 @@ def test_what_a_model_may_choose_is_no_part_of_it(described, changes):
     ],
     ids=str,
 )
-def test_what_is_measured_is_part_of_it(described, data, fields):
+def test_the_data_is_part_of_the_protocol(described, data, fields):
     first, second = described(), described(data=data)
     assert sorted(key for key in first if first[key] != second[key]) == fields
     assert fingerprint(first) != fingerprint(second)
@@ -66,16 +66,16 @@ def test_what_is_measured_is_part_of_it(described, data, fields):
         (True, [5], ["the labelled pairs of the split", "all items of the catalogue"]),
     ],
 )
-def test_the_figures_and_their_candidates_are_part_of_it(described, pairs, at, candidates):
-    found = described(evaluation={"pairs": pairs, **({"ranking": {"at": at}} if at else {})})
-    kinds = [found, *([found["ranking"]] if "ranking" in found else [])]
+def test_metrics_and_candidates_are_part_of_the_protocol(described, pairs, at, candidates):
+    actual = described(evaluation={"pairs": pairs, **({"ranking": {"at": at}} if at else {})})
+    kinds = [actual, *([actual["ranking"]] if "ranking" in actual else [])]
     assert [kind["candidates"] for kind in kinds] == candidates
     assert [("auc" in kind["metrics"], "recall@5" in kind["metrics"]) for kind in kinds] == [
         (kind["candidates"].startswith("the"), kind["candidates"].startswith("all")) for kind in kinds
     ]
 
 
-def test_where_the_data_lies_is_no_part_of_it(tmp_path, make_experiment):
+def test_the_folder_of_the_data_is_not_part_of_the_protocol(tmp_path, make_experiment):
     experiment = make_experiment()
     data = load_data(experiment)
     moved = experiment.model_copy(update={"data": experiment.data.model_copy(update={"root": str(tmp_path)})})

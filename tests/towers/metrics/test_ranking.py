@@ -61,20 +61,20 @@ def ranking() -> Ranking:
     return rank(USERS, ITEMS, task())
 
 
-def test_the_data_has_what_can_go_wrong(ranking):
+def test_the_data_has_all_difficult_cases(ranking):
     assert len(pairs(RELEVANT)) < len(RELEVANT[0]), "pairs repeat"
     assert pairs(RELEVANT) & pairs(SEEN), "relevant items were seen"
     assert (RELEVANT[0] == 0).any(), "the unknown user has events"
     assert (RELEVANT[1] == 0).any(), "the unknown item has events"
-    assert ranking.n_left_out == 8
-    assert (torch.bincount(ranking.position) > KS[1]).any(), "there are more relevant items than places"
+    assert len(ranking.users) == N_USERS - 1 - 8, "users without a relevant item are not ranked"
+    assert (torch.bincount(ranking.position) > KS[1]).any(), "users have more relevant items than positions"
     assert min(len(candidates(user)) for user in ranking.users.tolist()) < KS[-1], "lists are too short"
     scores = (USERS @ ITEMS.T)[ranking.users]
     assert (scores.sort(dim=1).values.diff(dim=1) == 0).sum() > 1_000, "scores tie"
 
 
 @pytest.mark.parametrize("metric", TOOLS)
-def test_figures_equal_those_of_trec_eval_and_ms_marco(metric, ranking):
+def test_figures_equal_trec_eval_and_ms_marco(metric, ranking):
     measure, ascending = TOOLS[metric]
 
     def name(item: int) -> str:
@@ -91,25 +91,25 @@ def test_figures_equal_those_of_trec_eval_and_ms_marco(metric, ranking):
         for value in ir_measures.iter_calc([measure @ k for k in KS], relevant, lists)
     }
     assert ranking.users.tolist() == users
-    assert len(set(expected.values())) > 1, "the figures tell users apart"
+    assert len(set(expected.values())) > 1, "users have different figures"
     for k in KS:
         of_users = [expected[k, user] for user in users]
         assert ranking.user_metrics[f"{metric}@{k}"].tolist() == pytest.approx(of_users, abs=1e-6)
         assert ranking.figures()[f"{metric}@{k}"] == pytest.approx(sum(of_users) / len(users), abs=1e-6)
 
 
-def test_lists_are_those_of_a_full_sort(ranking):
+def test_lists_equal_a_full_sort(ranking):
     scores = (USERS @ ITEMS.T).tolist()
-    for user, found in zip(ranking.users.tolist(), ranking.top.tolist(), strict=True):
+    for user, top in zip(ranking.users.tolist(), ranking.top.tolist(), strict=True):
         expected = sorted(candidates(user), key=lambda item: (-scores[user][item], item))[: KS[-1]]
-        assert found == expected + [0] * (KS[-1] - len(expected))
+        assert top == expected + [0] * (KS[-1] - len(expected))
 
 
 def test_relevant_pairs_know_their_ranks(ranking):
-    found = list(zip(ranking.users[ranking.position].tolist(), ranking.item.tolist(), strict=True))
-    assert found == sorted(pairs(RELEVANT))
+    actual = list(zip(ranking.users[ranking.position].tolist(), ranking.item.tolist(), strict=True))
+    assert actual == sorted(pairs(RELEVANT))
     tops = dict(zip(ranking.users.tolist(), ranking.top.tolist(), strict=True))
-    expected = [1 + tops[user].index(item) if item in tops[user] else 0 for user, item in found]
+    expected = [1 + tops[user].index(item) if item in tops[user] else 0 for user, item in actual]
     assert ranking.rank.tolist() == expected
     assert 0 in expected
 
@@ -123,7 +123,7 @@ def test_coverage_and_overlap_are_those_of_the_lists(ranking):
         assert ranking.list_figures[f"overlap@{k}"] == pytest.approx(sum(shared) / len(shared))
 
 
-def test_popularity_is_that_of_what_is_recommended(ranking):
+def test_popularity_is_the_mean_over_recommended_items(ranking):
     counts = COUNTS[1:].tolist()
 
     def percentile(item: int) -> float:
@@ -142,10 +142,10 @@ def test_popularity_is_that_of_what_is_recommended(ranking):
 def test_figures_do_not_depend_on_the_blocks(users, size, ranking, monkeypatch):
     monkeypatch.setattr(ranking_module, "USERS_AT_ONCE", users)
     monkeypatch.setattr(ranking_module, "BLOCK_BYTES", size)
-    found = rank(USERS, ITEMS, task())
-    assert found.figures() == ranking.figures()
-    assert torch.equal(found.top, ranking.top)
-    assert torch.equal(found.rank, ranking.rank)
+    actual = rank(USERS, ITEMS, task())
+    assert actual.figures() == ranking.figures()
+    assert torch.equal(actual.top, ranking.top)
+    assert torch.equal(actual.rank, ranking.rank)
 
 
 def test_long_lists_make_small_blocks(monkeypatch):
@@ -163,16 +163,16 @@ def test_long_lists_make_small_blocks(monkeypatch):
 
 
 def test_lengths_come_in_any_order_and_more_than_once(ranking):
-    found = rank(USERS, ITEMS, task((12, 40, 1, 5, 12)))
-    assert found.ks == KS
-    assert found.figures() == ranking.figures()
+    actual = rank(USERS, ITEMS, task((12, 40, 1, 5, 12)))
+    assert actual.ks == KS
+    assert actual.figures() == ranking.figures()
 
 
 def test_without_seen_items_a_list_can_hold_the_whole_catalogue():
-    found = rank(USERS, ITEMS, task((N_ITEMS - 1,), seen=False))
-    assert (found.top.sort(dim=1).values == torch.arange(1, N_ITEMS)).all()
-    assert (found.rank > 0).all()
-    figures = found.figures()
+    actual = rank(USERS, ITEMS, task((N_ITEMS - 1,), seen=False))
+    assert (actual.top.sort(dim=1).values == torch.arange(1, N_ITEMS)).all()
+    assert (actual.rank > 0).all()
+    figures = actual.figures()
     names = ("recall", "hit_rate", "coverage", "overlap", "popularity")
     assert [figures[f"{name}@{N_ITEMS - 1}"] for name in names] == pytest.approx([1, 1, 1, 1, 0.5])
 
@@ -184,7 +184,7 @@ def test_one_user_has_nobody_to_overlap_with():
     assert not any(map(math.isnan, figures.values()))
 
 
-def test_all_wrong_lengths_are_told_at_once():
+def test_all_wrong_lengths_are_reported_at_once():
     with pytest.raises(ConfigError, match=r"K must be a whole number >= 1, got 0\.\n") as caught:
         rank(USERS, ITEMS, task((0, 5, 60)))
     assert "K must be at most the 59 items of the catalogue, got 60.\n    Ask for shorter lists." in str(caught.value)
@@ -213,10 +213,10 @@ def test_vectors_of_a_diverged_model_are_not_ranked(side, value):
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
-def test_ranking_on_a_gpu_equals_that_on_the_cpu(ranking):
-    found = rank(USERS.cuda(), ITEMS.cuda(), task())
-    assert torch.equal(found.top, ranking.top)
-    assert found.figures() == ranking.figures()
+def test_ranking_on_a_gpu_equals_the_cpu(ranking):
+    actual = rank(USERS.cuda(), ITEMS.cuda(), task())
+    assert torch.equal(actual.top, ranking.top)
+    assert actual.figures() == ranking.figures()
 
 
 USER, ITEM = torch.tensor([1, 1, 2, 2, 1, 2, 1, 2]).int(), torch.tensor([1, 2, 1, 3, 3, 4, 4, 2]).int()
@@ -230,16 +230,16 @@ def make_data() -> TwoTowerData:
     return TwoTowerData(schema, LABEL, SPLIT, batch_size=2, seed=0)
 
 
-def test_positive_events_are_to_be_found_among_what_a_user_has_not_met_before():
+def test_positive_events_are_to_be_found_among_unseen_items():
     valid, test = (ranking_task(make_data(), part, [2]) for part in ("valid", "test"))
     assert (valid.user.tolist(), valid.item.tolist()) == ([1], [3])
     assert (test.user.tolist(), test.item.tolist()) == ([1], [4])
     everyone = torch.tensor([1, 2])
-    # What somebody met and did not like is not recommended either; who is not ranked needs nothing kept.
+    # Items that were seen and not liked are left out too; of users who are not ranked nothing is kept.
     assert [values.tolist() for values in valid.seen.of(everyone)] == [[0, 0], [1, 2]]
     assert [values.tolist() for values in test.seen.of(everyone)] == [[0, 0, 0], [1, 2, 3]]
 
 
-def test_popularity_is_that_of_training():
+def test_popularity_counts_training_events():
     for part in ("valid", "test"):
         assert ranking_task(make_data(), part, [2]).counts.tolist() == [0, 2, 1, 1, 0]

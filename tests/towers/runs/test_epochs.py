@@ -26,8 +26,8 @@ def test_rows_come_back_to_the_bit(run):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("", "its columns are missing"),
-        ("a,b\n1,2\n", "its columns are a, b"),
+        ("", "it has no column epoch, samples_per_second, seconds"),
+        ("a,b\n1,2\n", "it has no column epoch, samples_per_second, seconds"),
         (f"{HEAD}\n{ROW}\n0,0.5", "float"),
         (f"{HEAD}\n{ROW},7\n", "float"),
         (f"{HEAD}\n{'x' + ROW}\n", "invalid literal"),

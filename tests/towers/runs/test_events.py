@@ -22,7 +22,7 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 def split_data(world, *, in_time: bool, history: bool = True) -> TwoTowerData:
-    """Some events are in no part, and the parts are no runs of rows."""
+    """A split that leaves some events out, and whose parts are not contiguous rows."""
     order = torch.randperm(len(world.interactions), generator=torch.Generator().manual_seed(0))
     parts = [rows.sort().values.int() for rows in order[:1_400].split([1_000, 200, 200])]
     split = Split(*parts, in_time=in_time)
@@ -51,23 +51,23 @@ def saved(run: RunFolder, data: TwoTowerData):
 @pytest.mark.parametrize("in_time", [False, True])
 def test_events_and_histories_come_back_as_they_were(run, world, in_time):
     data = split_data(world, in_time=in_time)
-    found = saved(run, data)
-    assert torch.equal(found.user, data.schema.interactions.user)
-    assert torch.equal(found.item, data.schema.interactions.item)
-    assert torch.equal(found.label, data.labels)
+    actual = saved(run, data)
+    assert torch.equal(actual.user, data.schema.interactions.user)
+    assert torch.equal(actual.item, data.schema.interactions.item)
+    assert torch.equal(actual.label, data.labels)
     expected = data.schema.users.history
     for name in ("partner", "starts", "ends", "test_ends", "position"):
-        assert torch.equal(getattr(found.history, name), getattr(expected, name)), name
-    assert found.history.kinds.keys() == expected.kinds.keys()
+        assert torch.equal(getattr(actual.history, name), getattr(expected, name)), name
+    assert actual.history.kinds.keys() == expected.kinds.keys()
     for name, kinds in expected.kinds.items():
-        assert torch.equal(found.history.kinds[name], kinds), name
-    assert (found.history.n_partners, found.history.ordered) == (expected.n_partners, in_time)
+        assert torch.equal(actual.history.kinds[name], kinds), name
+    assert (actual.history.n_partners, actual.history.ordered) == (expected.n_partners, in_time)
 
 
 def test_a_run_without_histories_has_none(run, world):
-    found = saved(run, split_data(world, in_time=False, history=False))
-    assert found.history is None
-    assert len(found.user) == len(world.interactions)
+    actual = saved(run, split_data(world, in_time=False, history=False))
+    assert actual.history is None
+    assert len(actual.user) == len(world.interactions)
 
 
 def test_events_of_another_split_are_refused(run, tmp_path, world):

@@ -96,7 +96,7 @@ def test_documents_come_back_with_all_their_keys(run, document, content):
             "test.auc: Input should be a valid number",
         ),
         (Identity, {"hello": 1}, "format: Field required; version: Field required; config: Field required"),
-        (Environment, ENVIRONMENT | {"packages": {}}, "packages.torch: Field required"),
+        (Environment, ENVIRONMENT | {"packages": []}, "packages: Input should be an object"),
         (Environment, ENVIRONMENT | {"seed": True}, "seed: Input should be a valid integer"),
         (Schema, SCHEMA | {"events": None}, "events: Input should be an object"),
         (Schema, SCHEMA | {"users": {"key": "id"}}, "users.columns: Field required; users.texts: Field required"),
@@ -180,9 +180,9 @@ def test_a_folder_without_runs_is_reported(tmp_path, unfinished):
         RunFolder.open(tmp_path, unfinished=unfinished)
 
 
-@pytest.mark.parametrize("found", [{"version": 1}, {"format": "another-run"}])
-def test_a_run_of_another_format_says_which_one_wrote_it(tmp_path, found):
-    other = IDENTITY | found
+@pytest.mark.parametrize("changes", [{"version": 1}, {"format": "another-run"}])
+def test_a_run_of_another_format_says_which_one_wrote_it(tmp_path, changes):
+    other = IDENTITY | changes
     RunFolder(tmp_path).write_json("environment.json", other)
     expected = (
         rf"^{tmp_path} was written in format {other['format']} {other['version']}, and this version of TowerZoo "
