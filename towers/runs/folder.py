@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from towerzoo.registry.errors import RunError, one_line
 from towerzoo.registry.experiment import Experiment
 from towerzoo.registry.files import error_number, refusal, refusals_as
+from towerzoo.registry.imports import SESSION
 from towerzoo.registry.yaml_file import write_yaml
 from towerzoo.towers.runs.documents import Document, Identity, problems_of
 from towerzoo.towers.runs.files import write_whole, write_whole_with
@@ -154,6 +155,9 @@ class RunFolder:
         config = experiment.model_dump()
         copies: list[str] = []
         for source in experiment.imports:
+            if source == SESSION:
+                copies.append(source)
+                continue
             target = self.path / "imports" / Path(source).name
             if f"imports/{target.name}" in copies:
                 target = target.with_stem(f"{target.stem}-{len(copies) + 1}")

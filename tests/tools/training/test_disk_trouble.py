@@ -26,7 +26,7 @@ def assert_no_half_files(folder: Path) -> None:
     [
         (100, "environment.json"),
         (900, "config.yaml"),
-        (2_000, "users.parquet"),
+        (2_600, "users.parquet"),
         (9_000, "checkpoints/best.ckpt"),
         (29_000, "curves.png"),
     ],
