@@ -84,14 +84,10 @@ class TwoTowerData:
         for rows in torch.split(getattr(self.split, part), EVENTS_AT_ONCE):
             yield Batch(*(column.index_select(0, rows) for column in (events.user, events.item, self.labels)))
 
-    def counts(self, part: str) -> EventCounts:
-        """Returns how many events of `train`, `valid` or `test` each user and item has."""
-        return EventCounts.of(self.events(part), len(self.schema.users), len(self.schema.items))
-
     @cached_property
     def train_counts(self) -> EventCounts:
         """How many training events each user and item has."""
-        return self.counts("train")
+        return EventCounts.of(self.events("train"), len(self.schema.users), len(self.schema.items))
 
     @cached_property
     def stream_digest(self) -> str:
@@ -196,22 +192,20 @@ class TwoTowerData:
             device: The device of the batches.
             share: The share of each batch to yield, from 0, and the number of shares.
         """
-        loader = self._train_loader(device)
-        return loader if share == (0, 1) else ShareLoader(loader, *share)
-
-    def _train_loader(self, device: torch.device | None) -> EpochLoader:
+        loader: EpochLoader
         if self.stream is not None:
-            positives = self.train_counts.positives if self.positives_only else None
-            return self.stream.loader(
+            loader = self.stream.loader(
                 self.label,
                 batch_size=self.batch_size,
                 seed=self.seed,
-                positives=positives,
+                positives=self.train_counts.positives if self.positives_only else None,
                 shown=self.shown,
                 device=device,
             )
-        negatives = self.schema.interactions.negatives if self.shown else None
-        return self._loader(self.train_rows, self.batch_size, device, seed=self.seed, negatives=negatives)
+        else:
+            negatives = self.schema.interactions.negatives if self.shown else None
+            loader = self._loader(self.train_rows, self.batch_size, device, seed=self.seed, negatives=negatives)
+        return loader if share == (0, 1) else ShareLoader(loader, *share)
 
     def batches(self, part: str, device: torch.device | None = None) -> BatchLoader:
         """Returns the pairs of a part of the split, `valid` or `test`, in file order."""

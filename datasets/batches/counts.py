@@ -56,7 +56,6 @@ def digest_of_columns(columns: Iterable[Iterable[Tensor]]) -> str:
         columns: User rows, item rows and labels, each in any number of chunks.
 
     Example:
-        >>> import torch
         >>> rows = torch.arange(4)
         >>> digest_of_columns([[rows], [rows]]) == digest_of_columns([rows.split(3), rows.split(1)])
         True

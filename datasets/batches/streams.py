@@ -89,8 +89,8 @@ class StreamLoader(EpochLoader):
             generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch))
             order = torch.randperm(self.n_groups, generator=generator)
         waiting = self.fills(order.tolist())
-        held, used = _shuffled(self.read(next(waiting)), generator), 0
-        start = 0
+        held = _shuffled(self.read(next(waiting)), generator)
+        used = start = 0
         for end in self.ends:
             size = end - start
             while len(held.events.user) - used < size:
@@ -132,9 +132,6 @@ class IdLists:
         """Returns lists whose values are stored one list after the other."""
         return cls(values, lengths.cumsum(0) - lengths, lengths)
 
-    def __len__(self) -> int:
-        return len(self.lengths)
-
     def take(self, rows: Tensor) -> IdLists:
         """Returns the lists of some rows, in their order, sharing the values."""
         return IdLists(self.values, self.starts.index_select(0, rows), self.lengths.index_select(0, rows))
@@ -154,8 +151,8 @@ class IdLists:
 
     def padded(self) -> Tensor:
         """Returns the lists padded with the unknown id to the longest, (N, L), where L is at least 1."""
-        width = max(1, int(self.lengths.max())) if len(self) else 1
-        padded = self.values.new_full((len(self), width), UNKNOWN)
+        width = max(1, int(self.lengths.max())) if len(self.lengths) else 1
+        padded = self.values.new_full((len(self.lengths), width), UNKNOWN)
         held = torch.arange(width, device=padded.device) < self.lengths.unsqueeze(1)
-        padded[held] = self.part(0, len(self)).values
+        padded[held] = self.part(0, len(self.lengths)).values
         return padded

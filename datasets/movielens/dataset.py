@@ -25,7 +25,6 @@ GENRE_SLOTS: Final = 6
 ENCODING_VERSION: Final = 1
 """Raise it when equal files give another star schema, so that caches are rebuilt."""
 RATINGS: Final = (1, 5)
-"""The lowest and the highest rating, in stars."""
 _EVENTS: Final = {"user_id": pa.int64(), "movie_id": pa.int64(), "rating": pa.int64(), "timestamp": pa.int64()}
 
 
@@ -63,12 +62,9 @@ class MovieLens:
             files = {folder / name: (folder / name).read_bytes() for name in self._release.files}
         except OSError as error:
             raise DataError(f"{error.filename} cannot be read ({error.strerror}). Check its permissions.") from None
-        # A digest of what the files hold and of how it is encoded, but not of where they are.
-        digest = hashlib.sha256(f"{self._release.name} {ENCODING_VERSION}".encode())
-        for content in files.values():
-            digest.update(hashlib.sha256(content).digest())
-        name = digest.hexdigest()
-        return cached(self._release.name, name, lambda: StarSchema(*self._encode(files), digest=name))
+        contents = b"".join(hashlib.sha256(content).digest() for content in files.values())
+        digest = hashlib.sha256(f"{self._release.name} {ENCODING_VERSION}".encode() + contents).hexdigest()
+        return cached(self._release.name, digest, lambda: StarSchema(*self._encode(files), digest=digest))
 
 
 @DATASETS.register("movielens-1m")

@@ -161,9 +161,7 @@ class EventStream(Protocol):
         """Yields one column of `parts`: `user`, `item` or `label`."""
 
     def lost_shown(self) -> int:
-        """Reads the items that were shown with the events and returns how many events had one without a row.
-
-        Only for streams whose events have items shown.
+        """Returns how many events were shown with an item that has no row; only for streams with items shown.
 
         Raises:
             DataError: They cannot be read, or one has no row while that is an error.

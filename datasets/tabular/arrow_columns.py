@@ -64,12 +64,7 @@ def may_be_feature(kind: pa.DataType | None) -> bool:
 
 
 def kind_of(kind: pa.DataType) -> str:
-    """Returns the name of a plain type for messages.
-
-    Example:
-        >>> kind_of(pa.int64()), kind_of(pa.list_(pa.string()))
-        ('whole numbers', 'lists of text')
-    """
+    """Returns the name of a plain type for messages, such as `lists of text`."""
     if pa.types.is_list(kind):
         return f"lists of {kind_of(kind.value_type)}"
     if pa.types.is_integer(kind):
@@ -161,12 +156,7 @@ def rows_of(values: pa.ChunkedArray | pa.Array, ids: pa.Array) -> NDArray[np.int
 
 
 def distinct(values: pa.ChunkedArray | pa.Array) -> pa.Array:
-    """Returns the distinct values in ascending order, without null.
-
-    Example:
-        >>> distinct(pa.chunked_array([[3, None], [1, 3]])).to_pylist()
-        [1, 3]
-    """
+    """Returns the distinct values in ascending order, without null."""
     values = pc.unique(values).drop_null()
     return values.take(pc.sort_indices(values)) if len(values) else values
 

@@ -90,11 +90,7 @@ def encode_numbers(name: str, values: pa.ChunkedArray, missing: Literal["mean", 
 
 
 def pad(values: NDArray[np.int32], lengths: NDArray[Any]) -> NDArray[np.int32]:
-    """Returns lists (N, L) padded with 0 at their end, where L is at least 1.
-
-    Args:
-        values: The values of all lists, one list after the other.
-        lengths: The length of each list (N,).
+    """Returns lists, stored one after the other with lengths (N,), padded with 0 to (N, L), where L is at least 1.
 
     Example:
         >>> pad(np.array([7, 8, 9], dtype=np.int32), np.array([1, 0, 2])).tolist()

@@ -75,7 +75,7 @@ class Tabular:
     ) -> None:
         # From YAML they are mappings whose keys and values have been checked.
         self._events = InteractionFiles.model_validate(interactions)
-        self._users, self._items = (
+        self._sides = tuple(
             _Side(name, key, None if section is None else TableFiles.model_validate(section))
             for name, key, section in (("users", self._events.user, users), ("items", self._events.item, items))
         )
@@ -90,8 +90,10 @@ class Tabular:
         Raises:
             DataError: A file is missing, or its header cannot be read.
         """
-        users, items = (side.features(self._root) for side in (self._users, self._items))
-        user_texts, item_texts = (side.texts for side in (self._users, self._items))
+        users, items = (side.features(self._root) for side in self._sides)
+        user_texts, item_texts = (
+            () if side.section is None or side.section.title is None else ("title",) for side in self._sides
+        )
         shown = self._events.negatives is not None
         return ColumnNames(users, items, tuple(self._events.feedback), user_texts, item_texts, shown)
 
@@ -110,7 +112,7 @@ class Tabular:
         )
         for note in schema.notes:
             warnings.warn(note, stacklevel=2)
-        if stream is None or self._unknown == "drop":
+        if stream is None:
             return schema
         users, items = (
             Ids(pa.array(table.ids.values), str(shards.get(side.name, shards["interactions"]).paths[0]))
@@ -153,10 +155,6 @@ class Tabular:
         _raise(problems)
         return shards
 
-    @property
-    def _sides(self) -> tuple[_Side, _Side]:
-        return self._users, self._items
-
     def _parameters(self) -> dict[str, Any]:
         sections = {side.name + " ": side.section for side in self._sides} | {"interactions ": self._events}
         return {"version": ENCODING_VERSION, "unknown": self._unknown} | {
@@ -165,9 +163,8 @@ class Tabular:
         }
 
     def _read(self, shards: dict[str, Shards], stream: RowGroups | None, digest: str) -> StarSchema:
-        problems: list[str] = []
         section = self._events
-        problems += _unused_columns("data.interactions", section, section.columns)
+        problems = _unused_columns("data.interactions", section, section.columns)
         parts = [shards[part] for part in _PARTS[0 if stream is None else 1 :] if part in shards]
         together = Shards(parts[0].format, tuple(path for part in parts for path in part.paths))
         raw = read_shards(together, section.columns, problems, kinds=section.kinds, lists=section.lists)
@@ -185,9 +182,8 @@ class Tabular:
         if raw is not None:
             encoded = encode_events(raw, section, user_ids, item_ids, self._unknown, problems)
         _raise(problems)
-        assert users is not None
-        assert items is not None
-        assert encoded is not None
+        if users is None or items is None or encoded is None:
+            raise AssertionError("what could not be read must have been reported")
         events, notes, lengths = encoded
         split = None
         if self.presplit:
@@ -216,10 +212,6 @@ class _Side:
     @property
     def key(self) -> str:
         return self.events_key if self.section is None or self.section.id is None else self.section.id
-
-    @property
-    def texts(self) -> tuple[str, ...]:
-        return () if self.section is None or self.section.title is None else ("title",)
 
     def features(self, root: str | None) -> tuple[str, ...]:
         if self.section is None:

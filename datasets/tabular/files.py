@@ -78,16 +78,14 @@ def find_shards(files: str, root: str | None = None) -> Shards:
     else:
         matches = glob.glob(str(named), recursive=True)  # noqa: PTH207  (Path.glob takes no absolute pattern)
         paths = [Path(path) for path in matches if Path(path).is_file()]
-    if not paths and named.is_dir():
-        raise DataError(
-            f"{files!r} must contain the files of a table, got none in {named.absolute()}. Subfolders and files that "
-            "begin with . or _ are skipped; name the files by a pattern, such as '**/*.parquet'."
-        )
     if not paths:
-        next_step = "Set `root`, the folder that relative paths start at, or give" if root else "Give"
+        start = "Set `root`, the folder that relative paths start at, or give" if root else "Give"
+        next_step = f"{_hint(named)}{start} the whole path."
+        if named.is_dir():
+            next_step = "Subfolders and files that begin with . or _ are skipped; use a pattern such as '**/*.parquet'."
         raise DataError(
             f"{files!r} must be a file, a folder of files or a pattern such as 'clicks/*.parquet', "
-            f"got none at {named.absolute()}. {_hint(named)}{next_step} the whole path."
+            f"got none at {named.absolute()}. {next_step}"
         )
     paths.sort(key=str)
     formats = [FORMATS.get(_suffix(path)) for path in paths]
@@ -129,11 +127,7 @@ def read_header(path: Path, format: str) -> dict[str, pa.DataType | None]:
 
 
 def read_separator(path: Path, format: str) -> str:
-    """Returns the separator of a text file's fields; of CSV a semicolon if the header has one and no comma.
-
-    Raises:
-        DataError: The file cannot be read.
-    """
+    """Returns the separator of a text file's fields; of CSV a semicolon if the header has one and no comma."""
     separator = SEPARATORS[format]
     with reading(path):
         names = _first_row(path, separator)

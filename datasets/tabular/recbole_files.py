@@ -23,11 +23,7 @@ TYPES: Final = {
 
 
 def typed_header(fields: Sequence[str], path: str) -> dict[str, pa.DataType]:
-    """Returns the type of each column by its name.
-
-    Args:
-        fields: The fields of the header, such as `user_id:token`.
-        path: The file, for messages.
+    """Returns the type of each column by its name, from the fields of a header.
 
     Raises:
         DataError: Fields have no type, an unknown type or the name of another; all of it in one message.

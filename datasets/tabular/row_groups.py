@@ -121,11 +121,7 @@ class RowGroups:
             return pa.table({name: self._typed(group.path, name, plain(table.column(name))) for name in columns})
 
     def _typed(self, path: Path, column: str, values: pa.ChunkedArray) -> pa.ChunkedArray:
-        """Casts values of a group, which may be all null or all whole, to the type of their column.
-
-        Raises:
-            DataError: They are whole numbers beyond int64 that are not to be read as text.
-        """
+        """Casts values of a group, which may be all null or all whole, to the type of their column."""
         kind, actual = self._types[column], values.type
         if actual not in (pa.string(), pa.list_(pa.string())) or actual == kind:
             return values.cast(kind)

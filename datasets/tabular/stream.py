@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import torch
@@ -16,7 +16,7 @@ from towerzoo.datasets.batches.streams import IdLists, StreamedEvents, StreamLoa
 from towerzoo.datasets.labels import binary_labels
 from towerzoo.datasets.schema.star_schema import Interactions
 from towerzoo.datasets.tabular.arrow_columns import distinct, kind_of, rows_of
-from towerzoo.datasets.tabular.events import Ids, encode_events, encode_shown, ids_of_events
+from towerzoo.datasets.tabular.events import Ids, Unknown, encode_events, encode_shown, ids_of_events
 from towerzoo.datasets.tabular.feedback import read_feedback
 from towerzoo.datasets.tabular.raw_table import RawTable
 from towerzoo.datasets.tabular.row_groups import RowGroups
@@ -37,10 +37,7 @@ class ParquetStream:
     groups: RowGroups
     users: Ids
     items: Ids
-    unknown: Literal["error", "row"] = "error"
-
-    def __len__(self) -> int:
-        return len(self.groups)
+    unknown: Unknown = "error"
 
     def parts(self, label: Mapping[str, Any]) -> Iterator[Batch]:
         """Yields all events in the order of the files, a buffer at a time."""
@@ -95,18 +92,14 @@ class ParquetStream:
             read,
             partial(self.groups.fills, shown=shown),
             len(self.groups.groups),
-            len(self) if positives is None else positives,
+            len(self.groups) if positives is None else positives,
             batch_size=batch_size,
             seed=seed,
             device=device,
         )
 
     def _read(self, numbers: list[int], label: Mapping[str, Any], *, shown: bool = False) -> StreamedEvents:
-        """Reads some row groups and encodes and labels their events.
-
-        Raises:
-            DataError: A file or its events cannot be read.
-        """
+        """Reads row groups, and encodes and labels their events."""
         lists = self.groups.section.negatives if shown else None
         # A batch has no times, and lists are encoded without padding.
         unread = {"feedback": _feedback(label), "timestamp": None, "negatives": None}

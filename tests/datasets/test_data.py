@@ -19,7 +19,7 @@ PARTS = Split(torch.tensor([0, 1, 2, 3]), torch.tensor([4, 5]), torch.tensor([6,
 
 
 class Tiny:
-    """Users 1 and 2 and items 1 and 2 train; users and items 3 and 4 come only later, and 5 never."""
+    """Users and items 1 and 2 have training events, 3 and 4 only later ones, and 5 none."""
 
     def columns(self) -> ColumnNames:
         return ColumnNames(("user_id", "town", "age"), ("movie_id", "genres"), ("rating",))
@@ -45,7 +45,7 @@ def split_as_given(user: Tensor, timestamp: Tensor | None) -> Split:
 
 
 @pytest.fixture(autouse=True)
-def parts_for_this_test_only(monkeypatch):
+def register_parts(monkeypatch):
     monkeypatch.setitem(DATASETS._parts, "tiny", Tiny)
     monkeypatch.setitem(SPLITS._parts, "as-given", split_as_given)
 
@@ -65,17 +65,17 @@ def values(table: Table) -> dict[str, list[Any]]:
     return {name: column.values.tolist() for name, column in table.columns.items()}
 
 
-def test_fit_on_catalogue_leaves_the_tables_alone():
+def test_fit_on_catalogue_keeps_the_tables():
     data, tiny = load(), Tiny().load()
     assert values(data.schema.users) == values(tiny.users)
     assert values(data.schema.items) == values(tiny.items)
 
 
-def test_fit_on_train_makes_unknown_what_no_training_event_shows_and_nothing_else():
+def test_fit_on_train_hides_ids_without_training_events():
     data, tiny = load(fit_on="train"), Tiny().load()
     assert values(data.schema.users) == {
         "user_id": [0, 1, 2, 0, 0, 0],
-        "town": [0, 1, 2, 2, 0, 1],  # user 3 shares a town with user 2, user 4 has one of her own
+        "town": [0, 1, 2, 2, 0, 1],  # user 3 shares a town with user 2, but user 4 with nobody
         "age": [0.0, 1.0, 2.0, 3.0, 4.0, 5.0],  # numbers have no vocabulary
     }
     assert values(data.schema.items) == {
@@ -98,12 +98,12 @@ def test_each_loader_yields_its_part_with_labels():
         (data.batches("valid"), PARTS.valid),
         (data.batches("test"), PARTS.test),
     ):
-        found = {event for batch in made for event in zip(*(column.tolist() for column in batch[:3]), strict=True)}
+        actual = {event for batch in made for event in zip(*(column.tolist() for column in batch[:3]), strict=True)}
         labels = (RATING >= 4).float()
-        assert found == set(zip(USER[part].tolist(), ITEM[part].tolist(), labels[part].tolist(), strict=True))
+        assert actual == set(zip(USER[part].tolist(), ITEM[part].tolist(), labels[part].tolist(), strict=True))
 
 
-def test_training_is_shuffled_by_the_seed_and_evaluation_is_in_file_order():
+def test_training_is_shuffled_and_evaluation_in_file_order():
     data = load(seed=11)
     assert (data.train_batches().seed, data.train_batches().batch_size) == (11, 3)
     for made, part in ((data.batches("valid"), PARTS.valid), (data.batches("test"), PARTS.test)):
@@ -113,7 +113,7 @@ def test_training_is_shuffled_by_the_seed_and_evaluation_is_in_file_order():
         assert torch.equal(batch.item, ITEM[part])
 
 
-def test_evaluation_scores_many_pairs_at_once_whatever_the_training_batch(monkeypatch):
+def test_evaluation_batch_size(monkeypatch):
     monkeypatch.setattr(datamodule, "EVALUATION_BATCH_SIZE", 1)
     assert len(load().batches("valid")) == 2
     assert len(load().batches("test")) == 2
@@ -130,22 +130,26 @@ def test_evaluation_scores_many_pairs_at_once_whatever_the_training_batch(monkey
             {"label": {"column": "rating", "positive_from": 0}},
             r"The labels of the train split must be of both classes, got only 1",
         ),
+        (
+            {"label": {"implicit": True, "column": "rating"}},
+            r"The labels of the train split must be of both classes, got only 1 in",
+        ),
         ({"split": "temporal"}, r"The data has no timestamps, which a temporal split needs"),
     ],
-    ids=["feedback", "classes", "times"],
+    ids=["feedback", "classes", "implicit", "times"],
 )
-def test_data_that_cannot_be_trained_on_is_an_error(changes, message):
+def test_unusable_data_is_refused(changes, message):
     with pytest.raises(DataError, match=message):
         load(**changes)
 
 
-def test_what_has_served_its_purpose_is_let_go():
+def test_times_and_the_label_column_are_dropped():
     events = load().schema.interactions
     assert events.timestamp is None
-    assert "rating" not in events.feedback, "labels have been made of it"
+    assert "rating" not in events.feedback, "labels replace it"
 
 
-def test_other_measures_stay():
+def test_other_feedback_is_kept():
     world = {"name": "synthetic", "users": 30, "items": 20, "interactions": 200}
     data = TwoTowerData.load(
         world, label={"column": "rating", "positive_from": 4}, split="random", batch_size=8, fit_on="catalogue", seed=0
@@ -153,18 +157,13 @@ def test_other_measures_stay():
     assert set(data.schema.interactions.feedback) == {"probability"}
 
 
-def test_implicit_labels_are_of_one_class_and_need_no_measure():
+def test_implicit_labels():
     data = load(label={"column": "stars", "implicit": True}, positives_only=True)
     assert data.labels.tolist() == [1.0] * len(USER)
     assert set(data.schema.interactions.feedback) == {"rating"}
 
 
-def test_one_class_is_refused_where_pairs_are_learned_from():
-    with pytest.raises(DataError, match="The labels of the train split must be of both classes, got only 1 in"):
-        load(label={"implicit": True, "column": "rating"})
-
-
-def test_positive_events_alone_train_losses_with_negatives():
+def test_only_positive_events_train():
     data = load(positives_only=True)
     rows = torch.cat([batch.event for batch in data.train_batches()])
     assert sorted(rows.tolist()) == [row for row in PARTS.train.tolist() if RATING[row] >= 4]
@@ -172,7 +171,7 @@ def test_positive_events_alone_train_losses_with_negatives():
     assert sum(len(batch.user) for batch in data.batches("test")) == len(PARTS.test)
 
 
-def test_a_history_knows_the_measure_or_the_label_where_there_is_no_measure_of_numbers(monkeypatch):
+def test_kinds_in_histories_are_feedback_or_labels(monkeypatch):
     past = load(history=True).schema.users.history
     assert past is not None
     assert len(past.kinds["feedback"].unique()) == len(RATING[PARTS.train].unique())
@@ -190,7 +189,7 @@ def test_a_history_knows_the_measure_or_the_label_where_there_is_no_measure_of_n
         assert torch.equal(past.kinds["feedback"], past.kinds["label"])
 
 
-def test_loaders_share_the_events_and_copy_none():
+def test_loaders_share_events_without_copies():
     data = load()
     events = data.schema.interactions
     for loader in (data.train_batches(), data.batches("valid"), data.batches("test")):
@@ -201,7 +200,7 @@ def test_loaders_share_the_events_and_copy_none():
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
-def test_events_live_on_the_gpu_that_trains(make_experiment, make_trainer):
+def test_events_are_on_the_training_gpu(make_experiment, make_trainer):
     from towerzoo.towers.model.build import load_data
     from towerzoo.towers.training.data import DataModule
     from towerzoo.towers.training.module import build_module

@@ -56,7 +56,7 @@ def test_relative_path_starts_at_root() -> None:
         ("clicks.csv", r"'clicks\.csv' must be a file, .*, got none at /.*/clicks\.csv\. Did you mean 'click\.csv'\? Give the whole"),
         ("nowhere/*.csv", r"'nowhere/\*\.csv' must be a file, a folder of files or a pattern such as 'clicks/\*\.parquet', "),
         ("~no-such-user/x.csv", r"'~no-such-user/x\.csv' must be a file, .*, got none at /.*/~no-such-user/x\.csv\. Give"),
-        ("empty", r"'empty' must contain the files of a table, got none in /.*/empty\. Subfolders and files that begin"),
+        ("empty", r"'empty' must be a file, a folder .*, got none at /.*/empty\. Subfolders and files that begin"),
         ("notes.txt", r"notes\.txt: the file name must end in \.csv, \.tsv, \.parquet, .*, got 'notes\.txt'\. Rename the file, or"),
         ("mixed", r"mixed/b\.tsv: all files of 'mixed' must have one format, got TSV here and CSV in mixed/a\.csv\. Select"),
     ],

@@ -164,7 +164,7 @@ def test_what_a_run_cannot_know_of_new_items_is_noted(invoke, finished_run, tmp_
         (("--index", "{name: faiss, factory: Flt}"), "FAISS says: could not parse index string Flt"),
         (("--index", "{name: faiss, factory: 'IVF64,Flat'}"), r"FAISS cannot train 'IVF64,Flat' on 40 items: .*\(64\)"),
         (("--add", "none.csv"), "'none.csv' must be a file.* got none at .*none.csv. Give the whole path."),
-        (("--add", "FOLDER"), "'.*/FOLDER' must contain the files of a table, got none in .*/FOLDER. Subfolders"),
+        (("--add", "FOLDER"), "'.*/FOLDER' must be a file, a folder .* got none at .*/FOLDER. Subfolders"),
     ],
 )
 def test_an_index_that_cannot_be_built_leaves_nothing(invoke, finished_run, tmp_path, options, message):
