@@ -84,10 +84,14 @@ class TwoTowerData:
         for rows in torch.split(getattr(self.split, part), EVENTS_AT_ONCE):
             yield Batch(*(column.index_select(0, rows) for column in (events.user, events.item, self.labels)))
 
+    def counts(self, part: str) -> EventCounts:
+        """Returns how many events of `train`, `valid` or `test` each user and item has."""
+        return EventCounts.of(self.events(part), len(self.schema.users), len(self.schema.items))
+
     @cached_property
     def train_counts(self) -> EventCounts:
         """How many training events each user and item has."""
-        return EventCounts.of(self.events("train"), len(self.schema.users), len(self.schema.items))
+        return self.counts("train")
 
     @cached_property
     def stream_digest(self) -> str:

@@ -79,8 +79,8 @@ class EpochLoader:
 
     Args:
         n_events: Events an epoch.
-        batch_size: Events a batch. The last batch holds the rest; when shuffled, a single last event joins the batch
-            before it, since batch normalisation cannot train on one row.
+        batch_size: Events a batch; when shuffled, a single last event joins the batch before it, since batch
+            normalisation cannot train on one row.
         seed: Seed of the order; None keeps the order of the events.
     """
 

@@ -21,8 +21,7 @@ FEEDBACK: Final = (
 """Names of feedback columns; the label is made from the first of these kinds that a column matches."""
 POSITIVE: Final = r"purchas|buy|bought|order|transaction|like|click|cart|yes|true|positive"
 """Names of the kinds of events that are worth predicting."""
-_USUAL: Final = 4.0
-"""The usual threshold of ratings from 1 to 5."""
+_USUAL: Final = 4.0  # the threshold of ratings up to 5
 
 
 @dataclass
