@@ -13,19 +13,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from torch import Tensor
 
 from towerzoo.datasets import Vocabulary
 from towerzoo.registry.errors import ExportError
 from towerzoo.registry.extras import require_extra
 from towerzoo.towers.export import reader as export_reader
-from towerzoo.towers.export.check import TOLERANCE, check_in_fresh_process
-from towerzoo.towers.export.programs import OPSET, OUTPUT, Programs, export_tower
+from towerzoo.towers.export.check import TOLERANCE, check_in_fresh_process, evenly_spaced
+from towerzoo.towers.export.programs import OPSET, OUTPUT, SIDES, Programs, Side, export_tower
 from towerzoo.towers.export.reader import FORMAT, VERSION
 from towerzoo.towers.export.readme import render_readme
-from towerzoo.towers.export.tower import SIDES, Side
-from towerzoo.towers.export.vectors import quantise, quantised_recall
 from towerzoo.towers.recommend.people import Person
 from towerzoo.towers.recommend.recommender import Recommender
+from towerzoo.towers.retrieval.best_items import best_items
 from towerzoo.towers.runs.documents import Metrics
 from towerzoo.towers.runs.files import whole_folder
 from towerzoo.towers.runs.folder import RunFolder
@@ -37,7 +37,7 @@ RECALL_USERS: Final = 10_000
 
 
 def export_run(
-    path: Path, to: Path, *, force: bool = False, report: Callable[[str], object] | None = None
+    path: Path, to: Path, *, force: bool = False, report: Callable[[str], object] = lambda step: None
 ) -> dict[str, Any]:
     """Exports a run as a bundle and checks the bundle against the run. A failure leaves no bundle.
 
@@ -57,7 +57,6 @@ def export_run(
     """
     require_extra("export", "export")
     require_free(to, force=force)
-    report = report or (lambda step: None)
     run = RunFolder.open(path)
     about: dict[str, Any] = {
         "format": FORMAT,
@@ -78,7 +77,7 @@ def export_run(
         (folder / "reader.py").write_text(reader, encoding="utf-8")
         _write_json(folder / ABOUT, about)
         report("checking both towers in a fresh process")
-        about["parity"] = {"tolerance": TOLERANCE, **check_in_fresh_process(run.path, folder)._asdict()}
+        about["parity"] = {"tolerance": TOLERANCE, **check_in_fresh_process(run.path, folder)}
         _write_json(folder / ABOUT, about)
         (folder / "README.md").write_text(render_readme(about, programs, recommender.items), encoding="utf-8")
     return about
@@ -144,8 +143,7 @@ def _write_items(folder: Path, recommender: Recommender) -> dict[str, float]:
     _write_json(folder / "items.json", items)
     flat = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
     pq.write_table(pa.table({**items, "vector": flat}), folder / "item_vectors.parquet")
-    n_users = len(recommender.users)
-    rows = torch.linspace(1, n_users - 1, min(RECALL_USERS, n_users - 1), dtype=torch.float64).long()
+    rows = evenly_spaced(1, len(recommender.users), RECALL_USERS)
     users = recommender.factors([Person(row) for row in rows.tolist()])
     return {str(k): round(quantised_recall(users, factors, k), 4) for k in (10, 100) if k < len(factors)}
 
@@ -174,3 +172,33 @@ def _words(vocabulary: Vocabulary) -> dict[str, Any]:
 
 def _write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, indent=2 if path.name == ABOUT else None) + "\n", encoding="utf-8")
+
+
+def quantise(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Quantises vectors (I, F) to int8 numbers from -127 to 127 (I, F) and scales > 0 (F,), whose product is close.
+
+    Each dimension has its own scale, because a bias may be far larger than the factors of a cosine. A dot product with
+    a user's factors needs the scales only once, on the user's side.
+
+    Example:
+        >>> quantise(torch.tensor([[1.0, 0.02], [-0.3, 0.0]]))
+        (tensor([[127, 127],
+                [-38,   0]], dtype=torch.int8), tensor([0.0079, 0.0002]))
+    """
+    largest = vectors.abs().amax(dim=0) if len(vectors) else vectors.new_ones(vectors.shape[1])
+    scales = torch.where(largest > 0, largest / 127, 1.0)
+    return ((vectors / scales).round().to(torch.int8), scales)
+
+
+def quantised_recall(users: Tensor, items: Tensor, k: int) -> float:
+    """Returns the mean recall of the exact k best items among the k best by quantised vectors, in [0, 1].
+
+    Args:
+        users: Factors of users (U, F).
+        items: Factors of items (I, F), the unknown item first.
+        k: Items per user, below I.
+    """
+    numbers, scales = quantise(items[1:])
+    approximate = torch.cat([items[:1], numbers.to(items.dtype)])
+    exact, retrieved = best_items(users, items, k).items, best_items(users * scales, approximate, k).items
+    return float((exact.unsqueeze(2) == retrieved.unsqueeze(1)).any(dim=2).double().mean())

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from towerzoo.datasets import Table, Vocabulary
-from towerzoo.registry.errors import ExportError, TowerZooError
+from towerzoo.registry.errors import ExportError, TowerZooError, one_line
 from towerzoo.towers.encoders.inputs import Input
+from towerzoo.towers.export.programs import SIDES
 from towerzoo.towers.export.reader import Bundle
-from towerzoo.towers.export.tower import SIDES
 from towerzoo.towers.model.tower import Tower
 from towerzoo.towers.recommend.recommender import Recommender
 
@@ -33,23 +33,7 @@ CHECKED_ROWS: Final = 8_192
 BATCH_SIZE: Final = 1_024
 
 
-class Parity(NamedTuple):
-    """How closely a bundle agrees with its run.
-
-    Attributes:
-        users: Number of users compared, including the unknown user.
-        items: Number of items compared, including the unknown item.
-        program: Largest difference of the torch.export programs from the run's model.
-        onnx: Largest difference of the ONNX models from the run's model.
-    """
-
-    users: int
-    items: int
-    program: float
-    onnx: float
-
-
-def check_in_fresh_process(run: Path, folder: Path) -> Parity:
+def check_in_fresh_process(run: Path, folder: Path) -> dict[str, Any]:
     """Runs `check` in a fresh process, which shares no state with the export.
 
     Raises:
@@ -63,11 +47,15 @@ def check_in_fresh_process(run: Path, folder: Path) -> Parity:
         if done.returncode == 1 and last.startswith("error: "):
             raise ExportError(last.removeprefix("error: "))
         raise ExportError(f"The check of the bundle failed with exit status {done.returncode}: {last}")
-    return Parity(**json.loads(done.stdout.splitlines()[-1]))
+    parity: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return parity
 
 
-def check(run: Path, folder: Path) -> Parity:
+def check(run: Path, folder: Path) -> dict[str, Any]:
     """Compares the factors that a bundle and its run compute from the same raw values.
+
+    Returns:
+        `users` and `items`: rows compared, including the unknown row; `program` and `onnx`: the largest difference.
 
     Raises:
         ExportError: They differ.
@@ -80,7 +68,7 @@ def check(run: Path, folder: Path) -> Parity:
         "user": partial(recommender.model.user_factors, as_of="test"),
         "item": recommender.model.item_factors,
     }
-    rows = {side: _sample_rows(len(tables[side])) for side in SIDES}
+    rows = {side: evenly_spaced(0, len(tables[side]), CHECKED_ROWS) for side in SIDES}
     differences = {"program": 0.0, "onnx": 0.0}
     for side in SIDES:
         program = torch.export.load(folder / f"{side}_tower.pt2").module()
@@ -91,8 +79,8 @@ def check(run: Path, folder: Path) -> Parity:
         tower = getattr(recommender.model, f"{side}_tower")
         for batch in (rows[side][:1], rows[side][-1:], *torch.split(rows[side], BATCH_SIZE)):
             expected = encode[side](batch).numpy()
-            raw = raw_rows(specs, tower, tables[side], recommender.items.ids, batch)
-            inputs = getattr(bundle, f"{side}_inputs")(raw)
+            raw = _raw_rows(specs, tower, tables[side], recommender.items.ids, batch)
+            inputs = bundle.inputs(side, raw)
             actual = {
                 "program": program({name: torch.from_numpy(values) for name, values in inputs.items()}).numpy(),
                 "onnx": bundle.run(side, inputs),
@@ -103,12 +91,12 @@ def check(run: Path, folder: Path) -> Parity:
     _require_close(
         "item_vectors.npy", np.load(folder / "item_vectors.npy"), recommender.item_vectors.factors[1:].numpy()
     )
-    return Parity(len(rows["user"]), len(rows["item"]), **differences)
+    return {"users": len(rows["user"]), "items": len(rows["item"]), **differences}
 
 
-def _sample_rows(n: int) -> Tensor:
-    """Returns all rows of a table; of a large table, evenly spaced rows from the unknown one to the last."""
-    return torch.arange(n) if n <= CHECKED_ROWS else torch.linspace(0, n - 1, CHECKED_ROWS, dtype=torch.float64).long()
+def evenly_spaced(start: int, stop: int, most: int) -> Tensor:
+    """Returns the numbers from start to below stop; of more than `most`, as many evenly spaced ones."""
+    return torch.linspace(start, stop - 1, min(most, stop - start), dtype=torch.float64).round().long()
 
 
 def _require_close(where: str, actual: NDArray[Any], expected: NDArray[Any]) -> float:
@@ -123,18 +111,10 @@ def _require_close(where: str, actual: NDArray[Any], expected: NDArray[Any]) -> 
     return difference
 
 
-def raw_rows(
+def _raw_rows(
     inputs: Sequence[Input], tower: Tower, table: Table, item_ids: Vocabulary, rows: Tensor
 ) -> list[dict[str, Any]]:
-    """Returns the raw features of table rows (B,), by the names of inputs.
-
-    Args:
-        inputs: Inputs of the exported tower.
-        tower: The tower.
-        table: The tower's table.
-        item_ids: Raw ids of items, for histories.
-        rows: Row numbers.
-    """
+    """Returns the raw features of table rows (B,) by input; `item_ids` are the raw ids of items in histories."""
     values = {spec.name: _raw_values(spec, tower, table, item_ids, rows) for spec in inputs}
     return [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
 
@@ -150,6 +130,6 @@ def _raw_values(spec: Input, tower: Tower, table: Table, item_ids: Vocabulary, r
 if __name__ == "__main__":
     torch.set_num_threads(1)
     try:
-        print(json.dumps(check(Path(sys.argv[1]), Path(sys.argv[2]))._asdict()))  # noqa: T201
+        print(json.dumps(check(Path(sys.argv[1]), Path(sys.argv[2]))))  # noqa: T201
     except TowerZooError as error:
-        sys.exit(f"error: {' '.join(str(error).split())}")
+        sys.exit(f"error: {one_line(error)}.")

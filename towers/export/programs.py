@@ -1,28 +1,72 @@
-"""A tower as a torch.export program and, made from that, as an ONNX model."""
+"""A tower and its side of the score as a torch.export program and, made from that, as an ONNX model."""
 
 from __future__ import annotations
 
 import logging
 import re
+import textwrap
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from towerzoo.datasets import Table
 from towerzoo.registry.errors import ExportError
-from towerzoo.towers.export.tower import ExportedTower, Side
+from towerzoo.towers.encoders.inputs import Input
 from towerzoo.towers.model.tower import Tower
+
+Side = Literal["user", "item"]
+SIDES: Final[tuple[Side, Side]] = ("user", "item")
 
 OPSET: Final = 18
 """torch writes this version without converting the model, and runtimes have read it since 2023."""
 
 OUTPUT: Final = "factors"
 LONGEST_REASON: Final = 200
+
+
+class ExportedTower(nn.Module):
+    """Maps encoded features to factors; dot products with the other side's factors are the logits.
+
+    Args:
+        tower: In eval mode.
+        score: In eval mode.
+        side: Which tower it is.
+        table: The tower's table.
+        takes_rows: Whether row numbers are an input, as a score with biases requires.
+
+    Attributes:
+        inputs: The inputs of `forward`.
+        row: Name of the input of row numbers, if there is one.
+    """
+
+    def __init__(self, tower: Tower, score: nn.Module, side: Side, table: Table, *, takes_rows: bool = True) -> None:
+        super().__init__()
+        self.side = side
+        self.table = table
+        self.tower = tower
+        self.score = score
+        self.inputs = tuple(encoder.export_input(name) for name, encoder in tower.features())
+        rows = [spec for spec in self.inputs if spec.name == table.key and spec.kind == "id"]
+        if not rows and (takes_rows or not self.inputs):
+            name = table.key
+            while name in tower.feature_names:  # a history may be called like the key
+                name += "_row"
+            rows = [Input(name, "id", vocabulary=table.key)]
+            self.inputs = (*self.inputs, *rows)
+        self.row = rows[0].name if rows else None
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Maps inputs by name to factors (B, F)."""
+        first = inputs[self.inputs[0].name]
+        rows = first.new_zeros(first.shape[0], dtype=torch.int64) if self.row is None else inputs[self.row]
+        vectors = self.tower.encode(inputs) if self.tower.feature_names else self.tower(rows)
+        factors: Tensor = getattr(self.score, f"{self.side}_factors")(vectors, rows)
+        return factors
 
 
 class Programs(NamedTuple):
@@ -114,13 +158,9 @@ def _reason_of(error: BaseException) -> str:
     code = re.findall(r'File "(.+)", line (\d+), in .*\n\s*(.+)', str(error))
     while error.__cause__ is not None:
         error = error.__cause__
-    reason = " ".join(str(error).split("\n", 1)[0].split()).removesuffix(".") or type(error).__name__
-    if len(reason) > LONGEST_REASON:
-        reason = f"{reason[: LONGEST_REASON - 3]}..."
-    if not code:
-        return reason
-    file, line, text = code[-1]
-    return f"{reason} ({file}:{line}: {text})"
+    first, *_ = str(error).split("\n", 1)
+    reason = textwrap.shorten(first, LONGEST_REASON, placeholder="...").removesuffix(".") or type(error).__name__
+    return "{} ({}:{}: {})".format(reason, *code[-1]) if code else reason
 
 
 @contextmanager

@@ -71,21 +71,13 @@ class Bundle:
         # float32 columns: numpy multiplies matrices of floats fastest.
         self._vectors = np.ascontiguousarray(vectors.T.astype(np.float32))
 
-    def user_inputs(self, users: Sequence[Mapping[str, Any]]) -> Inputs:
-        """Encodes raw features of users as inputs of the user tower."""
-        return self._inputs("user", users)
-
-    def item_inputs(self, items: Sequence[Mapping[str, Any]]) -> Inputs:
-        """Encodes raw features of items, which may be new, as inputs of the item tower."""
-        return self._inputs("item", items)
-
     def user_factors(self, users: Sequence[Mapping[str, Any]]) -> NDArray[np.float32]:
         """Returns the factors of users (B, F); the dot product of a user's and an item's factors is the logit."""
-        return self.run("user", self.user_inputs(users))
+        return self.run("user", self.inputs("user", users))
 
     def item_factors(self, items: Sequence[Mapping[str, Any]]) -> NDArray[np.float32]:
         """Returns the factors (B, F) of items, which may be new."""
-        return self.run("item", self.item_inputs(items))
+        return self.run("item", self.inputs("item", items))
 
     def recommend(
         self, user: Mapping[str, Any], k: int = 10, *, exclude: Sequence[Any] = ()
@@ -133,7 +125,12 @@ class Bundle:
         factors: NDArray[np.float32] = self._sessions[side].run(None, inputs)[0]
         return factors
 
-    def _inputs(self, side: str, rows: Sequence[Mapping[str, Any]]) -> Inputs:
+    def inputs(self, side: str, rows: Sequence[Mapping[str, Any]]) -> Inputs:
+        """Encodes raw features of users or items as inputs of their tower.
+
+        Raises:
+            ValueError: A feature or a value is invalid.
+        """
         specs = self.about["towers"][side]["inputs"]
         names = {spec["name"] for spec in specs}
         for row in rows:

@@ -12,8 +12,7 @@ import jinja2
 
 from towerzoo.datasets import Table, Vocabulary
 from towerzoo.towers.encoders.inputs import Input
-from towerzoo.towers.export.programs import Programs
-from towerzoo.towers.export.tower import SIDES, Side
+from towerzoo.towers.export.programs import SIDES, Programs, Side
 
 
 def render_readme(about: dict[str, Any], programs: dict[Side, Programs], items: Table) -> str:

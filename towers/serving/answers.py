@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from torch import Tensor
 
 from towerzoo.datasets import UNKNOWN, Column
 from towerzoo.registry.errors import RequestError
@@ -20,17 +20,8 @@ from towerzoo.towers.recommend.recommender import Recommender
 from towerzoo.towers.retrieval.seen_items import SeenItems
 from towerzoo.towers.runs.documents import Metrics
 from towerzoo.towers.runs.folder import RunFolder
-from towerzoo.towers.serving.schema import (
-    Feature,
-    FoundItems,
-    RandomUser,
-    Recommendations,
-    RecommendedItem,
-    RecommendRequest,
-    RunAbout,
-    RunExplanation,
-    SimilarItems,
-)
+from towerzoo.towers.serving import schema
+from towerzoo.towers.serving.schema import Recommendations, RecommendRequest
 
 MOST_VALUES: Final = 100
 """A feature with more values is listed without them."""
@@ -52,7 +43,7 @@ class RunAnswers:
         self.path = path
         self.recommender = recommender
         self._test = RunFolder(path).read(Metrics).test
-        self._filters: dict[tuple[str, ...], tuple[Tensor | None, tuple[str, ...]]] = {}
+        self._allowed = lru_cache(CACHED_FILTERS)(partial(allowed_items, recommender.items))
         events = recommender.events
         positive = events.label > 0.5
         self._liked = SeenItems(events.user[positive], events.item[positive], len(recommender.users))
@@ -88,14 +79,18 @@ class RunAnswers:
             lists = zip(group, top.items.tolist(), self.recommender.answers(top, people), strict=True)
             for (position, request, person), padded_rows, items in lists:
                 items = items[: request.k]
-                reasons = [*person.notes, *notes, *(() if items else (_why_empty(allowed),))]
+                reasons = [*person.notes, *notes]
+                if not items:
+                    unmet = allowed is not None and not bool(allowed.any())
+                    why = "no item meets all conditions" if unmet else "all candidates are seen or excluded"
+                    reasons.append(f"the list is empty: {why}")
                 if request.details:
                     rows = [row for row in padded_rows if row != UNKNOWN][: request.k]
                     items = self._with_details(person, rows, items)
                 responses[position] = Recommendations(self.path.name, items, reasons)
         return [responses[position] for position in range(len(requests))]
 
-    def similar(self, name: str, k: int) -> SimilarItems:
+    def similar(self, name: str, k: int) -> schema.SimilarItems:
         """Returns the items nearest to an item.
 
         Raises:
@@ -103,9 +98,9 @@ class RunAnswers:
         """
         row = self.recommender.names.row(name)
         (items,) = self.recommender.answers(self.recommender.similar(torch.tensor([row]), k))
-        return SimilarItems(self.path.name, self.recommender.names.item(row), items)
+        return schema.SimilarItems(self.path.name, self.recommender.names.item(row), items)
 
-    def explain(self, request: RecommendRequest, name: str) -> RunExplanation:
+    def explain(self, request: RecommendRequest, name: str) -> schema.RunExplanation:
         """Explains the score of an item for a user.
 
         Raises:
@@ -114,20 +109,21 @@ class RunAnswers:
         person = self._person(request)
         explanation = explain(self.recommender, person, self.recommender.names.row(name))
         explanation = replace(explanation, notes=[*person.notes, *explanation.notes])
-        return RunExplanation(run=self.path.name, **vars(explanation))
+        return schema.RunExplanation(run=self.path.name, **vars(explanation))
 
-    def search(self, text: str, limit: int) -> FoundItems:
+    def search(self, text: str, limit: int) -> schema.FoundItems:
         """Finds items whose title contains a text; titles that start with it come first."""
         wanted, names = text.casefold().strip(), self.recommender.names
         titles = [(names.title(row).casefold(), row) for row in range(1, len(self.recommender.items))]
         rows = [(not title.startswith(wanted), row) for title, row in titles if wanted in title]
-        return FoundItems(self.path.name, [names.item(row) for _, row in sorted(rows)[:limit]])
+        return schema.FoundItems(self.path.name, [names.item(row) for _, row in sorted(rows)[:limit]])
 
-    def random_user(self) -> RandomUser:
+    def random_user(self) -> dict[str, int | str]:
         """Returns a known user, each with the same probability."""
-        return RandomUser(self.path.name, random.choice(self.recommender.users.ids.values))  # noqa: S311  (no secret)
+        user = random.choice(self.recommender.users.ids.values)  # noqa: S311  (no secret)
+        return {"run": self.path.name, "user": user}
 
-    def about(self, name: str, most_items: int) -> RunAbout:
+    def about(self, name: str, most_items: int) -> schema.RunAbout:
         """Describes the run: its size, test metrics and features.
 
         Args:
@@ -135,7 +131,7 @@ class RunAnswers:
             most_items: The service's largest k.
         """
         users, items = self.recommender.users, self.recommender.items
-        return RunAbout(
+        return schema.RunAbout(
             name=name,
             run=self.path.name,
             users=len(users) - 1,
@@ -156,18 +152,12 @@ class RunAnswers:
             exclude=request.exclude,
         )
 
-    def _allowed(self, where: tuple[str, ...]) -> tuple[Tensor | None, tuple[str, ...]]:
-        if where not in self._filters:
-            allowed = allowed_items(self.recommender.items, where)
-            if len(self._filters) >= CACHED_FILTERS:
-                del self._filters[next(iter(self._filters))]
-            self._filters[where] = allowed
-        return self._filters[where]
-
     def _with_details(self, person: Person, rows: list[int], items: Sequence[ScoredItem]) -> list[ScoredItem]:
         likes = self._most_like(person, rows)
         return [
-            RecommendedItem(**vars(item), features=self._features(row), like=[*map(self.recommender.names.item, like)])
+            schema.RecommendedItem(
+                **vars(item), features=self._features(row), like=[*map(self.recommender.names.item, like)]
+            )
             for item, row, like in zip(items, rows, likes, strict=True)
         ]
 
@@ -197,12 +187,7 @@ class RunAnswers:
         ]
 
 
-def _why_empty(allowed: Tensor | None) -> str:
-    unmet = allowed is not None and not bool(allowed.any())
-    return f"the list is empty: {'no item meets all conditions' if unmet else 'all candidates are seen or excluded'}"
-
-
-def _feature(column: Column) -> Feature:
+def _feature(column: Column) -> schema.Feature:
     kind = "number" if column.vocabulary is None else "list" if column.is_list else "value"
     values = column.vocabulary.values if column.vocabulary is not None else ()
-    return Feature(column.name, kind, list(values) if len(values) <= MOST_VALUES else [])
+    return schema.Feature(column.name, kind, list(values) if len(values) <= MOST_VALUES else [])

@@ -22,7 +22,7 @@ from towerzoo.towers.serving.metrics import MetricsMiddleware, ServiceMetrics
 from towerzoo.towers.serving.page import page
 from towerzoo.towers.serving.runs import Reloader, ServedRun
 from towerzoo.towers.serving.schema import LONGEST_TEXT, Limits, RecommendRequest, recommend_request
-from towerzoo.towers.serving.security import Access, BodyLimit
+from towerzoo.towers.serving.security import Access, read_body
 
 # No `from __future__ import annotations`: FastAPI reads the annotations of nested functions.
 
@@ -80,7 +80,6 @@ def create_app(
         lifespan=lifespan,
         responses=ERROR_RESPONSES,
     )
-    app.add_middleware(BodyLimit, most=limits.body)
     app.add_middleware(Access, token=token)
     app.add_middleware(MetricsMiddleware, metrics=metrics)
     _handle_errors(app)
@@ -107,12 +106,10 @@ def _add_routes(app: FastAPI, limits: Limits) -> None:
         """Recommends items to a known user, or to a new user by features, liked items, or both."""
         await require_known_parameters(request)
         try:
-            body = Body.model_validate_json(await request.body())
+            body = Body.model_validate_json(await read_body(request, limits.body))
         except ValidationError as error:
-            errors = error.errors(include_url=False)
-            raise RequestValidationError(
-                [{**problem, "loc": ("body", *problem["loc"])} for problem in errors]
-            ) from None
+            errors = [{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors(include_url=False)]
+            raise RequestError(*problems_of(errors)) from None
         return await respond(body.run, body)
 
     @app.get("/items/{item:path}/similar", dependencies=checked, response_model=schema.SimilarItems)
@@ -151,40 +148,42 @@ def _add_routes(app: FastAPI, limits: Limits) -> None:
         """Finds items whose title contains a text; titles that start with it come first."""
         return await respond(run, lambda answers: answers.search(title, limit))
 
-    @app.get("/users/any", dependencies=checked, response_model=schema.RandomUser)
+    @app.get("/users/any", dependencies=checked, response_model=dict[str, int | str])
     async def random_user(run: RunName = None) -> Response:
         """Returns a random known user, to try the service."""
         return await respond(run, lambda answers: answers.random_user())
 
-    @app.get("/runs", response_model=schema.Runs)
+    @app.get("/runs", response_model=dict[str, list[schema.RunAbout]])
     async def about() -> Response:
         """Describes the served runs and their features."""
         queue: RequestQueue = app.state.queue
         requests = {name: partial(RunAnswers.about, name=name, most_items=limits.items) for name in queue.runs}
-        return _json(schema.Runs([await queue.submit(name, request) for name, request in requests.items()]))
+        return _json({"runs": [await queue.submit(name, request) for name, request in requests.items()]})
 
 
 def _add_operations(app: FastAPI, metrics: ServiceMetrics, token: str | None) -> None:
-    @app.get("/health", response_model=schema.Health)
+    @app.get("/health", response_model=dict[str, str])
     async def health() -> Response:
         """Answers as soon as the service accepts requests."""
-        return _json(schema.Health())
+        return _json({"status": "ok"})
 
     @app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def counters() -> Response:
         """Returns counters for Prometheus."""
-        return Response(metrics.text(), media_type=prometheus_client.CONTENT_TYPE_LATEST)
+        return Response(
+            prometheus_client.generate_latest(metrics.registry), media_type=prometheus_client.CONTENT_TYPE_LATEST
+        )
 
     failed = {"model": schema.Problems, "description": "A run could not be opened; the previous one continues."}
 
-    @app.post("/reload", response_model=schema.Reloaded, responses={409: failed})
+    @app.post("/reload", response_model=dict[str, dict[str, str]], responses={409: failed})
     async def reload() -> Response:
         """Loads newer runs; requires the token. The previous runs answer earlier requests."""
         if token is None:
             raise HTTPException(403, ["A service without a token reloads only on a signal. Send SIGHUP."])  # type: ignore[arg-type]
         if problems := await app.state.reload():
             raise HTTPException(409, problems)
-        return _json(schema.Reloaded({name: run.current.path.name for name, run in app.state.queue.runs.items()}))
+        return _json({"runs": {name: run.current.path.name for name, run in app.state.queue.runs.items()}})
 
     @app.get("/", include_in_schema=False)
     async def web_page() -> Response:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, get_origin
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
+
+from towerzoo.registry.errors import RequestError
 
 LONGEST_VALUE: Final = 80
 """Characters of a value that a message shows."""
@@ -61,7 +62,7 @@ async def require_known_parameters(request: Request) -> None:
     FastAPI ignores the former and takes the last of the latter, so a client would get an answer to another request.
 
     Raises:
-        HTTPException: There are such parameters; its detail is a list of problems.
+        RequestError: There are such parameters.
     """
     if not request.query_params:
         return
@@ -77,7 +78,7 @@ async def require_known_parameters(request: Request) -> None:
         elif len(values) > 1 and not lists[name]:
             problems.append(f"{name} must be given once, got {len(values)} values.")
     if problems:
-        raise HTTPException(422, problems)  # type: ignore[arg-type]
+        raise RequestError(*problems)
 
 
 def _problem(error: Mapping[str, Any]) -> str:

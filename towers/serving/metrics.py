@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -12,9 +12,10 @@ SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class ServiceMetrics:
-    """The service's counters, in a registry of their own.
+    """The service's counters.
 
     Attributes:
+        registry: The registry of these counters alone.
         requests: Responses by route and status.
         seconds: Duration of requests by route. Paths would be unbounded, routes are not.
         batches: Sizes of batches.
@@ -24,7 +25,7 @@ class ServiceMetrics:
     """
 
     def __init__(self) -> None:
-        registry = self._registry = CollectorRegistry()
+        registry = self.registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         self.requests = Counter("towerzoo_requests", "Requests answered.", ["path", "status"], registry=registry)
         self.seconds = Histogram(
@@ -40,10 +41,6 @@ class ServiceMetrics:
         self.waiting = Gauge("towerzoo_waiting", "Requests waiting for the model.", registry=registry)
         self.reloads = Counter("towerzoo_reloads", "Reloads of a run.", ["name", "outcome"], registry=registry)
         self.runs = Gauge("towerzoo_run", "1 for the run folder that answers.", ["name", "run"], registry=registry)
-
-    def text(self) -> bytes:
-        """Returns all counters in the text format of Prometheus."""
-        return generate_latest(self._registry)
 
 
 class MetricsMiddleware:

@@ -47,18 +47,13 @@ class ServedRun:
             require_index(run)
         return run
 
-    def reload(self) -> bool:
+    def reload(self) -> None:
         """Replaces the current run by the newest one.
-
-        Returns:
-            Whether the run folder changed.
 
         Raises:
             RunError: The newest run cannot be opened; the current one continues to answer.
         """
-        before = self.current.path
         self.current = self._open()
-        return self.current.path != before
 
     def _open(self) -> RunAnswers:
         run = self.newest()

@@ -57,14 +57,6 @@ class FoundItems:
 
 
 @dataclass(frozen=True)
-class RandomUser:
-    """A known user."""
-
-    run: RunFolderName
-    user: int | str
-
-
-@dataclass(frozen=True)
 class Feature:
     """A feature that a request may give or filter by."""
 
@@ -86,27 +78,6 @@ class RunAbout:
     example_users: list[int | str]
     user_features: list[Feature]
     item_features: list[Feature]
-
-
-@dataclass(frozen=True)
-class Runs:
-    """The served runs; the first one answers requests that name none."""
-
-    runs: list[RunAbout]
-
-
-@dataclass(frozen=True)
-class Reloaded:
-    """The runs after a reload."""
-
-    runs: Annotated[dict[str, str], Field(description="Run folder of each name.")]
-
-
-@dataclass(frozen=True)
-class Health:
-    """Whether the service answers."""
-
-    status: str = "ok"
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from towerzoo.registry.errors import ServingError
 from towerzoo.towers.serving.errors import error_response
@@ -107,13 +110,13 @@ class Access:
 
     def _rejection(self, scope: Scope) -> Response | None:
         if self._expected is None:
-            host = _header(scope, b"host").decode("latin-1")
+            host = Headers(scope=scope).get("host", "")
             if is_loopback(host):
                 return None
             return error_response(403, [f"Host must be a loopback name without a token, got {host!r}. Use 127.0.0.1."])
         if scope["path"] in OPEN_PATHS:
             return None
-        actual = _header(scope, b"authorization")
+        actual = Headers(scope=scope).get("authorization", "").encode("latin-1")
         if hmac.compare_digest(actual, self._expected):
             return None
         problem = (
@@ -122,56 +125,32 @@ class Access:
         return error_response(401, [problem], CHALLENGE)
 
 
-def _header(scope: Scope, name: bytes) -> bytes:
-    return next((value for key, value in scope["headers"] if key == name), b"")
-
-
 MOST_DISCARDED: Final = 16 << 20
-"""Bytes of a body beyond the limit that are read and dropped: many clients read the response only after sending."""
+"""Bytes of a too long body that are read and dropped: many clients read the response only after sending."""
 
 
-class BodyLimit:
-    """Middleware that rejects longer bodies with 413, with or without a content length; keeps at most the limit.
+async def read_body(request: Request, most: int) -> bytes:
+    """Returns the body of a request, with or without a content length; keeps at most the limit in memory.
 
     Args:
-        app: The application, which receives the complete body.
-        most: Limit of a body in bytes.
+        request: The request.
+        most: Limit in bytes.
+
+    Raises:
+        HTTPException: The body is longer, or the client disconnected.
     """
-
-    def __init__(self, app: ASGIApp, *, most: int) -> None:
-        self._app = app
-        self._most = most
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes a request on with its complete body, or rejects it."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        body = bytearray()
-        length, more = 0, True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            chunk, more = message.get("body", b""), message.get("more_body", False)
+    body = bytearray()
+    length = 0
+    try:
+        async for chunk in request.stream():
             length += len(chunk)
-            if length <= self._most:
+            if length <= most:
                 body += chunk
             elif length > MOST_DISCARDED:
                 break
-        if length > self._most:
-            problem = (
-                f"the request body must be at most {self._most:,} bytes, got {length:,} or more. Send less at once."
-            )
-            await error_response(413, [problem], {"connection": "close"})(scope, receive, send)
-            return
-        read = False
-
-        async def complete_body() -> Message:
-            nonlocal read
-            if read:
-                return await receive()
-            read = True
-            return {"type": "http.request", "body": bytes(body), "more_body": False}
-
-        await self._app(scope, complete_body, send)
+    except ClientDisconnect:
+        raise HTTPException(499, ["The client disconnected."]) from None  # type: ignore[arg-type]
+    if length > most:
+        problem = f"the request body must be at most {most:,} bytes, got {length:,} or more. Send less at once."
+        raise HTTPException(413, [problem], {"connection": "close"})  # type: ignore[arg-type]
+    return bytes(body)

@@ -53,7 +53,7 @@ def bind(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listener = socket.socket(family, socket.SOCK_STREAM)
     except OSError as error:
-        raise ServingError(f"--host must be an address of this machine, got {host!r}: {_reason(error)}.") from None
+        raise ServingError(f"--host must be an address of this machine, got {host!r}: {error.strerror}.") from None
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
@@ -62,7 +62,7 @@ def bind(host: str, port: int) -> socket.socket:
         if error.errno == errno.EADDRNOTAVAIL:
             raise ServingError(f"--host must be an address of this machine, got {host!r}. Try 127.0.0.1.") from None
         advice = "Stop the process that listens there, or choose another --port."
-        raise ServingError(f"--port must be a free port of {host}, got {port}: {_reason(error)}. {advice}") from None
+        raise ServingError(f"--port must be a free port of {host}, got {port}: {error.strerror}. {advice}") from None
     listener.set_inheritable(False)
     return listener
 
@@ -134,7 +134,3 @@ class Server(uvicorn.Server):
     def _stop(self) -> None:
         self.force_exit = self.should_exit
         self.should_exit = True
-
-
-def _reason(error: OSError) -> str:
-    return os.strerror(error.errno) if isinstance(error.errno, int) and error.errno > 0 else str(error)

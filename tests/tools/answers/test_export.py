@@ -88,17 +88,19 @@ def run(tmp_path_factory, invoke) -> Path:
 
 
 @pytest.fixture(scope="module")
-def exported(run, tmp_path_factory, invoke):
-    """The bundle and the output of the command."""
-    folder = tmp_path_factory.mktemp("bundles") / "deep" / "every"
-    result = invoke(main, run, "--to", folder)
+def folder(run, tmp_path_factory, invoke) -> Path:
+    """The exported bundle."""
+    to = tmp_path_factory.mktemp("bundles") / "deep" / "every"
+    result = invoke(main, run, "--to", to)
     assert result.exit_code == 0, result.output
-    return folder, result.output
+    assert "user tower: user_id, gender, age, occupation, met to 10 factors" in result.output
+    assert f"bundle: {to} (format 1, opset 18); start with its README.md" in result.output
+    return to
 
 
 @pytest.fixture
-def bundle(exported) -> Bundle:
-    return Bundle(exported[0])
+def bundle(folder) -> Bundle:
+    return Bundle(folder)
 
 
 @pytest.fixture(scope="module")
@@ -106,24 +108,19 @@ def recommender(run) -> Recommender:
     return Recommender.open(run)
 
 
-def test_the_bundle_is_complete_and_describes_itself(run, exported):
-    folder, output = exported
+def test_the_bundle_is_complete_and_describes_itself(run, folder):
     assert {file.name for file in folder.iterdir()} == FILES
     assert [file.name for file in folder.parent.iterdir()] == ["every"], "no temporary files remain"
     about = json.loads((folder / "bundle.json").read_text())
     assert (about["format"], about["version"], about["opset"]) == ("towerzoo-bundle", 1, 18)
     assert about["run"] == f"every/{run.name}"
     assert about["fingerprint"] == json.loads((run / "metrics.json").read_text())["fingerprint"]
-    assert about["parity"]["users"] == 61
-    assert about["parity"]["items"] == 41
+    assert (about["parity"]["users"], about["parity"]["items"]) == (61, 41)
     assert max(about["parity"]["onnx"], about["parity"]["program"]) <= about["parity"]["tolerance"] == 1e-5
     assert about["int8_recall"].keys() == {"10"}, "the catalogue has fewer than 100 items"
-    assert "user tower: user_id, gender, age, occupation, met to 10 factors" in output
-    assert f"bundle: {folder} (format 1, opset 18); start with its README.md" in output
 
 
-def test_the_readme_example_runs_without_torch(exported):
-    folder, _ = exported
+def test_the_readme_example_runs_without_torch(folder):
     readme = (folder / "README.md").read_text()
     code = "".join(re.findall(r"```python\n(.*?)```", readme, re.DOTALL))
     done = subprocess.run(
@@ -162,36 +159,30 @@ def test_a_new_item_gets_a_vector_from_its_features(bundle, recommender):
     row = 5
     title, genres = recommender.items.texts["title"][row], recommender.items.columns["genres"]
     raw = {"title": title, "genres": genres.vocabulary.decode([id for id in genres.values[row].tolist() if id])}
-    columns = {
-        name: values.clone() for name, values in recommender.model.item_tower.inputs(torch.tensor([row])).items()
-    }
-    columns["movie_id"][:] = 0
-    vectors = recommender.model.item_tower.encode(columns)
-    expected = recommender.model.score.item_factors(vectors, torch.tensor([0])).detach().numpy()
+    model = recommender.model
+    columns = model.item_tower.inputs(torch.tensor([row]))
+    columns["movie_id"] = torch.zeros_like(columns["movie_id"])
+    expected = model.score.item_factors(model.item_tower.encode(columns), torch.tensor([0])).detach().numpy()
     np.testing.assert_allclose(bundle.item_factors([raw]), expected, atol=1e-5)
     unseen = bundle.item_factors([{"title": f"{title} 新"}])
     assert not np.allclose(unseen, bundle.item_factors([{}])), "an unseen title shares trigrams with known titles"
 
 
 @pytest.mark.parametrize("size", [1, 2, 7])
-def test_batches_may_have_any_size(exported, bundle, size):
+def test_batches_may_have_any_size(folder, bundle, size):
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(exported[0] / "user_tower.onnx")
-    assert {spec.name: spec.shape[0] for spec in session.get_inputs()} == dict.fromkeys(
-        ("user_id", "gender", "age", "occupation", "met"), "batch"
-    )
-    inputs = bundle.user_inputs([{"user_id": 1, "met": [(1, 1)]}] * size)
+    session = onnxruntime.InferenceSession(folder / "user_tower.onnx")
+    inputs = bundle.inputs("user", [{"user_id": 1, "met": [(1, 1)]}] * size)
     (factors,) = session.run(["factors"], inputs)
-    program = torch.export.load(exported[0] / "user_tower.pt2").module()
+    program = torch.export.load(folder / "user_tower.pt2").module()
     again = program({name: torch.from_numpy(values) for name, values in inputs.items()})
     assert factors.shape == (size, 10)
     np.testing.assert_allclose(factors, again.numpy(), atol=1e-5)
     np.testing.assert_allclose(factors, factors[:1].repeat(size, axis=0), atol=1e-6)
 
 
-def test_every_file_of_item_vectors_has_the_same_order(exported, recommender):
-    folder, _ = exported
+def test_every_file_of_item_vectors_has_the_same_order(folder, recommender):
     vectors = np.load(folder / "item_vectors.npy")
     np.testing.assert_allclose(vectors, recommender.item_vectors.factors[1:].numpy(), atol=1e-6)
     table = pq.read_table(folder / "item_vectors.parquet")
@@ -204,9 +195,8 @@ def test_every_file_of_item_vectors_has_the_same_order(exported, recommender):
     assert (np.abs(numbers * scales - vectors) <= scales / 2 + 1e-6).all()
 
 
-def test_the_towers_contain_no_user_data(exported, recommender):
+def test_the_towers_contain_no_user_data(folder, recommender):
     """The item tower holds no user's features, history or bias."""
-    folder, _ = exported
     program = torch.export.load(folder / "item_tower.pt2")
     assert not any("user" in name for name in program.state_dict)
     shapes = [list(values.shape) for values in (*program.state_dict.values(), *program.constants.values())]
@@ -214,28 +204,24 @@ def test_the_towers_contain_no_user_data(exported, recommender):
     assert len(recommender.users) not in [size for shape in shapes for size in shape]
 
 
-def test_int8_vectors_rank_nearly_like_the_exact_ones(exported, recommender):
-    exact, near = Bundle(exported[0]), Bundle(exported[0], int8=True)
-    users = range(1, len(recommender.users))
-    shared = [
-        len(dict(exact.recommend({"user_id": user}, 10)).keys() & dict(near.recommend({"user_id": user}, 10)).keys())
-        for user in users
-    ]
+def test_int8_vectors_rank_nearly_like_the_exact_ones(folder, recommender):
+    exact, near = Bundle(folder), Bundle(folder, int8=True)
+    users = [{"user_id": user} for user in range(1, len(recommender.users))]
+    shared = [len(dict(exact.recommend(user, 10)).keys() & dict(near.recommend(user, 10)).keys()) for user in users]
     assert sum(shared) / (10 * len(users)) > 0.9
     assert exact.about["int8_recall"]["10"] > 0.9
 
 
-@pytest.mark.parametrize("side", ["user", "item"])
-def test_a_damaged_tower_is_reported(exported, tmp_path, side):
-    copy = shutil.copytree(exported[0], tmp_path / "copy")
-    tower = copy / f"{side}_tower.onnx"
+def test_a_damaged_tower_is_reported(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    tower = copy / "item_tower.onnx"
     tower.write_bytes(tower.read_bytes()[:1000])
     with pytest.raises(ValueError, match=rf"{tower} is missing or damaged: .*\. Copy or export the bundle again"):
-        getattr(Bundle(copy), f"{side}_factors")([{}])
+        Bundle(copy).item_factors([{}])
 
 
-def test_the_check_rejects_a_bundle_that_disagrees_with_the_run(run, exported, tmp_path):
-    copy = shutil.copytree(exported[0], tmp_path / "copy")
+def test_the_check_rejects_a_bundle_that_disagrees_with_the_run(run, folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
     vectors = np.load(copy / "item_vectors.npy")
     vectors[3, 2] += 0.01
     np.save(copy / "item_vectors.npy", vectors)

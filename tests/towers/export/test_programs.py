@@ -35,7 +35,7 @@ def score_for(world, name: str, **parameters) -> nn.Module:
 
 @pytest.fixture(scope="module")
 def items(world):
-    """The items with a copy of their genres for each pooling, and with numbers, spec of them unknown."""
+    """The items with a copy of their genres for each pooling, and with numbers, some of them unknown."""
     genres = world.items.columns["genres"]
     pooled = {f"by {name}": replace(genres, name=f"by {name}") for name in POOLINGS.names()}
     numbers = torch.randn(len(world.items), generator=torch.Generator().manual_seed(1))

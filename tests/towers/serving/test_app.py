@@ -41,7 +41,6 @@ def test_a_new_user_gets_items_by_features(service, recommender):
     response = service.recommend(features={"gender": "F"})
     assert served(response) == expected(recommender, 10, features={"gender": "F"})
     assert response["notes"] == []
-    assert served(response) != served(service.recommend(features={"gender": "M"}))
 
 
 def test_a_new_user_gets_items_by_liked_titles(service, recommender):
@@ -96,7 +95,7 @@ def test_notes_report_unknown_values(service):
     [
         ({"user": 10**6}, r"the person must be a known user, or .* got the unknown id 1000000. Features: gender\."),
         ({}, r"the person must be .* got nobody"),
-        ({"user": 1, "k": 0}, r"^k must be greater than or equal to 1, got 0\.$"),
+        ({"user": True, "k": 0, "kk": 1}, r"(?s)^user must .*\nk must be greater than or equal to 1, got 0\.\nkk must"),
         ({"user": 1, "k": 91}, r"^k must be from 1 to 90, the number of items, got 91"),
         ({"user": 1, "k": "10"}, r"^k must be a whole number, got '10'\.$"),
         ({"user": 1, "k": HUGE}, r"^k must be less than or equal to 100, got 1000"),
@@ -119,10 +118,6 @@ def test_notes_report_unknown_values(service):
 )
 def test_invalid_requests_are_rejected_with_the_reason(service, body, why):
     assert re.search(why, service.rejected("POST", "/recommend", body, status=422))
-
-
-def test_all_problems_are_reported_at_once(service):
-    assert len(service.rejected("POST", "/recommend", {"user": True, "k": 0, "kk": 1}, status=422).splitlines()) == 3
 
 
 def test_similar_items_are_those_of_the_recommender(service, recommender):

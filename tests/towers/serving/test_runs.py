@@ -3,8 +3,8 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pytest
@@ -40,11 +40,10 @@ def until(done, seconds=10.0):
 def test_a_reload_replaces_the_run_and_the_previous_one_still_answers(runs, add_newer):
     run = ServedRun("tiny", runs)
     previous = run.current
-    assert run.reload() is False
     add_newer()
-    assert run.reload() is True
+    run.reload()
     assert (previous.path.name, run.current.path.name) == (OLD, NEW)
-    assert previous.random_user().run == OLD
+    assert previous.random_user()["run"] == OLD
 
 
 def test_a_reload_requires_the_token_and_loads_a_newer_run(start, runs, add_newer):
@@ -62,9 +61,7 @@ def test_a_reload_requires_the_token_and_loads_a_newer_run(start, runs, add_newe
 
 
 def test_a_service_without_a_token_does_not_reload_by_request(service):
-    assert "A service without a token reloads only on a signal. Send SIGHUP." in service.rejected(
-        "POST", "/reload", status=403
-    )
+    assert "without a token reloads only on a signal. Send SIGHUP." in service.rejected("POST", "/reload", status=403)
 
 
 @pytest.mark.parametrize("missing", ["model.safetensors", "users.parquet", "metrics.json"])
@@ -97,18 +94,6 @@ def test_an_unexpected_error_of_a_run_is_reported_and_watching_continues(start, 
     assert service.recommend(user=1)["run"] == OLD
     shutil.copytree(runs / OLD, runs.parent / "whole").rename(runs / "2026-03-01T00-00-00")
     until(lambda: service.recommend(user=1)["run"] == "2026-03-01T00-00-00")
-
-
-def test_watching_finds_a_newer_run(start, runs, add_newer):
-    reports = []
-    service = start(runs, watch=0.05, report=reports.append)
-    broken = add_newer()
-    broken = broken.rename(broken.with_name("2026-01-01T00-00-00-3"))
-    (broken / "model.safetensors").unlink(missing_ok=True)
-    until(lambda: reports)
-    add_newer().rename(runs / "2026-03-01T00-00-00")
-    until(lambda: service.recommend(user=1)["run"] == "2026-03-01T00-00-00")
-    assert "2026-03-01T00-00-00 answers now" in reports[-1]
 
 
 def test_a_run_that_is_still_being_copied_answers_once_it_is_complete(start, runs, trained):
@@ -147,27 +132,15 @@ def test_with_an_index_a_newer_run_answers_once_it_has_one(start, runs, add_newe
 
 def test_reloads_under_load_lose_no_request(start, runs, add_newer):
     service = start(runs, token=TOKEN)
-    answered = []
-
-    def load():
-        answered.append(
-            asyncio.run(
-                put_under_load(
-                    "127.0.0.1", service.port, range(1, 81), clients=8, seconds=2.0, k=2, token=TOKEN, most=20_000
-                )
-            )
-        )
-
-    thread = threading.Thread(target=load)
-    thread.start()
-    add_newer()
-    statuses = []
-    while thread.is_alive():
-        statuses.append(service.call("POST", "/reload")[0])
-    thread.join()
-    (result,) = answered
+    arguments = {"clients": 8, "seconds": 2.0, "k": 2, "token": TOKEN, "most": 20_000}
+    with ThreadPoolExecutor() as pool:
+        future = pool.submit(asyncio.run, put_under_load("127.0.0.1", service.port, range(1, 81), **arguments))
+        add_newer()
+        statuses = []
+        while not future.done():
+            statuses.append(service.call("POST", "/reload")[0])
+    load = future.result()
     assert set(statuses) == {200}
     assert len(statuses) >= 2
-    assert result.failed == 0
-    assert set(result.statuses) == {200}
-    assert len(result.latencies) > 50
+    assert (load.failed, set(load.statuses)) == (0, {200})
+    assert len(load.latencies) > 50
