@@ -113,9 +113,9 @@ def group_auc(group: Tensor, logits: Tensor, positive: Tensor, n_groups: int) ->
     """AUC of each group's events, exact, ties counted half, by one sort for all groups.
 
     Args:
-        group: Integer group of each event (N,), in [0, n_groups).
+        group: Group of each event (N,), in [0, n_groups).
         logits: Logits (N,).
-        positive: Bools, whether each event is positive (N,).
+        positive: Bools (N,).
         n_groups: Number of groups G.
 
     Returns:

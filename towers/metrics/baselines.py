@@ -90,7 +90,7 @@ def fit_biases(
         n_items: Rows of the items table.
 
     Returns:
-        User biases (n_users,) and item biases (n_items,), float64 logits; 0 for those without events.
+        User biases (n_users,) and item biases (n_items,), float64 logits; 0 without events.
     """
     overall = torch.logit(share)
     user_biases, item_biases = share.new_zeros(n_users), share.new_zeros(n_items)

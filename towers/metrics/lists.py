@@ -64,11 +64,7 @@ def popularity_percentiles(counts: Tensor) -> Tensor:
 
     The mean over all items is 0.5 for any counts, so lists above it prefer popular items.
 
-    Args:
-        counts: Training events of each item (I,), the unknown item in row 0.
-
-    Returns:
-        float64 in (0, 1) (I,); 0 for the unknown item.
+    Takes the training events of each item (I,), and returns float64 in (0, 1) (I,), 0 for the unknown item in row 0.
 
     Example:
         >>> popularity_percentiles(torch.tensor([0, 7, 1, 1, 30]))

@@ -66,14 +66,7 @@ def event_digests(data: TwoTowerData) -> dict[str, str]:
 
 
 def event_digest(user: Tensor, item: Tensor, label: Tensor, rows: Tensor) -> str:
-    """Returns the number and the digest of some labelled events, as `NUMBER:DIGEST`.
-
-    Args:
-        user: User rows (N,).
-        item: Item rows (N,).
-        label: Labels (N,).
-        rows: The events to digest (M,).
-    """
+    """Returns `NUMBER:DIGEST` of the events at `rows` (M,) of users, items and labels (N,)."""
     from towerzoo.datasets.batches.counts import digest_of_columns
 
     return digest_of_columns([values.index_select(0, rows)] for values in (user, item, label))

@@ -144,15 +144,10 @@ def rank(user_factors: Tensor, item_factors: Tensor, task: RankingTask) -> Ranki
 
 
 def checked_lengths(ks: Sequence[int], n_items: int, where: str = "K") -> tuple[int, ...]:
-    """Returns the lengths of lists in ascending order, without repetitions.
-
-    Args:
-        ks: The lengths.
-        n_items: Number of items of the catalogue.
-        where: What messages call a length.
+    """Returns the lengths of lists in ascending order, without repetitions; messages call one `where`.
 
     Raises:
-        ConfigError: There is none, or one is below 1 or beyond the catalogue.
+        ConfigError: There is none, or one is below 1 or beyond the catalogue of `n_items`.
     """
     problems = [Problem(where, "a whole number >= 1", k, "Recommend at least one item.") for k in ks if k < 1]
     expected = f"at most the {n_items} items of the catalogue"

@@ -51,10 +51,7 @@ class Slices:
 
 
 def warmth_slices(counts: Tensor) -> Slices:
-    """Slices users or items into those with a training event, `warm`, and those without, `cold`.
-
-    Args:
-        counts: Training events of each row (n_rows,).
+    """Slices rows by their training events (n_rows,): `warm` with at least one, `cold` without any.
 
     Example:
         >>> warmth_slices(torch.tensor([0, 0, 2])).members.flatten()
@@ -64,12 +61,10 @@ def warmth_slices(counts: Tensor) -> Slices:
 
 
 def popularity_slices(counts: Tensor) -> Slices:
-    """Slices items into ten from the least popular, `decile 1`, to the most; the unknown item is in none.
+    """Slices items by their training events (I,) into ten, from the least popular, `decile 1`, to the most.
 
-    Items of equal popularity stay together, in the decile of their mean rank; other deciles may be larger or empty.
-
-    Args:
-        counts: Training events of each item (I,), the unknown item in row 0.
+    Items of equal popularity stay together, in the decile of their mean rank; other deciles may be larger or empty. The
+    unknown item is in none.
 
     Example:
         >>> popularity_slices(torch.tensor([0, 40, 7, 7, 1])).members.flatten()
@@ -83,10 +78,7 @@ def popularity_slices(counts: Tensor) -> Slices:
 def column_slices(column: Column) -> Slices:
     """Makes a slice of each value of a column; a row with a list belongs to the slice of each of its values.
 
-    Rows without a known value are in a slice of their own, `(unknown)`.
-
-    Args:
-        column: A column of ids or lists of ids.
+    Rows without a known value are in a slice of their own, `(unknown)`. The column must not hold numbers.
 
     Example:
         >>> from towerzoo.datasets import Vocabulary

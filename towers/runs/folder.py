@@ -34,9 +34,6 @@ AnyDocument = TypeVar("AnyDocument", bound=Document)
 class RunFolder:
     """The files of one training run.
 
-    Args:
-        path: The folder.
-
     Attributes:
         path: The folder.
         best: Checkpoint of the best epoch.
@@ -108,11 +105,7 @@ class RunFolder:
         write_whole(self.path / name, content)
 
     def write_with(self, name: str, writer: Callable[[Path], object]) -> None:
-        """Lets `writer` write a temporary file, and renames it to a file of the run once it is complete.
-
-        Raises:
-            RunError: The disk is full or cannot be written.
-        """
+        """Writes a file of the run with a function that takes a path, whole or not at all."""
         write_whole_with(self.path / name, writer)
 
     def write_json(self, name: str, value: Any) -> None:
@@ -130,11 +123,7 @@ class RunFolder:
 
     @contextmanager
     def reading(self, name: str, *errors: type[Exception]) -> Iterator[Path]:
-        """Yields the path of a file of the run, and reports the errors by which reading shows that it is damaged.
-
-        Args:
-            name: The file.
-            errors: Errors of the library that reads it, which are none of Python's own.
+        """Yields the path of a file of the run, and turns errors of the reading block, and `errors`, into a RunError.
 
         Raises:
             RunError: The file is missing, cannot be read, or is damaged.

@@ -46,13 +46,9 @@ class RecordedRun(BaseModel):
 
 
 class Record(BaseModel):
-    """The results of a config.
+    """The results of a config: its runs, one a seed, on one protocol, and how much worse than their mean a run may be.
 
-    Attributes:
-        published: The figures of the original's publication.
-        tolerance: How much worse than the mean a run may be, by metric.
-        fingerprint: Digest of the protocol that all runs share.
-        runs: The runs, one a seed.
+    `published` holds the figures of the original's publication.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

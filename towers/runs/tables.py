@@ -24,10 +24,7 @@ TEXT: Final = " (text)"
 
 
 def save_tables(run: RunFolder, data: TwoTowerData) -> None:
-    """Writes both tables with raw values and texts, row 0 the unknown one, and the vocabularies that encode them.
-
-    Of the events only digests are kept, by which `require_same_data` recognises them.
-    """
+    """Writes both tables with raw values, texts and vocabularies, and digests by which events are recognised."""
     users, items = data.schema.users, data.schema.items
     for side, table in (("users", users), ("items", items)):
         arrow = _to_arrow(table)

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from towerzoo.tools.compare import main
-from towerzoo.towers.runs import records
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -41,7 +40,7 @@ def test_one_table_and_one_picture(invoke, finished_run, other_run, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.png", "runs"]
 
 
-def test_runs_are_told_apart_by_no_more_than_it_takes(invoke, finished_run, tmp_path):
+def test_labels_are_as_short_as_possible(invoke, finished_run, tmp_path):
     later = shutil.copytree(finished_run, finished_run.with_name("later"))
     same_time = shutil.copytree(finished_run, tmp_path / "elsewhere" / "tiny" / finished_run.name)
     out = ("--out", tmp_path / "c.png")
@@ -67,7 +66,7 @@ def test_other_protocols_are_refused_naming_the_fields(invoke, finished_run, oth
     assert not (tmp_path / "c.png").exists()
 
 
-@pytest.mark.parametrize("name", ["metrics.json", "epochs.csv", "environment.json"])
+@pytest.mark.parametrize("name", ["metrics.json", "epochs.csv"])
 def test_an_unfinished_run_is_refused(invoke, finished_run, other_run, tmp_path, name):
     (other_run / name).unlink()
     result = invoke(main, finished_run, other_run, "--out", tmp_path / "c.png")
@@ -113,12 +112,3 @@ def test_a_picture_that_cannot_be_written_is_reported(invoke, finished_run, tmp_
     assert result.exit_code == 1
     assert f"error: {Path(out)} cannot be written: " in result.output
     assert sorted(path.name for path in tmp_path.iterdir()) == before
-
-
-def test_no_run_is_a_usage_error(invoke):
-    assert invoke(main).exit_code == 2
-
-
-def test_a_record_is_not_asked_for(invoke, finished_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(records, "results_file", lambda: pytest.fail("compare needs no records"))
-    assert invoke(main, finished_run, "--out", tmp_path / "c.png").exit_code == 0

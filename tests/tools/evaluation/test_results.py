@@ -78,22 +78,13 @@ def test_published_figures_and_tolerance_are_kept(invoke, make_run, records_file
         ({"fingerprint": "f" * 12}, f"The run has protocol {'f' * 12}, and the record "),
     ],
 )
-def test_what_cannot_be_compared_is_refused_and_nothing_is_recorded(invoke, make_run, records_file, changes, expected):
+def test_a_run_that_cannot_be_compared_is_not_recorded(invoke, make_run, records_file, changes, expected):
     invoke(main, "add", make_run(1, 0.5))
     before = records_file.read_bytes()
     result = invoke(main, "add", make_run(3, 0.5), make_run(2, 0.5, **changes))
     assert result.exit_code == 1
     assert expected in result.output
     assert records_file.read_bytes() == before
-
-
-def test_an_unfinished_run_is_refused(invoke, make_run, records_file):
-    run = make_run(1, 0.5)
-    (run / "metrics.json").unlink()
-    result = invoke(main, "add", run)
-    assert result.exit_code == 1
-    assert f"{run} has no metrics.json." in result.output
-    assert not records_file.exists()
 
 
 def test_the_table_is_put_between_the_marks(invoke, make_run, tmp_path, records_file):
@@ -131,14 +122,6 @@ def test_no_records_make_an_empty_table(invoke, records_file):
     assert len(result.output.splitlines()) == 2
 
 
-def test_a_malformed_file_of_records_is_reported(invoke, records_file):
-    records_file.write_text("tiny: {runs: []}")
-    result = invoke(main, "table")
-    assert result.exit_code == 1
-    assert f"{records_file} is not a file of records: " in result.output
-    assert "Restore it from git." in result.output
-
-
 def test_a_changed_config_is_not_recorded_as_the_shipped_one(invoke, make_run, records_file):
     result = invoke(main, "add", make_run(1, 0.5, config="quickstart"))
     assert result.exit_code == 1
@@ -149,7 +132,7 @@ def test_a_changed_config_is_not_recorded_as_the_shipped_one(invoke, make_run, r
 
 
 @pytest.mark.parametrize("left_open", [True, False])
-def test_what_a_config_leaves_to_the_device_is_that_of_the_run(
+def test_values_that_a_config_leaves_to_the_device_may_differ(
     invoke, make_run, tiny_config, records_file, monkeypatch, left_open
 ):
     monkeypatch.setattr(records, "shipped_configs", lambda: [tiny_config])

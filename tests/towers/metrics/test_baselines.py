@@ -47,28 +47,20 @@ def baselines_of(data: TwoTowerData) -> dict[str, dict[str, float]]:
     return baselines(data, training_biases(data))
 
 
-def pairs_of(figures: dict[str, float]) -> dict[str, float]:
-    """The figures that every split has; figures of users are tested with their functions."""
-    assert set(figures) == {*PAIR_METRICS, *USER_METRICS}
-    return {name: figures[name] for name in PAIR_METRICS}
-
-
-def test_the_constant_is_the_share_of_positives_in_training():
-    assert pairs_of(baselines_of(make_data())["constant"]) == {
-        "loss": pytest.approx(loss_of([0.75] * 3)),
-        "auc": 0.5,
-        "accuracy": pytest.approx(2 / 3),
-    }
-
-
-def test_the_item_mean_is_smoothed_towards_the_share():
+@pytest.mark.parametrize(
+    ("name", "probabilities", "auc", "accuracy"),
+    [
+        ("constant", [0.75] * 3, 0.5, 2 / 3),
+        # Smoothed towards the share: 0.84 and 0.625 are liked, 0.75 is not, so one pair of two is in order.
+        ("item mean", [(3 + 5 * 0.75) / (3 + 5), (0 + 5 * 0.75) / (1 + 5), 0.75], 0.5, 2 / 3),
+        ("best reachable", [0.9, 0.6, 0.2], 1.0, 1.0),
+    ],
+)
+def test_predictions_of_a_baseline(name, probabilities, auc, accuracy):
     assert PRIOR_EVENTS == 5
-    means = [(3 + 5 * 0.75) / (3 + 5), (0 + 5 * 0.75) / (1 + 5), 0.75]
-    assert pairs_of(baselines_of(make_data())["item mean"]) == {
-        "loss": pytest.approx(loss_of(means)),
-        "auc": 0.5,  # 0.84 and 0.625 are liked, 0.75 is not: one pair of two in order
-        "accuracy": pytest.approx(2 / 3),
-    }
+    figures = baselines_of(make_data(probability=torch.tensor([0.5] * 6 + [0.9, 0.6, 0.2])))[name]
+    assert set(figures) == {*PAIR_METRICS, *USER_METRICS}
+    assert [figures[metric] for metric in PAIR_METRICS] == pytest.approx([loss_of(probabilities), auc, accuracy])
 
 
 def fitted(events: Batch, n_users: int, n_items: int, at_once: int = 1_000) -> tuple[torch.Tensor, torch.Tensor]:
@@ -106,15 +98,6 @@ def test_users_and_items_without_events_have_no_bias():
     users, items = fitted(Batch(one, one, torch.tensor([1.0, 0.0])), 3, 4)
     assert users.tolist() == [0, 0, 0]  # half of its events are positive, and so is half of all
     assert items.tolist() == [0, 0, 0, 0]
-
-
-def test_the_best_reachable_are_the_true_probabilities():
-    chances = torch.tensor([0.5] * 6 + [0.9, 0.6, 0.2])
-    assert pairs_of(baselines_of(make_data(probability=chances))["best reachable"]) == {
-        "loss": pytest.approx(loss_of([0.9, 0.6, 0.2])),
-        "auc": 1.0,
-        "accuracy": 1.0,
-    }
 
 
 def test_certain_probabilities_give_finite_losses():

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from towerzoo.towers.runs import environment as module
-from towerzoo.towers.runs.environment import PACKAGES, commit, device_name, environment
+from towerzoo.towers.runs.environment import commit, device_name, environment
 
 FILE = "environment.py"
 
@@ -21,7 +21,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch) -> Path:
-    """A checkout with one commit, in which the module seems to lie."""
+    """A checkout with one commit, in which the module appears to lie."""
     (tmp_path / FILE).write_text("1\n")
     git(tmp_path, "init", "--quiet")
     git(tmp_path, "add", FILE)
@@ -30,7 +30,7 @@ def checkout(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def test_the_commit_is_short_and_marked_where_files_differ(checkout):
+def test_the_commit_is_short_and_marked_if_files_differ(checkout):
     head = git(checkout, "rev-parse", "HEAD")[:10]
     assert commit() == head
     git(checkout, "tag", "v1")
@@ -39,35 +39,25 @@ def test_the_commit_is_short_and_marked_where_files_differ(checkout):
     assert commit() == f"{head}+"
 
 
-def test_somebody_elses_checkout_is_not_ours(checkout, monkeypatch):
-    installed = checkout / ".venv" / "site-packages"
-    installed.mkdir(parents=True)
-    (installed / FILE).write_text("1\n")
-    monkeypatch.setattr(module, "__file__", str(installed / FILE))
+@pytest.mark.parametrize("where", ["an untracked copy in a checkout", "no checkout", "no git"])
+def test_elsewhere_there_is_no_commit(checkout, tmp_path_factory, monkeypatch, where):
+    if where == "no git":
+        monkeypatch.setenv("PATH", str(checkout / "nothing"))
+    else:
+        outside = tmp_path_factory.mktemp("outside") if where == "no checkout" else checkout / ".venv"
+        outside.mkdir(exist_ok=True)
+        (outside / FILE).write_text("1\n")
+        monkeypatch.setattr(module, "__file__", str(outside / FILE))
     assert commit() is None
 
 
-def test_outside_a_checkout_there_is_no_commit(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "__file__", str(tmp_path / FILE))
-    assert commit() is None
-
-
-def test_without_git_there_is_no_commit(checkout, monkeypatch):
-    monkeypatch.setenv("PATH", str(checkout / "nothing"))
-    assert commit() is None
-
-
-def test_a_number_has_all_that_it_needs_beside_it():
+def test_what_stands_beside_a_figure(monkeypatch):
+    monkeypatch.setattr(module, "PACKAGES", ("torch", "no-such-package"))
     about = environment(torch.device("cpu"))
     assert set(about) == {"device", "threads", "python", "platform", "packages", "commit"}
     assert about["device"].startswith("cpu (")
     assert about["threads"] == torch.get_num_threads()
-    assert about["packages"] == {name: importlib.metadata.version(name) for name in PACKAGES}
-
-
-def test_a_package_that_is_not_installed_has_no_version(monkeypatch):
-    monkeypatch.setattr(module, "PACKAGES", ("towerzoo", "no-such-package"))
-    assert environment(torch.device("cpu"))["packages"]["no-such-package"] is None
+    assert about["packages"] == {"torch": importlib.metadata.version("torch"), "no-such-package": None}
 
 
 @pytest.mark.parametrize(
@@ -77,7 +67,7 @@ def test_a_package_that_is_not_installed_has_no_version(monkeypatch):
         ("", "cpu (abc)"),
     ],
 )
-def test_a_cpu_has_its_own_name(monkeypatch, cpuinfo, expected):
+def test_the_name_of_a_cpu(monkeypatch, cpuinfo, expected):
     monkeypatch.setattr(Path, "read_text", lambda self: cpuinfo)
     monkeypatch.setattr(module.platform, "processor", lambda: "")
     monkeypatch.setattr(module.platform, "machine", lambda: "abc")
@@ -86,5 +76,5 @@ def test_a_cpu_has_its_own_name(monkeypatch, cpuinfo, expected):
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
-def test_a_gpu_has_its_own_name():
+def test_the_name_of_a_gpu():
     assert torch.cuda.get_device_name() in device_name(torch.device("cuda"))
