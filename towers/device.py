@@ -1,4 +1,4 @@
-"""The precision of training: not every processor is faster in bfloat16."""
+"""The device that computes: its threads, its memory and its fastest precision."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from towerzoo.registry.experiment import AUTO, Experiment
 
 EVENTS, WIDTH, REPEATS = 1_024, 256, 20
 SLOWER = 1.1
-"""How many times as long bfloat16 must take before it is told; below it is noise."""
+"""From this ratio of times on, bfloat16 is reported as slower; less is noise."""
 FASTER = 0.8
-"""How many times as long bfloat16 may take to be chosen; so far below 1 that a processor always chooses the same."""
+"""Up to this ratio of times, bfloat16 is chosen; far enough below 1 that a processor always chooses the same."""
 
 
 def settled_precision(experiment: Experiment, device: torch.device) -> Experiment:
-    """Returns an experiment that says in which precision it trains, where it left that to the device.
+    """Replaces the precision `auto` of an experiment by the device's fastest one.
 
-    `auto` becomes `bf16-mixed` on a GPU since Ampere and on a processor that is faster in bfloat16, else `32-true`.
+    This is `bf16-mixed` on GPUs since Ampere and on processors that are faster in bfloat16, otherwise `32-true`.
     """
     if experiment.trainer.precision != AUTO:
         return experiment
@@ -41,7 +41,7 @@ def _faster_in_bfloat16(device: torch.device) -> bool:
 
 
 def precision_advice(experiment: Experiment, device: torch.device) -> str | None:
-    """Returns what to change where an experiment trains in bfloat16 on a processor that is slower in it, else None."""
+    """Returns advice if an experiment trains in bfloat16 on a processor that is slower in it, otherwise None."""
     if device.type != "cpu" or not experiment.trainer.precision.startswith("bf16"):
         return None
     slow = why_slow()
@@ -49,7 +49,7 @@ def precision_advice(experiment: Experiment, device: torch.device) -> str | None
 
 
 def why_slow() -> str | None:
-    """Returns how much slower bfloat16 is on this processor; None where it is not."""
+    """Returns a sentence about how much slower bfloat16 is on this processor; None if it is not."""
     ratio = bfloat16_ratio()
     if ratio < SLOWER:
         return None
@@ -57,12 +57,12 @@ def why_slow() -> str | None:
 
 
 def bfloat16_ratio() -> float:
-    """Returns how many times as long matrix products take in bfloat16 as in float32 on this processor."""
+    """Returns the time of bfloat16 matrix products on this processor, as a multiple of the float32 time."""
     return _product_seconds(torch.bfloat16) / _product_seconds(torch.float32)
 
 
 def _product_seconds(dtype: torch.dtype) -> float:
-    """Returns the shortest time of some matrix products, of the size of a tower's."""
+    """Returns the shortest time of a matrix product of a tower's size."""
     vectors, weight = torch.ones(EVENTS, WIDTH, dtype=dtype), torch.ones(WIDTH, WIDTH, dtype=dtype)
     times = []
     for _ in range(REPEATS):
@@ -74,24 +74,24 @@ def _product_seconds(dtype: torch.dtype) -> float:
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 LARGEST_REUSED = 32 << 20
-"""Bytes of the largest piece of memory that is kept for reuse; the most that glibc allows."""
+"""Bytes of the largest block of memory that is kept for reuse; the maximum of glibc."""
 MOST_KEPT = (1 << 31) - 1
-"""Bytes that are kept at the top of the heap; the most that mallopt's int can say."""
+"""Bytes kept at the top of the heap; the maximum of mallopt's int."""
 
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def settle_process(device: torch.device) -> str:
-    """Chooses threads, what becomes of freed memory, and the precision of matrix products on a GPU.
+    """Sets up this process: its threads, its memory allocator, and the precision of matrix products on a GPU.
 
-    - Threads: torch's own choice or OMP_NUM_THREADS, but no more than a container's CPU quota, beyond which threads
-      wait for each other.
-    - Memory: by default glibc gives large pieces back to the system at once, and every training step has them mapped
-      and zeroed anew. Pieces up to 32 MiB are kept instead.
+    - Threads: torch's choice or OMP_NUM_THREADS, but no more than the container's CPU quota, since further threads only
+      wait.
+    - Memory: by default glibc returns large blocks to the system at once, and every training step maps and zeroes them
+      again. Blocks up to 32 MiB are kept instead.
     - On a GPU, float32 matrix products may use TF32.
 
     Returns:
-        One line that says what was chosen.
+        One line that describes the settings.
     """
     chosen = []
     if device.type == "cuda":
@@ -107,7 +107,7 @@ def settle_process(device: torch.device) -> str:
 
 
 def _cpu_quota() -> int | None:
-    """Returns the whole CPUs, at least 1, that a container may use; None where nothing limits it."""
+    """Returns the whole CPUs, at least 1, that the container may use; None without a limit."""
     try:
         quota, period = CPU_QUOTA.read_text().split()
         return max(1, int(quota) // int(period))
@@ -116,7 +116,7 @@ def _cpu_quota() -> int | None:
 
 
 def _keep_freed_memory() -> bool:
-    """Returns whether the C library could be told so; a person's own setting of it goes first."""
+    """Returns whether the C library accepted the setting; the user's own settings have priority."""
     if any(name.startswith("MALLOC_") for name in os.environ) or "GLIBC_TUNABLES" in os.environ:
         return False
     try:
@@ -127,10 +127,10 @@ def _keep_freed_memory() -> bool:
 
 
 def torch_device(device: str) -> torch.device:
-    """Returns the device that a name stands for.
+    """Returns the device with a name.
 
     Raises:
-        TrainingError: It is `cuda`, and this machine has no GPU that torch can use.
+        TrainingError: The name is `cuda`, and torch finds no GPU.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

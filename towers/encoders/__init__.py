@@ -1,4 +1,4 @@
-"""Encoders: one feature to vectors. The contract is `Encoder`, and `EventsEncoder` for what a user did."""
+"""Encoders map a feature to vectors. The contract is `Encoder`, and `EventsEncoder` for a user's events."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from towerzoo.towers.encoders.inputs import Input
 from towerzoo.towers.layers.trials import built_module, try_part
 
 AsOf = Literal["valid", "test"]
-"""When a user is looked at: before validation, or before test, when the validation events are known as well."""
+"""Which events are known: those before validation, or those before test, which include the validation events."""
 
 
 class Encoder(nn.Module):
     """Maps one feature to vectors (B, out_features).
 
     A registered encoder is a subclass. Its `__init__` takes the column, calls `super().__init__(column)` and sets
-    `out_features`; its `forward` maps values of the column to vectors. The other methods have defaults that suit ids
-    (B,), id lists (B, L) and numbers (B,); an encoder overrides those whose default does not suit its values.
+    `out_features`; its `forward` maps values of the column to vectors. The other methods have defaults for ids (B,), id
+    lists (B, L) and numbers (B,); an encoder overrides those that do not fit its values.
 
     Args:
-        column: The feature: ids (n,), padded id lists (n, L) or numbers (n,), one a row of the table.
+        column: The feature: ids (n,), padded id lists (n, L) or numbers (n,), one for each row of the table.
 
     Attributes:
         column: The feature.
         values: The column's values, on the model's device; not part of the state dict.
         out_features: Length of the vectors.
-        sizes_vary: Whether the sizes of tensors inside `forward` change every batch; then it is not compiled.
-        penalty: Weight of a penalty on the vectors of a training batch; if > 0, `forward` keeps its value as `cost` ().
+        sizes_vary: Whether the sizes of tensors inside `forward` change with the batch; then it is not compiled.
+        penalty: Factor of a penalty on the vectors of a training batch; if > 0, `forward` sets its value `cost` ().
         problem: Why the encoder cannot be trained yet, such as a missing file; None once weights are loaded.
 
     Example:
@@ -50,7 +50,7 @@ class Encoder(nn.Module):
     """
 
     source: ClassVar[Literal["column", "events"]] = "column"
-    """What the encoder is built from: its feature's column, or the users' events under any feature name."""
+    """The input of the encoder: its feature's column, or the users' events under any feature name."""
 
     out_features: int
     values: Tensor
@@ -69,21 +69,21 @@ class Encoder(nn.Module):
 
         Args:
             rows: Rows of the table (B,).
-            events: Training events (B,) that are scored, and must not be part of their own input.
+            events: Training events (B,) to score, which must not be part of their own input.
             as_of: Which events are known.
         """
         return self.values.index_select(0, rows)
 
     def encode_rows(self, rows: Tensor, events: Tensor | None = None, as_of: AsOf = "valid") -> Tensor:
-        """Maps table rows (B,) to vectors (B, out_features): `forward` of their `inputs`, perhaps in a faster way."""
+        """Maps table rows (B,) to vectors (B, out_features), like `forward(inputs(...))` but perhaps faster."""
         vectors: Tensor = self(self.inputs(rows, events, as_of))
         return vectors
 
     def read(self, raw: Sequence[Any]) -> Tensor:
-        """Returns raw values (N), of any table or none, as `forward` takes them; what is unseen or None is unknown.
+        """Returns any raw values (N,) as `forward` takes them; unseen values and None are unknown.
 
         Raises:
-            ValueError: A number is infinite or no number.
+            ValueError: A value is not a finite number.
         """
         if self.column.vocabulary is None:
             numbers = torch.tensor([math.nan if value is None else float(value) for value in raw], dtype=torch.float32)
@@ -100,22 +100,22 @@ class Encoder(nn.Module):
         return ids
 
     def with_newest(self, inputs: Tensor, newest: Tensor) -> Tensor:
-        """Returns lists of events (B, L) behind newer ones (B, K), which `read` returned; only encoders of events."""
+        """Returns newer events (B, K) from `read`, followed by lists of events (B, L); only for encoders of events."""
         raise NotImplementedError
 
     def unknown_like(self, values: Tensor) -> Tensor:
-        """Returns the values, of the same shape, of somebody or something about whom nothing is known."""
+        """Returns unknown values, in the shape of `values`."""
         return self.column.unknown.to(values).expand_as(values)
 
     def describe(self, value: Tensor) -> str:
-        """Returns one row's value () or (L,) as text for people."""
+        """Returns a row's value () or (L,) as readable text."""
         (raw,) = replace(self.column, values=value.cpu().unsqueeze(0)).raw(torch.tensor([0]))
         if isinstance(raw, list):
-            return "|".join(str(one) for one in raw if one is not None) or "none"
+            return "|".join(str(value) for value in raw if value is not None) or "none"
         return "unknown" if raw is None else f"{raw:.10g}" if isinstance(raw, float) else str(raw)
 
     def export_input(self, name: str) -> Input:
-        """Returns the input of an exported tower that stands for the feature."""
+        """Returns the feature's input of an exported tower."""
         if self.column.vocabulary is None:
             number = self.column.unknown.item()
             return Input(name, "number", unknown=None if math.isnan(number) else number)
@@ -124,12 +124,12 @@ class Encoder(nn.Module):
         return Input(name, "id", vocabulary=name)
 
     def export_vocabulary(self) -> tuple[int, Sequence[Any]] | None:
-        """Returns the number of the first raw value and all raw values by number, if the input is one of numbers."""
+        """Returns the id of the first raw value, and all raw values in the order of their ids; None without ids."""
         return None if self.column.vocabulary is None else (1, self.column.vocabulary.values)
 
 
 def reads_events(spec: object) -> bool:
-    """Returns whether the spec of an encoder names one that is built from the users' events."""
+    """Returns whether an encoder's spec names an encoder of the users' events."""
     try:
         name, _ = ENCODERS.split(spec)  # type: ignore[arg-type]
         return getattr(ENCODERS.get(name), "source", "column") == "events"
@@ -138,14 +138,14 @@ def reads_events(spec: object) -> bool:
 
 
 def built_encoder(spec: Spec, column: Column | History) -> Encoder:
-    """Builds an encoder and tries it on the unknown row, the first one and the one of the highest id.
+    """Builds an encoder and tries it on the unknown row, the first row and the row with the highest id.
 
     Args:
         spec: The encoder.
         column: A column of a table; for an encoder of events, the users' histories.
 
     Raises:
-        PartError: It is no `Encoder` with `out_features`, or does not map rows to (B, out_features).
+        PartError: It is not an `Encoder` with `out_features`, or does not map rows to (B, out_features).
     """
     encoder = built_module(ENCODERS, spec, column=column)
     if not isinstance(encoder, Encoder):
@@ -155,7 +155,7 @@ def built_encoder(spec: Spec, column: Column | History) -> Encoder:
     if not isinstance(width, int):
         problem = f"a {type(encoder).__name__} without it"
         raise ENCODERS.part_error(spec, "have an attribute out_features", problem, "Set it to a whole number.")
-    if encoder.problem is None:  # trained weights, loaded later, may be all that it lacks
+    if encoder.problem is None:  # otherwise it may only lack weights that are loaded later
         rows = _trial_rows(column) if isinstance(column, Column) else torch.arange(2)
         contract = f"map values (B,) or (B, L) to (B, {width})"
         for chunk in (rows, rows[:1]):

@@ -1,4 +1,4 @@
-"""Encoders: a feature's column becomes a dense vector."""
+"""Encoders of ids: a learned vector for each id."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from towerzoo.towers.layers.initializers import initialize
 from towerzoo.towers.layers.poolings import WeightedSum, built_pooling
 
 FEW_IDS = 64
-"""Ids up to which a sum of vectors is a product of matrices, which takes an eighth of the time of gathering them."""
+"""Largest number of ids for which sums of vectors are a matrix product, in an eighth of the time of gathering them."""
 
 
 @ENCODERS.register("embedding")
 class EmbeddingEncoder(Encoder):
     """A learned vector for each id of a single-valued feature.
 
-    The unknown id starts as the zero vector and is trained by the events whose value is missing.
+    The vector of the unknown id starts as zeros and is trained by the events whose value is missing.
 
     Args:
         column: The feature: ids (n,).
         dim: Length of the vectors.
-        init: A registered initializer for the matrix of vectors; none takes that of the tower.
-        sparse: Whether a step computes the gradients of, and an Adam or SGD optimizer updates, those vectors alone that
-            the batch holds: faster from some hundred thousand ids on. Adam then leaves the others' momentum alone.
-        penalty: What the squared length of an event's vector adds to its loss, so that rare ids stay near the mean of
-            all and frequent ones are free to leave it.
-        id_dropout: Share of the ids that training replaces by the unknown one, at random, so that its vector learns to
-            stand for ids that were never seen.
+        init: A registered initializer of the vectors; None uses the tower's.
+        sparse: Whether a step computes gradients for, and updates, only the vectors of ids in the batch: faster from
+            about a hundred thousand ids on. Adam then keeps the momentum of all other vectors.
+        penalty: Factor of the squared length of an event's vector, added to its loss, >= 0. It keeps the vectors of
+            rare ids near zero; frequent ids are free to leave it.
+        id_dropout: Share of the ids, in [0, 1), that training replaces at random by the unknown id, whose vector so
+            learns to represent unseen ids.
 
     Raises:
         ConfigError: The feature holds lists or numbers.
@@ -74,16 +74,16 @@ class EmbeddingEncoder(Encoder):
 class EmbeddingBagEncoder(Encoder):
     """A learned vector for each id of a multi-valued feature, pooled over a row's ids.
 
-    The padding vector is zero and stays zero.
+    The padding vector is always zero.
 
     Args:
         column: The feature: padded id lists (n, L).
         dim: Length of the vectors.
-        max_length: Slots a row; longer lists lose their last ids, shorter ones are padded.
+        max_length: Slots of a row; longer lists lose their last ids, shorter ones are padded.
         pooling: A registered pooling op.
-        init: A registered initializer for the matrix of vectors; none takes that of the tower.
-        sparse: As of `embedding`.
-        id_dropout: Share of the ids that training leaves out of their lists, at random.
+        init: A registered initializer of the vectors; None uses the tower's.
+        sparse: Same as for `embedding`.
+        id_dropout: Share of the ids, in [0, 1), that training drops from their lists at random.
 
     Raises:
         ConfigError: The feature holds single ids or numbers.
@@ -125,31 +125,27 @@ class EmbeddingBagEncoder(Encoder):
 
 
 def _product(ids: Tensor, weights: Tensor, vectors: Tensor) -> Tensor:
-    """Returns weighted sums (B, D) of vectors (V, D) by ids (B, L), as a product with how much of each id a row has."""
-    with torch.autocast(ids.device.type, enabled=False):  # sums of ids are sums in float32
+    """Returns the sums (B, D) of vectors (V, D) of ids (B, L) with weights (B, L), as one matrix product."""
+    with torch.autocast(ids.device.type, enabled=False):  # sums need float32
         shares = weights.new_zeros((len(ids), len(vectors))).scatter_add_(1, ids.long(), weights)
         return shares.to(vectors.dtype) @ vectors
 
 
 @torch.no_grad()
 def fill(embedding: nn.Embedding, init: Spec | None) -> None:
-    """Initialises a matrix of vectors; that of the unknown id is zero."""
+    """Initialises a matrix of vectors; the vector of the unknown id is zero."""
     initialize(init or "torch-default", embedding.weight)
     embedding.weight[UNKNOWN] = 0.0
 
 
 def wrong_column(column: Column, expected: str, next_step: str) -> ConfigError:
-    """Returns what to raise for a feature whose values are not of the kind that an encoder takes."""
-    found = "numbers" if column.vocabulary is None else "id lists" if column.is_list else "single ids"
-    return ConfigError([Problem(f"feature {column.name!r}", expected, found, next_step)])
+    """Returns the error for a feature whose kind of values an encoder does not take."""
+    actual = "numbers" if column.vocabulary is None else "id lists" if column.is_list else "single ids"
+    return ConfigError([Problem(f"feature {column.name!r}", expected, actual, next_step)])
 
 
 def drop_ids(ids: Tensor, rate: float) -> Tensor:
-    """Returns ids of any shape, each replaced by the unknown one with a chance; torch's generator draws.
-
-    Args:
-        ids: Ids.
-        rate: The chance, in [0, 1).
+    """Replaces each of ids, of any shape, by the unknown id with probability `rate`, in [0, 1).
 
     Example:
         >>> drop_ids(torch.tensor([3, 1, 2]), 0.999999)

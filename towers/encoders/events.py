@@ -1,4 +1,4 @@
-"""The contract of encoders that read what a user did: their events, newest first."""
+"""The contract of encoders that read a user's events, newest first."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ NO_EVENT: Final = -1
 class EventsEncoder(Encoder):
     """An encoder of each user's events, whose `forward` maps lists of events (B, L), newest first, to vectors.
 
-    An event is a number from 0 to `n_ids` - 1: the item's row or, with `by`, one of its kinds of events. `NO_EVENT`
-    pads a list. In training, the list of an event holds what came before it or, without `last`, all other events: no
-    label is part of its own input. In validation it holds training events; in test and for recommendations, validation
-    events as well where the split is in time.
+    An event is a number from 0 to `n_ids` - 1: the item's row or, with `by`, its row and kind. `NO_EVENT` pads a list.
+    In training, an event's list holds the events before it or, without `last`, all other events: no label is part of
+    its own input. In validation, lists hold the training events; in test and for recommendations, also the validation
+    events if the split is in time.
 
     Args:
         history: The users' events.
-        last: How many of the latest events count; None counts all, without an order.
-        by: What tells events with one item apart: nothing (`item`), the `label`, or the `feedback` that labels are made
-            from, such as each rating.
+        last: Number of latest events that count; None counts all, without an order.
+        by: What distinguishes events with the same item: nothing (`item`), the `label`, or the `feedback` that labels
+            are made from, such as each rating.
 
     Attributes:
-        n_items: Rows of the items table.
-        n_kinds: Kinds of events.
-        n_ids: Numbers of events: n_items x n_kinds.
+        n_items: Number of rows of the items table.
+        n_kinds: Number of kinds of events.
+        n_ids: n_items x n_kinds.
 
     Raises:
         ConfigError: `last` is given for events without times.
@@ -73,25 +73,26 @@ class EventsEncoder(Encoder):
     def inputs(self, rows: Tensor, events: Tensor | None = None, as_of: AsOf = "valid") -> Tensor:
         """Returns the latest events (B, L) of table rows (B,), newest first."""
         starts, ends = self.starts.index_select(0, rows), self.ends_of(rows, as_of)
-        own = None if events is None else self.position.index_select(0, events).long().unsqueeze(1)
+        scored = None if events is None else self.position.index_select(0, events).long().unsqueeze(1)
         if self.last is None:
             length = int((ends - starts).max()) if len(rows) else 0
         else:
-            length, ends = self.last, ends if own is None else own.squeeze(1)
+            length, ends = self.last, ends if scored is None else scored.squeeze(1)
         positions = ends.unsqueeze(1) - torch.arange(1, length + 1, device=ends.device)
         held = positions >= starts.unsqueeze(1)
-        if own is not None and self.last is None:
-            held &= positions != own
+        if scored is not None and self.last is None:
+            held &= positions != scored
         return self.values.take(positions.clamp_min(0)).where(held, NO_EVENT)
 
     def ends_of(self, rows: Tensor, as_of: AsOf) -> Tensor:
-        """Returns where in `values` the events of table rows (B,) end that are known at a time (B,)."""
+        """Returns the end in `values` (B,) of the known events of table rows (B,)."""
         return (self.test_ends if as_of == "test" else self.ends).index_select(0, rows)
 
     def read(self, raw: Sequence[Any]) -> Tensor:
-        """Returns liked and disliked items, a pair of sequences of item rows each, as events of the usual kinds (N, L).
+        """Returns pairs of liked and disliked item rows as events (N, L).
 
-        The usual kind is that of most positive, or most other, events. Items added after training are unknown.
+        Liked items get the most frequent kind of positive events, disliked items that of the others. Items added after
+        training are unknown.
         """
         lists = []
         for liked, disliked in raw:
@@ -102,7 +103,7 @@ class EventsEncoder(Encoder):
         return pad_sequence(lists, batch_first=True, padding_value=NO_EVENT)
 
     def with_newest(self, inputs: Tensor, newest: Tensor) -> Tensor:
-        """Returns lists of events (B, L) behind newer ones (B, K), without gaps."""
+        """Returns newer events (B, K) followed by lists of events (B, L), without gaps."""
         whole = torch.cat([newest.to(inputs), inputs], dim=1)
         return whole.gather(1, (whole == NO_EVENT).byte().argsort(dim=1, stable=True))
 
@@ -111,19 +112,19 @@ class EventsEncoder(Encoder):
         return torch.full_like(values, NO_EVENT)
 
     def describe(self, value: Tensor) -> str:
-        """Returns how many events a list (L,) holds."""
+        """Returns the number of events in a list (L,)."""
         return f"{int((value != NO_EVENT).sum())} events"
 
     def export_input(self, name: str) -> Input:
-        """Returns an input of events, which the reader of a bundle makes from raw items and kinds."""
+        """Returns an input of events, which a bundle's reader makes from raw items and kinds."""
         return Input(name, "events", length=self.last, padding=NO_EVENT, items=self.n_items, kinds=self.n_kinds)
 
     def export_vocabulary(self) -> None:
-        """Returns None: events are numbered by the items' vocabulary."""
+        """Returns None: events use the items' vocabulary."""
 
 
 def _usual_kind(history: History, kinds: Tensor | None, liked: bool) -> int:
-    """Returns the kind of most events with one label; 0 where there are none."""
+    """Returns the most frequent kind of liked, or of disliked, events; 0 if there are none."""
     if kinds is None:
         return 0
     label = history.kinds["label"]

@@ -1,4 +1,4 @@
-"""Vectors for ids without end: raw values are hashed into a fixed number of rows."""
+"""Hashed ids: raw values share a fixed number of vectors."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ MOST_HASHES: Final = 8
 
 @ENCODERS.register("hashed-embedding")
 class HashedEmbeddingEncoder(Encoder):
-    """Learned vectors of a fixed number of rows, into which the raw values of ids are hashed.
+    """A fixed number of learned vectors, chosen by the hash of an id's raw value.
 
-    Memory does not grow with the ids, and a raw value falls into the same rows in every vocabulary. With `hashes: 2` an
-    id is the sum of two rows, and only ids that share both are alike: of n ids a share of some 2 n / buckets squared,
-    where one hash has n / buckets. The unknown id has a row of its own, which starts as zeros.
+    Memory does not grow with the number of ids, and a raw value has the same vectors in every vocabulary. With
+    `hashes: 2` an id is the sum of two vectors, and only ids that share both collide: about 2 n / buckets^2 of n ids,
+    compared with n / buckets for one hash. The unknown id has its own vector, which starts as zeros.
 
     Args:
         column: The feature: ids (n,), or padded id lists (n, L).
         dim: Length of the vectors.
-        buckets: Rows that known ids share.
-        hashes: Rows that are summed for an id, at most 8.
+        buckets: Vectors that the known ids share.
+        hashes: Vectors summed for an id, from 1 to 8.
         seed: Seed of the hash.
-        pooling: A registered pooling op for id lists; none takes `mean`.
-        init: A registered initializer for the matrix of vectors; none takes that of the tower.
-        sparse: As of `embedding`.
-        id_dropout: As of `embedding` and `embedding-bag`.
+        pooling: A registered pooling op for id lists; None means `mean`.
+        init: A registered initializer of the vectors; None uses the tower's.
+        sparse: Same as for `embedding`.
+        id_dropout: Same as for `embedding` and `embedding-bag`.
 
     Attributes:
-        collision_rate: Share of the known ids, in [0, 1], that share all their rows with another one.
+        collision_rate: Share of the known ids, in [0, 1], that share all their vectors with another id.
 
     Raises:
-        ConfigError: The feature holds numbers, or there is a pooling for single ids.
+        ConfigError: The feature holds numbers, or single ids have a pooling.
 
     Sources: Weinberger et al., ICML 2009, section 2 (one hash); Svenstrup et al., NeurIPS 2017, section 3 (several;
-    here without weights of an id's own, whose number would grow with the ids).
+    here without a weight for each id, whose number would grow with the ids).
 
     Example:
         >>> from towerzoo.datasets import encode_column
@@ -103,13 +103,13 @@ class HashedEmbeddingEncoder(Encoder):
         return vectors if self.pooling is None else self.pooling(vectors, ids != UNKNOWN)
 
     def extra_repr(self) -> str:
-        """Returns how many ids share how many buckets."""
+        """Returns the numbers of ids and buckets, and the collision rate."""
         n_ids, hashes = len(self.rows) - 1, self.rows.shape[1]
         return f"{n_ids} ids in {self.buckets} buckets by {hashes} hashes, collision rate {self.collision_rate:.2%}"
 
 
 def hashed_rows(values: Iterable[int | str], *, buckets: int, hashes: int = 1, seed: int = 0) -> NDArray[np.int64]:
-    """Returns the rows (N, hashes) in [0, buckets) that the texts of raw values fall into, by BLAKE2b.
+    """Hashes raw values, as text, with BLAKE2b to rows (N, hashes) in [0, buckets).
 
     Example:
         >>> hashed_rows(["94110", "55117"], buckets=1000, hashes=2)
@@ -129,5 +129,5 @@ def hashed_rows(values: Iterable[int | str], *, buckets: int, hashes: int = 1, s
 def _collision_rate(hashed: NDArray[np.int64]) -> float:
     if not len(hashed):
         return 0.0
-    _, counts = np.unique(np.sort(hashed, axis=1), axis=0, return_counts=True)  # a sum does not know its order
+    _, counts = np.unique(np.sort(hashed, axis=1), axis=0, return_counts=True)  # a sum has no order
     return float(counts[counts > 1].sum() / len(hashed))

@@ -29,10 +29,10 @@ class HistoryEncoder(EventsEncoder):
     Args:
         column: The users' events.
         dim: Length of the vectors.
-        last: As of `EventsEncoder`.
-        by: As of `EventsEncoder`.
-        pooling: A registered pooling op; without `last` one of `sum`, `mean` and `sqrtn`.
-        dropout: Share of the events that a training batch leaves out at random, so that none is relied on.
+        last: See `EventsEncoder`.
+        by: See `EventsEncoder`.
+        pooling: A registered pooling op; without `last`, one of `sum`, `mean` and `sqrtn`.
+        dropout: Share of the events, in [0, 1), that training drops at random.
         init: A registered initializer for the matrix of vectors; None takes the tower's.
 
     Raises:
@@ -56,18 +56,18 @@ class HistoryEncoder(EventsEncoder):
         name, _ = POOLINGS.split(pooling)
         if last is None and name not in COUNT_POWERS:
             expected = f"{', '.join(COUNT_POWERS)} for a history without `last`"
-            raise ConfigError([Problem("pooling of encoder 'history'", expected, name, "Add last: 50, or so.")])
+            raise ConfigError([Problem("pooling of encoder 'history'", expected, name, "Add last: 50, for example.")])
         self.out_features = dim
         self.dropout = dropout
         self.embedding = nn.Embedding(self.n_ids, dim, padding_idx=UNKNOWN)
-        self.power = COUNT_POWERS.get(name, 0.0)  # of a whole history
+        self.power = COUNT_POWERS.get(name, 0.0)  # for whole histories
         self.pooling = built_pooling(pooling, dim) if last is not None else None
         fill(self.embedding, init)
 
     def forward(self, events: Tensor) -> Tensor:
         """Maps events (B, L), newest first and padded with `NO_EVENT`, to vectors (B, dim)."""
         events = events[:, : self.last]
-        if self.training and self.dropout and self.last is not None:  # of whole histories, `encode_rows` drops events
+        if self.training and self.dropout and self.last is not None:  # `encode_rows` drops those of whole histories
             events = events.where(torch.rand(events.shape, device=events.device) >= self.dropout, NO_EVENT)
         mask = events != NO_EVENT
         vectors = self.embedding(events.where(mask, UNKNOWN))
@@ -77,7 +77,7 @@ class HistoryEncoder(EventsEncoder):
         return divide_by_count((vectors * mask.unsqueeze(-1)).sum(dim=1), mask.sum(dim=1), self.power)
 
     def encode_rows(self, rows: Tensor, events: Tensor | None = None, as_of: AsOf = "valid") -> Tensor:
-        """Maps table rows (B,) to vectors (B, dim); whole histories as sums over each distinct user's events."""
+        """Maps table rows (B,) to vectors (B, dim); whole histories are summed once for each distinct user."""
         if self.last is not None:
             return super().encode_rows(rows, events, as_of)
         owners, at = torch.unique(rows, return_inverse=True)
@@ -90,17 +90,16 @@ class HistoryEncoder(EventsEncoder):
         if self.training and self.dropout:
             kept = torch.rand(n, device=rows.device) >= self.dropout
         upto = torch.cat([kept.new_zeros(1, dtype=torch.int64), kept.cumsum(0)])
-        sums = bag_sums(
-            self.embedding.weight, self.values.index_select(0, positions[kept]), upto.index_select(0, offsets)
-        )
+        ids = self.values.index_select(0, positions[kept])
+        sums = bag_sums(self.embedding.weight, ids, upto.index_select(0, offsets))
         sums, numbers = sums.index_select(0, at), counts.index_select(0, at)
-        if events is not None:
+        if events is not None:  # take the scored event out of its own history
             position = self.position.index_select(0, events)
             held = position != NO_POSITION
-            among = ((offsets - starts).index_select(0, at) + position).where(held, len(kept))
-            there = torch.cat([kept, kept.new_zeros(1)]).index_select(0, among)
-            own = self.embedding(self.values.index_select(0, position.clamp_min(0)))
-            sums, numbers = sums - own * there.unsqueeze(1), numbers - held.to(numbers.dtype)
+            bit = ((offsets - starts).index_select(0, at) + position).where(held, len(kept))
+            summed = torch.cat([kept, kept.new_zeros(1)]).index_select(0, bit)
+            scored = self.embedding(self.values.index_select(0, position.clamp_min(0)))
+            sums, numbers = sums - scored * summed.unsqueeze(1), numbers - held.to(numbers.dtype)
         if self.training:
             sums = sums / (1 - self.dropout)
         return divide_by_count(sums, numbers, self.power)

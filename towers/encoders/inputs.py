@@ -18,14 +18,14 @@ class Input(NamedTuple):
 
     Attributes:
         name: Its name in the graph: the raw feature that it is made from.
-        kind: `id` and `ids` are numbered by the vocabulary; `number`; `events` are numbered by the items' vocabulary;
-            `trigrams` of a text.
+        kind: `id` and `ids` are rows of the vocabulary, `events` are numbered by the items' vocabulary, `trigrams` are
+            those of a text.
         vocabulary: The feature whose vocabulary numbers the values; None for numbers.
-        length: Values a row of a list; None for lists of any length and for single values.
-        padding: What fills a list up.
+        length: Length of a list; None for lists of any length and for single values.
+        padding: Value that pads a list.
         items: For events, rows of the items table: an event of kind k with item row r has the number r + k * items.
         kinds: For events, the number of kinds.
-        unknown: What an unknown number counts as; None for NaN.
+        unknown: The number that replaces an unknown one; None means NaN.
     """
 
     name: str
@@ -39,19 +39,19 @@ class Input(NamedTuple):
 
     @property
     def dtype(self) -> str:
-        """Name of the values' type."""
+        """The dtype of the values."""
         return "float32" if self.kind == "number" else "int64"
 
     @property
     def shape(self) -> tuple[str | int, ...]:
-        """The dimensions; those of any size by name."""
+        """The dimensions; a dimension of any size has a name."""
         if self.kind in SINGLE and self.length is None:
             return ("batch",)
         return ("batch", "length" if self.length is None else self.length)
 
     @property
     def open_sizes(self) -> dict[int, str]:
-        """The dimensions of any size."""
+        """The names of the dimensions of any size, by axis."""
         return {axis: size for axis, size in enumerate(self.shape) if isinstance(size, str)}
 
     @property

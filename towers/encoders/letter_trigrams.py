@@ -25,17 +25,17 @@ from towerzoo.towers.layers.initializers import initialize
 from towerzoo.towers.layers.poolings import COUNT_POWERS, divide_by_count
 
 NO_TRIGRAM: Final = -1
-"""What pads lists of trigrams."""
+"""Pads lists of trigrams."""
 
 _WORD: Final = re.compile(r"\w+")
 _BITS: Final = 21
-"""Bits of a Unicode code point; three fit an int64."""
+"""Bits of a Unicode code point; three of them fit into an int64."""
 
 
 def letter_trigrams(text: str) -> list[str]:
-    """Returns the letter trigrams of a text's words, lower-case and framed by `#`, in order and as often as they come.
+    """Returns the letter trigrams of a text's words, in order and with repetitions.
 
-    What is neither letter, digit nor underscore parts words.
+    Words are lower-case, framed by `#`, and consist of letters, digits and underscores.
 
     Source: Huang et al., CIKM 2013, section 3.2.
 
@@ -51,17 +51,16 @@ def letter_trigrams(text: str) -> list[str]:
 class LetterTrigramEncoder(Encoder):
     """A learned vector for each letter trigram of a text, such as a title, summed over the text.
 
-    This is the word hashing of the DSSM: sharing trigrams, texts of new words, other endings or misspelt ones get
-    vectors too. A text without any known trigram, and the unknown text, get zeros. The trigrams are saved with the
-    weights.
+    This is the word hashing of the DSSM: new words, other endings and misspellings get vectors from the trigrams that
+    they share. The unknown text, and texts without a known trigram, get zeros. Trigrams are saved with the weights.
 
     Args:
-        column: The feature: ids (n,) of texts; tables offer their texts, such as `title`, as such features.
+        column: The feature: ids (n,) of texts, such as the table's `title`.
         dim: Length of the vectors.
         pooling: `sum` as in the paper, or the sum divided by the number of the text's trigrams (`mean`) or by its
-            square root (`sqrtn`), so that long texts have no longer vectors than short ones.
-        min_count: The fewest of the feature's distinct texts that a trigram must be in to be known.
-        init: A registered initializer for the matrix of vectors; none takes that of the tower.
+            square root (`sqrtn`), which keeps the vectors of long texts short.
+        min_count: The number of distinct texts from which on a trigram is known.
+        init: A registered initializer of the vectors; None uses the tower's.
 
     Raises:
         ConfigError: The feature holds lists or numbers.
@@ -102,10 +101,10 @@ class LetterTrigramEncoder(Encoder):
             raise wrong_column(column, "a text or single ids for encoder 'letter-trigrams'", "Name a text.")
         self.out_features = dim
         self.pooling = pooling
-        # The unknown text comes first, and has none.
+        # The unknown text comes first, and has no trigrams.
         bags = [[], *([_code(trigram) for trigram in letter_trigrams(str(text))] for text in column.vocabulary.values)]
-        found = Counter(code for bag in bags for code in set(bag))
-        known = sorted(code for code, texts in found.items() if texts >= min_count)
+        texts = Counter(code for bag in bags for code in set(bag))
+        known = sorted(code for code, count in texts.items() if count >= min_count)
         self.register_buffer("trigrams", torch.tensor(known, dtype=torch.int64))
         self._codes: NDArray[np.int64] = np.array([code for bag in bags for code in bag], dtype=np.int64)
         self._lengths: NDArray[np.int64] = np.array([len(bag) for bag in bags])
@@ -117,7 +116,7 @@ class LetterTrigramEncoder(Encoder):
         initialize(init or "torch-default", self.embedding.weight)
 
     def _encode_texts(self) -> None:
-        """Numbers the trigrams of all texts as the rows of the vectors; those that are not known go."""
+        """Maps the known trigrams of all texts to rows of the vectors."""
         known = self.trigrams.cpu().numpy()
         rows = np.searchsorted(known, self._codes)
         kept = np.append(known, -1)[rows] == self._codes
@@ -127,7 +126,7 @@ class LetterTrigramEncoder(Encoder):
             setattr(self, name, torch.from_numpy(values).to(self.trigrams.device))
 
     def read(self, raw: Sequence[Any]) -> Tensor:
-        """Returns the known trigrams of any texts (N, L), as `forward` takes them.
+        """Returns the known trigrams (N, L) of any texts, as `forward` takes them.
 
         Example:
             >>> from towerzoo.datasets import encode_column
@@ -137,15 +136,15 @@ class LetterTrigramEncoder(Encoder):
             True
         """
         numbers = {trigram: number for number, trigram in enumerate(self.known)}
-        known = [[numbers[one] for one in letter_trigrams(text or "") if one in numbers] for text in raw]
-        return pad_sequence([torch.tensor(one, dtype=torch.int64) for one in known], True, NO_TRIGRAM)
+        texts = [[numbers[trigram] for trigram in letter_trigrams(text or "") if trigram in numbers] for text in raw]
+        return pad_sequence([torch.tensor(text, dtype=torch.int64) for text in texts], True, NO_TRIGRAM)
 
     def unknown_like(self, values: Tensor) -> Tensor:
         """Returns ids (B,) of the unknown text, or empty lists (B, L) of trigrams."""
         return torch.full_like(values, UNKNOWN if values.dim() == 1 else NO_TRIGRAM)
 
     def export_input(self, name: str) -> Input:
-        """Returns an input of trigrams, so that unseen texts have vectors in a bundle as well."""
+        """Returns an input of trigrams, so that a bundle has vectors for unseen texts too."""
         return Input(name, "trigrams", vocabulary=name, padding=NO_TRIGRAM)
 
     def export_vocabulary(self) -> tuple[int, Sequence[Any]]:
@@ -153,18 +152,18 @@ class LetterTrigramEncoder(Encoder):
         return 0, self.known
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Maps ids of texts (B,), or of the known trigrams of any text (B, L), padded with -1, to vectors (B, dim)."""
+        """Maps ids of texts (B,), or trigrams (B, L) padded with `NO_TRIGRAM`, to vectors (B, dim)."""
         if ids.dim() == 2:
-            return self._of_trigrams(ids)
+            return self._encode_trigrams(ids)
         counts = self.counts.index_select(0, ids)
         offsets = counts.cumsum(0) - counts
         shift = self.starts.index_select(0, ids) - offsets
         n = int(counts.sum())
-        places = torch.arange(n, device=ids.device) + shift.repeat_interleave(counts, output_size=n)
-        sums = bag_sums(self.embedding.weight, self.ids.index_select(0, places), offsets)
+        positions = torch.arange(n, device=ids.device) + shift.repeat_interleave(counts, output_size=n)
+        sums = bag_sums(self.embedding.weight, self.ids.index_select(0, positions), offsets)
         return divide_by_count(sums, counts, COUNT_POWERS[self.pooling])
 
-    def _of_trigrams(self, ids: Tensor) -> Tensor:
+    def _encode_trigrams(self, ids: Tensor) -> Tensor:
         mask = ids != NO_TRIGRAM
         if self.embedding.num_embeddings == 0:
             return self.embedding.weight.new_zeros(ids.shape[0], self.out_features)
@@ -179,7 +178,7 @@ class LetterTrigramEncoder(Encoder):
         return ["".join(chr(code >> shift & mask) for shift in shifts) for code in self.trigrams.tolist()]
 
     def extra_repr(self) -> str:
-        """Returns how many trigrams are known."""
+        """Returns the numbers of known trigrams and of texts."""
         return f"{len(self.trigrams)} trigrams of {len(self._lengths) - 1} texts, {self.pooling}"
 
 
@@ -189,5 +188,5 @@ def _code(trigram: str) -> int:
 
 
 def _encode_again(encoder: LetterTrigramEncoder, incompatible: Any) -> None:
-    """Follows a state dict whose trigrams, and so their order, may be others."""
+    """Encodes the texts with the trigrams of a loaded state dict, which may differ."""
     encoder._encode_texts()

@@ -1,16 +1,16 @@
-"""Vectors that were made elsewhere, such as those of a language or image model."""
+"""Vectors from a file, such as those of a language or image model."""
 
 from __future__ import annotations
 
 import zipfile
 import zlib
+from collections import Counter
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
@@ -28,18 +28,18 @@ from towerzoo.towers.encoders.embedding import wrong_column
 class PretrainedEncoder(Encoder):
     """Vectors from a file, one an id, kept as they are or trained further.
 
-    Ids without a vector, and the unknown id, start as zeros. The vectors are saved with the weights: a run is tested,
-    resumed and served without the file. What is wrong with the file is therefore kept as `problem`, which `build_model`
-    tells before training, and the encoder where weights that were to be loaded never came.
+    Ids without a vector, and the unknown id, start as zeros. The vectors are saved with the weights, so that testing,
+    resuming and serving a run do not need the file. An error of the file is therefore kept as `problem`, and raised
+    before training, or by an encoder whose weights were never loaded.
 
     Args:
         column: The feature: ids (n,).
-        path: A .parquet or .npz file, see `towers.vector_file.read_vectors`; relative to the working directory.
-        dim: Length of the vectors, that of the file's.
+        path: A .parquet or .npz file, see `read_vectors`; relative to the working directory.
+        dim: Length of the file's vectors.
         trainable: Whether training changes the vectors.
 
     Attributes:
-        problem: What is wrong with the file; None once weights are loaded.
+        problem: The error of the file; None once weights are loaded.
 
     Raises:
         ConfigError: The feature holds lists or numbers.
@@ -88,21 +88,21 @@ class PretrainedEncoder(Encoder):
             )
         assert column.vocabulary is not None
         rows = torch.from_numpy(column.vocabulary.encode(ids)).long()
-        found = rows > 0
-        if not found.any():
-            told = [", ".join(repr(value) for value in some[:3]) for some in (column.vocabulary.values, ids.tolist())]
+        known = rows > 0
+        if not known.any():
+            wanted, given = (", ".join(map(repr, values[:3])) for values in (column.vocabulary.values, ids.tolist()))
             raise DataError(
-                f"{path} must have vectors of ids of feature {column.name!r}, such as {told[0] or 'none'}, "
-                f"got none of them, but {told[1] or 'nothing'}. Text and numbers are different ids."
+                f"{path} must have vectors of ids of feature {column.name!r}, such as {wanted or 'none'}, "
+                f"got none of them, but {given or 'nothing'}. Text and numbers are different ids."
             )
-        self.embedding.weight[rows[found]] = torch.from_numpy(vectors)[found]
-        self.without -= found.sum()
+        self.embedding.weight[rows[known]] = torch.from_numpy(vectors)[known]
+        self.without -= known.sum()
 
     def forward(self, ids: Tensor) -> Tensor:
         """Maps ids (B,) to vectors (B, dim).
 
         Raises:
-            DataError: The file could not be read, and no weights were loaded since.
+            DataError: The file cannot be read, and no weights were loaded.
         """
         if self.problem is not None:
             raise self.problem
@@ -110,7 +110,7 @@ class PretrainedEncoder(Encoder):
         return vectors
 
     def extra_repr(self) -> str:
-        """Returns how many ids have no vector."""
+        """Returns the number of ids without a vector."""
         about = "trainable" if self.embedding.weight.requires_grad else "frozen"
         return f"{int(self.without)} of {len(self.embedding.weight) - 1} ids without a vector, {about}"
 
@@ -120,7 +120,7 @@ def _needs_no_file(encoder: PretrainedEncoder, incompatible: Any) -> None:
 
 
 def read_vectors(path: Path) -> tuple[NDArray[Any], NDArray[np.float32]]:
-    """Reads a file of vectors; no code in it is run.
+    """Reads a file of vectors, without running any code in it.
 
     Args:
         path: A Parquet file with the columns `id` (whole numbers or text) and `vector` (a list of numbers), or an .npz
@@ -130,7 +130,7 @@ def read_vectors(path: Path) -> tuple[NDArray[Any], NDArray[np.float32]]:
         The raw ids (N,), whole numbers or str, and the vectors (N, D).
 
     Raises:
-        DataError: The file is missing or malformed, an id comes twice, or vectors differ in length or are not finite.
+        DataError: The file is missing or malformed, an id occurs twice, or vectors differ in length or are not finite.
     """
     if not path.is_file():
         raise DataError(
@@ -141,20 +141,21 @@ def read_vectors(path: Path) -> tuple[NDArray[Any], NDArray[np.float32]]:
     try:
         ids, vectors = (_from_parquet if path.suffix == ".parquet" else _from_npz)(path)
     except KeyError as error:
-        raise DataError(f"{path} must have {error.args[0]}, got a file without it. Rename what it has.") from None
+        raise DataError(f"{path} must have {error.args[0]}, got a file without it. Rename the one it has.") from None
     except (OSError, EOFError, ValueError, pa.ArrowException, zipfile.BadZipFile, zlib.error) as error:
         reason = one_line(error)
         raise DataError(f"{path} must be a whole file of ids and vectors, got {reason}. Write it again.") from None
-    kind = pd.api.types.infer_dtype(ids)
-    if kind not in ("integer", "string", "empty"):
-        raise DataError(f"{path} must have ids of whole numbers or text, got {kind}. Convert them.")
     if ids.ndim != 1 or vectors.ndim != 2 or len(ids) != len(vectors):
-        found = f"ids of shape {ids.shape} and vectors of shape {vectors.shape}"
-        raise DataError(f"{path} must have ids (N,) and vectors (N, D), got {found}. Give every id one vector.")
-    if twice := pd.Series(ids)[pd.Index(ids).duplicated()].unique().tolist():
-        raise DataError(
-            f"{path} must have every id once, got {len(twice)} more often, such as {twice[0]!r}. Remove the others."
-        )
+        shapes = f"ids of shape {ids.shape} and vectors of shape {vectors.shape}"
+        raise DataError(f"{path} must have ids (N,) and vectors (N, D), got {shapes}. Give every id one vector.")
+    counts = Counter(ids.tolist())
+    types = {type(value).__name__ for value in counts}
+    if len(types) > 1 or not types <= {"int", "str"}:
+        kinds = " and ".join(sorted(types))
+        raise DataError(f"{path} must have ids of whole numbers or text, got {kinds}. Convert them.")
+    if repeated := [value for value, count in counts.items() if count > 1]:
+        others = f"got {len(repeated)} more often, such as {repeated[0]!r}"
+        raise DataError(f"{path} must have every id once, {others}. Remove the others.")
     if faulty := int((~np.isfinite(vectors)).any(axis=1).sum()):
         raise DataError(f"{path} must have finite vectors, got {faulty} of {len(ids)} that are not. Correct them.")
     return ids, vectors
@@ -164,24 +165,27 @@ def _from_npz(path: Path) -> tuple[NDArray[Any], NDArray[np.float32]]:
     if not zipfile.is_zipfile(path):
         raise ValueError("no archive of arrays")
     with np.load(path, allow_pickle=False) as arrays:
-        missing = [name for name in ("ids", "vectors") if name not in arrays]
-        if missing:
-            raise KeyError(f"an array {missing[0]!r}")
+        _require("an array", ("ids", "vectors"), arrays)
         ids, vectors = arrays["ids"], arrays["vectors"].astype(np.float32)
     return (ids.astype(object) if ids.dtype.kind == "U" else ids), vectors
 
 
 def _from_parquet(path: Path) -> tuple[NDArray[Any], NDArray[np.float32]]:
-    names = pq.read_schema(path).names
-    missing = [name for name in ("id", "vector") if name not in names]
-    if missing:
-        raise KeyError(f"a column {missing[0]!r}")
+    _require("a column", ("id", "vector"), pq.read_schema(path).names)
     table = pq.read_table(path, columns=["id", "vector"])
     lists = table["vector"].combine_chunks()
     if table["id"].null_count or lists.null_count:
         raise ValueError("rows without an id or a vector")
-    lengths = pc.unique(pc.list_value_length(lists)).to_pylist() or [0]
+    if not isinstance(lists, pa.ListArray | pa.LargeListArray | pa.FixedSizeListArray):
+        raise ValueError(f"vectors of type {lists.type}")
+    lengths = lists.value_lengths().unique().to_pylist() or [0]
     if len(lengths) > 1:
         raise ValueError(f"vectors of {min(lengths)} to {max(lengths)} numbers")
     numbers = lists.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
     return table["id"].to_numpy(), numbers.reshape(len(table), lengths[0])
+
+
+def _require(kind: str, names: Iterable[str], given: Container[str]) -> None:
+    for name in names:
+        if name not in given:
+            raise KeyError(f"{kind} {name!r}")

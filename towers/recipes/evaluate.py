@@ -36,23 +36,23 @@ def evaluate_run(
     by: Sequence[str] = (),
     shots: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """Tests the weights of a finished run and stores the figures in its metrics.json, unless features are masked.
+    """Tests the weights of a finished run, and writes the results to its metrics.json unless features are masked.
 
     Args:
         run: The run.
         overrides: `KEY.PATH=VALUE` texts, such as `data.root=...` on another machine.
         device: `cpu`, `cuda` or `auto`.
-        mask: Features of users or items whose values are made unknown.
+        mask: Features of users or items whose values become unknown.
         by: What to slice users or items by, see `require_columns`.
-        shots: How many events of new users are known, see `few_shots`.
+        shots: Numbers of known events of new users, see `few_shots`.
 
     Returns:
-        The run's metrics.json; with `by`, also the figures of each slice as `slices`; with `shots`, those of new users
-        as `shots`, which the run's report then shows as well.
+        The content of metrics.json; with `by`, also the metrics of each slice as `slices`; with `shots`, also those of
+        new users as `shots`, which the run's report then shows.
 
     Raises:
-        TowerZooError: A file of the run is missing or damaged, the data is not that of the run, or the data has nothing
-            of such a name to mask or slice by.
+        TowerZooError: A file of the run is missing or damaged, the data is not the run's, or the data has no feature of
+            a name in `mask` or `by`.
     """
     metrics = run.read(Metrics).model_dump()
     experiment, _ = read_experiment(run.config, overrides)
@@ -73,18 +73,18 @@ def evaluate_run(
         metrics["shots"] = few_shots(run, experiment, data, shots, device)
     if not mask:
         run.write_json(Metrics.FILE, metrics)
-        if shots and (run.path / REPORT).exists():  # of an unfinished run it would say that nothing is left to do
+        if shots and (run.path / REPORT).exists():  # a report would mark an unfinished run as finished
             write_report(run, metrics, module.model)
     return metrics
 
 
 def evaluate_checkpoint(config: str, checkpoint: Path, overrides: Sequence[str] = (), *, device: str) -> dict[str, Any]:
-    """Tests the weights of a checkpoint on the data of a config, and stores the figures beside the checkpoint.
+    """Tests the weights of a checkpoint on a config's data, and writes `NAME.metrics.json` beside the checkpoint.
 
     Args:
         config: A YAML file or the name of a shipped config.
-        checkpoint: A checkpoint that was trained with this config and data, which can be made sure of only where it
-            lies in its run folder; the figures go to `NAME.metrics.json`.
+        checkpoint: A checkpoint trained with this config and data. The data is checked only if the checkpoint lies in
+            its run folder.
         overrides: `KEY.PATH=VALUE` texts.
         device: `cpu`, `cuda` or `auto`.
 
@@ -106,9 +106,10 @@ def evaluate_checkpoint(config: str, checkpoint: Path, overrides: Sequence[str] 
 
 
 def evaluate(module: TrainingModule, data: TwoTowerData, experiment: Experiment, device: str) -> dict[str, Any]:
-    """Returns the protocol, and on it the figures of a model (`valid`, `test`) and of the baselines.
+    """Evaluates a model and the baselines on the validation and test splits.
 
-    `test_seconds` is the time from encoding the first user to the last metric of the test split.
+    Returns:
+        The content of metrics.json. `test_seconds` is the time from encoding the first user to the last test metric.
     """
     trainer = make_trainer(experiment, device, logger=False, callbacks=[])
     batches = DataModule(data)

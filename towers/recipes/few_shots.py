@@ -1,4 +1,4 @@
-"""Figures of new users of whom only a few events are known."""
+"""Metrics of new users with only a few known events."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from towerzoo.towers.training.module import build_module
 from towerzoo.towers.training.trainer import make_trainer
 
 ALL: Final = "all"
-"""Stands for the whole histories."""
+"""Stands for whole histories."""
 
 Shots = dict[str, dict[str, float]]
-"""The test figures by how many events a history holds, and at last those of whole histories, `ALL`."""
+"""The test metrics by the number of events in a history; the last entry, `ALL`, has whole histories."""
 
 
 def require_history(run: RunFolder, experiment: Experiment) -> None:
@@ -29,24 +29,23 @@ def require_history(run: RunFolder, experiment: Experiment) -> None:
     features = experiment.user_tower.features
     if not any(map(reads_events, features.values())):
         raise RunError(
-            f"--shots must be given with a run whose user tower has a history encoder, got {run.path} with "
+            f"--shots needs a run whose user tower has a history encoder, but {run.path} has only "
             f"{', '.join(features) or 'no features'}. Add a feature {{encoder: history, dim: 64}} and train again."
         )
 
 
 def few_shots(run: RunFolder, experiment: Experiment, data: TwoTowerData, shots: Sequence[int], device: str) -> Shots:
-    """Returns the test figures of new users whose histories hold no more than some events.
+    """Tests a run on new users whose histories have at most k events.
 
-    A new user has no id and no bias of her own, and keeps her other features. Her history holds the last k events
-    before what is tested, or fewer where she has fewer. The last ones, since the first of many events are older than
-    the first of a few, and the curve would mix how little is known with how long ago it was. What is tested, and the
-    seen items that lists leave out, are the same for every k. Items' vectors were trained on these users' events, too.
+    New users have no id and no bias, but keep their other features. Their histories hold the last k events before the
+    tested ones. With the first k events, the curve would mix how little is known with how old it is. The tested events,
+    and the seen items that lists leave out, are the same for every k. Item vectors were trained on these users, too.
 
     Args:
-        run: A finished run, whose weights are tested.
+        run: A finished run.
         experiment: Its experiment.
-        data: Its data; its users' ids are unknown afterwards.
-        shots: How many events a history may hold, >= 0 each.
+        data: Its data; afterwards, the ids of its users are unknown.
+        shots: The values of k, >= 0.
         device: `cpu`, `cuda` or `auto`.
     """
     mask_columns(data, [data.schema.users.key])

@@ -1,4 +1,4 @@
-"""Where the time of a training step goes."""
+"""How long each part of a training step takes."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from towerzoo.towers.training.module import TrainingModule
 from towerzoo.towers.training.trainer import make_trainer
 
 WARM_UP, TIMED, PROFILED = 5, 30, 10
-"""Steps that are run first, steps whose wall time is taken, and steps that are then looked into."""
+"""Numbers of steps: first to warm up, then to measure wall time, then to profile."""
 
 RESERVE = 16
-"""Pieces of 16 MiB that the profiled steps may take beyond what a step needs."""
+"""Blocks of 16 MiB that the process may reuse while it is profiled."""
 
 PART: Final = "towerzoo: "
-"""What the names of our own ranges in the profile start with."""
+"""Prefix of the names of our ranges in the profile."""
 
 OPTIMIZER: Final = "Optimizer."
-"""What the names of torch's own ranges around an optimizer's methods start with."""
+"""Prefix of the names of torch's ranges around an optimizer's methods."""
 
 LOOP: Final = "Python, loop, batches"
-"""All that is no operation of torch: the interpreter, Lightning's loop and callbacks, waiting for a batch."""
+"""All time outside torch's operations: the interpreter, Lightning's loop and callbacks, waiting for a batch."""
 
 PARTS: Final = (
     "matrix products",
@@ -48,23 +48,23 @@ PARTS: Final = (
     "other operations",
     LOOP,
 )
-"""Every part of a step, with its backward pass."""
+"""The parts of a step, each with its backward pass."""
 
 
 def profile_step(experiment: Experiment, data: TwoTowerData, module: TrainingModule, device: str) -> dict[str, float]:
-    """Trains some steps through Lightning and returns the seconds that each part takes of one.
+    """Trains a few steps with Lightning, and returns the seconds of each part of a step.
 
     A backward operation belongs to the part of its forward operation. The parts sum to the wall time of a step without
-    the profiler, or to what the operations take where that is more.
+    the profiler, or to the time of the operations if that is longer.
 
     Args:
-        experiment: What to train.
-        data: Its data; of at least one training batch.
-        module: Its model, which is trained a little.
+        experiment: The experiment.
+        data: Its data, with at least one training batch.
+        module: Its model, which these steps train.
         device: `cpu`, `cuda` or `auto`.
 
     Returns:
-        Seconds by part, every one of `PARTS`.
+        Seconds of each of `PARTS`.
 
     Raises:
         TowerZooError: The device or the Trainer's arguments are not usable.
@@ -89,7 +89,7 @@ def profile_step(experiment: Experiment, data: TwoTowerData, module: TrainingMod
 
 
 class _Steps(Callback):
-    """Takes the wall time of some steps, and then profiles others."""
+    """Measures the wall time of steps, and then profiles further steps."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -99,7 +99,7 @@ class _Steps(Callback):
         self._started = 0.0
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Starts what is due at this step, of whose batches there are several where gradients are accumulated."""
+        """Starts the clock or the profiler; with accumulated gradients, a step has several batches."""
         if trainer.global_step == WARM_UP and not self._started:
             self._started = self._now()
         elif trainer.global_step == WARM_UP + TIMED and not self.wall_seconds:
@@ -112,7 +112,7 @@ class _Steps(Callback):
         self.profiler.stop()
 
     def seconds_by_part(self) -> dict[str, float]:
-        """Returns the seconds a step of each part that operations belong to."""
+        """Returns the seconds that the operations of each part take in a step."""
         seconds: dict[str, float] = {}
         for event, part in parts_of_events(self.profiler.events() or ()):  # type: ignore[no-untyped-call]
             microseconds = event.self_device_time_total if self.device.type == "cuda" else event.self_cpu_time_total
@@ -126,19 +126,19 @@ class _Steps(Callback):
 
 
 def _touch(pieces: int) -> None:
-    """Lets the process have memory that it keeps.
+    """Reserves memory for reuse.
 
-    The profiler's records come to lie between the tensors of a step, so that freed pieces are too small for the next
-    ones. New ones would be mapped while an operation runs, and its time be that of the system.
+    The profiler's records lie between the tensors of a step, so that freed blocks become too small. New blocks would be
+    mapped inside an operation, whose time would then include the system's.
     """
-    all_at_once = [torch.ones(1 << 22) for _ in range(pieces)]
-    del all_at_once
+    blocks = [torch.ones(1 << 22) for _ in range(pieces)]
+    del blocks
 
 
 def parts_of_events(events: Iterable[FunctionEvent]) -> list[tuple[FunctionEvent, str]]:
-    """Returns every operation with its part, a backward operation with that of its forward operation.
+    """Returns every operation with its part; a backward operation has the part of its forward operation.
 
-    A GPU's kernels are left out: their time is that of the operations that have started them.
+    A GPU's kernels are left out: their time is part of the operations that started them.
     """
     events = [event for event in events if event.device_type == DeviceType.CPU]
     part_of_forward = {
@@ -147,7 +147,7 @@ def parts_of_events(events: Iterable[FunctionEvent]) -> list[tuple[FunctionEvent
     return [
         (event, _range_of(event) or part_of_forward.get(_sequence_of(event), "other operations"))
         for event in events
-        if not event.name.startswith((PART, OPTIMIZER))  # a range's own time is Python's
+        if not event.name.startswith((PART, OPTIMIZER))  # the self time of a range is Python's
     ]
 
 
@@ -158,7 +158,7 @@ def _range_of(event: FunctionEvent) -> str | None:
         if around.name.startswith(PART):
             return around.name.removeprefix(PART)
         if around.name.startswith("autograd::engine"):
-            return None  # also inside the optimizer, whose step runs Lightning's closure
+            return None  # checked first: the optimizer's step runs Lightning's closure with its backward pass
         if around.name.startswith(OPTIMIZER):
             return "optimizer"
         around = around.cpu_parent
@@ -166,7 +166,7 @@ def _range_of(event: FunctionEvent) -> str | None:
 
 
 def _sequence_of(event: FunctionEvent) -> int:
-    """Returns the number that a backward operation shares with its forward operation; -1 where there is none."""
+    """Returns the number that a backward operation shares with its forward operation; -1 if it has none."""
     around: FunctionEvent | None = event
     while around is not None:
         if around.sequence_nr >= 0:
@@ -176,7 +176,7 @@ def _sequence_of(event: FunctionEvent) -> int:
 
 
 def mark_parts(module: TrainingModule) -> list[Callable[[], None]]:
-    """Puts ranges around the parts of a training step, and returns what removes them."""
+    """Puts ranges around the parts of a training step, and returns functions that remove them."""
     removers = []
     for tower in (module.model.user_tower, module.model.item_tower):
         removers.append(_mark(tower, "embeddings"))
@@ -184,7 +184,7 @@ def mark_parts(module: TrainingModule) -> list[Callable[[], None]]:
     step = module.training_step
 
     def marked_step(*arguments: Any) -> Any:
-        with record_function(PART + "score and loss"):  # all of a step that is not in a range of its own
+        with record_function(PART + "score and loss"):  # all that no inner range covers
             return step(*arguments)
 
     module.training_step = marked_step  # type: ignore[method-assign, assignment]

@@ -1,4 +1,4 @@
-"""The test figures of parts of the users and items, and of a model that does not know some of their features."""
+"""Test metrics of slices of users and items, and of a model that does not know some of their features."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from towerzoo.towers.model.dssm import DSSM
 from towerzoo.towers.model.evaluator import Evaluator
 
 USER_WARMTH, ITEM_WARMTH, POPULARITY = "user-warmth", "item-warmth", "popularity"
-"""What can be sliced by besides columns: training events or none, and items by deciles of training events."""
+"""Slices that are not columns: with or without training events, and items by deciles of training events."""
 
 
 def require_columns(data: TwoTowerData, mask: Sequence[str], by: Sequence[str]) -> None:
-    """Raises a RunError with all names that nothing can be masked or sliced by.
+    """Raises a RunError with all names that cannot be masked or sliced by.
 
     Args:
         data: The data.
-        mask: What is to be masked: columns and texts of users or items.
-        by: What is to be sliced by: such columns of ids and texts, `user-warmth`, `item-warmth` or `popularity`.
+        mask: Columns and texts of users or items.
+        by: Columns of ids and texts of users or items, `user-warmth`, `item-warmth` or `popularity`.
     """
-    tables = (data.schema.items, data.schema.users)  # users last, as those whose column is meant where both have it
+    tables = (data.schema.items, data.schema.users)  # a name in both means the users' column
     columns = {name: table.columns.get(name) for table in tables for name in (*table.columns, *table.texts)}
     numbers = {name for name, column in columns.items() if column is not None and column.vocabulary is None}
     ids = {USER_WARMTH, ITEM_WARMTH, POPULARITY, *columns} - numbers
@@ -57,9 +57,9 @@ def require_columns(data: TwoTowerData, mask: Sequence[str], by: Sequence[str]) 
 
 
 def mask_columns(data: TwoTowerData, names: Sequence[str]) -> None:
-    """Makes every value of some columns or texts of users or items unknown, as that of somebody or something new.
+    """Makes all values of the named columns or texts of users or items unknown, as for new users and items.
 
-    Histories stay: they are of events, not of a column. Biases go with their ids, see `mask_biases`.
+    Histories of events do not change. For biases see `mask_biases`.
     """
     for name in names:
         side = _side(data, name)
@@ -71,7 +71,7 @@ def mask_columns(data: TwoTowerData, names: Sequence[str]) -> None:
 
 @torch.no_grad()
 def mask_biases(model: DSSM, data: TwoTowerData, names: Sequence[str]) -> None:
-    """Sets the biases of users, or of items, to 0 where their ids are among the masked features."""
+    """Sets the biases of users, or of items, to 0 if their ids are masked."""
     for table, bias in ((data.schema.users, model.bias("user")), (data.schema.items, model.bias("item"))):
         if table.key in names and bias is not None:
             bias.weight.zero_()
@@ -81,7 +81,7 @@ def mask_biases(model: DSSM, data: TwoTowerData, names: Sequence[str]) -> None:
 def sliced(
     model: DSSM, data: TwoTowerData, plan: EvaluationPlan, names: Sequence[str]
 ) -> dict[str, dict[str, SliceFigures]]:
-    """Returns the test figures of each slice, by what is sliced by.
+    """Returns the test metrics of each slice, by name in `names` and by slice.
 
     Args:
         model: The model, with the weights to test.
@@ -117,6 +117,6 @@ def _slices(data: TwoTowerData, name: str) -> tuple[str, Slices]:
 
 
 def _side(data: TwoTowerData, name: str) -> str:
-    """Returns `users` or `items`, whichever has a column or text."""
+    """Returns which of `users` and `items` has a column or text."""
     users = data.schema.users
     return "users" if name in users.columns or name in users.texts else "items"

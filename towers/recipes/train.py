@@ -1,4 +1,4 @@
-"""Trains an experiment, tests its best weights, and leaves a run folder that explains itself."""
+"""Trains an experiment, tests its best weights, and writes a run folder."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ def train(experiment: Experiment, *, name: str, out: Path, device: str, console:
     """Trains an experiment from the start.
 
     Args:
-        experiment: What to train.
-        name: The config's name, under which the run folder lies.
-        out: Folder of all runs.
+        experiment: The experiment.
+        name: The config's name, and the name of the folder of its runs.
+        out: The folder of all runs.
         device: `cpu`, `cuda` or `auto`.
-        console: Where to tell about it.
+        console: Where to print progress and results.
 
     Returns:
         The finished run.
 
     Raises:
-        TowerZooError: The data, the device, the disk or the loss does not allow it.
+        TowerZooError: The data, the device or the disk is not usable, or the loss is not finite.
         Interrupted: A signal stopped training; the run can be resumed.
     """
     experiment, data, module = _prepare(experiment, device, console)
@@ -67,29 +67,28 @@ def train(experiment: Experiment, *, name: str, out: Path, device: str, console:
 
 
 def resume(run: RunFolder, experiment: Experiment, *, device: str, console: Console) -> RunFolder:
-    """Goes on with a run after its last whole epoch; the result is bit-equal to that of a run that never stopped.
+    """Resumes a run after its last whole epoch; on a CPU, the result is bit-equal to a run that never stopped.
 
     Args:
         run: The run.
         experiment: Its experiment, perhaps with more epochs.
         device: `cpu`, `cuda` or `auto`.
-        console: Where to tell about it.
+        console: Where to print progress and results.
 
     Raises:
-        RunError: There is nothing left to train, or the checkpoint is damaged or of another architecture.
+        RunError: Nothing is left to train, or the checkpoint is damaged or belongs to another architecture.
     """
     report, trained, checkpoint = run.path / REPORT, run.last.exists(), last_checkpoint(run)
     if trained and report.exists():
         finished = checkpoint["epoch"] + 1
         if stopped_early(checkpoint, experiment):
             raise RunError(
-                f"training.early_stopping.patience must be more than the epochs without a better value after which "
-                f"{run.path} stopped, got {_patience(experiment)}. Add --set training.early_stopping.patience=N or "
-                "--set training.early_stopping=null."
+                f"{run.path} stopped early with patience {_patience(experiment)}. To train on, add "
+                "--set training.early_stopping.patience=N with a larger N, or --set training.early_stopping=null."
             )
         if finished >= experiment.training.max_epochs:
             raise RunError(
-                f"training.max_epochs must be more than the {finished} epochs that {run.path} has finished, "
+                f"training.max_epochs must be more than the {finished} finished epochs of {run.path}, "
                 f"got {experiment.training.max_epochs}. Add --set training.max_epochs={finished + 1} or more."
             )
     experiment, data, module = _prepare(experiment, device, console, trained=trained)
@@ -106,7 +105,7 @@ def resume(run: RunFolder, experiment: Experiment, *, device: str, console: Cons
 
 
 def try_out(experiment: Experiment, *, device: str, console: Console) -> None:
-    """Trains, validates and tests a single batch each on one device, and saves nothing."""
+    """Runs one batch each of training, validation and test on one device, and saves nothing."""
     experiment, data, module = _prepare(experiment, device, console)
     batches = DataModule(data)
     trainer = make_trainer(experiment, device, fast_dev_run=True, callbacks=[FiniteLoss()], logger=False)
@@ -116,13 +115,13 @@ def try_out(experiment: Experiment, *, device: str, console: Console) -> None:
 
 
 def profile_training(experiment: Experiment, *, device: str, console: Console) -> None:
-    """Trains some steps on one device, prints where the time of one goes, and saves nothing.
+    """Trains a few steps on one device, prints which parts of a step take how long, and saves nothing.
 
     Raises:
-        TowerZooError: The towers are compiled, or as of `train`.
+        TowerZooError: The towers are compiled, or training fails as in `train`.
     """
     if experiment.training.execution != "eager":
-        hint = "Compiled towers have no layers to be timed. Add --set training.execution=eager."
+        hint = "The layers of compiled towers cannot be timed. Add --set training.execution=eager."
         problem = Problem("training.execution", "eager for --profile", experiment.training.execution, hint)
         raise ConfigError([problem])
     experiment, data, module = _prepare(experiment, device, console)
@@ -138,15 +137,15 @@ def _patience(experiment: Experiment) -> int | None:
 def _prepare(
     experiment: Experiment, device: str, console: Console, *, trained: bool = False
 ) -> tuple[Experiment, TwoTowerData, TrainingModule]:
-    """Returns the experiment with the precision that it trains in, its data and its model; raises what forbids it."""
-    asked = experiment.trainer.precision
+    """Checks the device, and returns the experiment with its precision settled, its data and its model."""
+    requested = experiment.trainer.precision
     experiment = settled_precision(experiment, torch_device(device))
     make_trainer(experiment, device, callbacks=[], logger=False)
     require_devices(experiment, device)
     require_gpu(experiment, torch_device(device))
     console.print(settle_process(torch_device(device)))
-    if asked == AUTO:
-        console.print(f"precision: {experiment.trainer.precision}, the fastest of this device")
+    if requested == AUTO:
+        console.print(f"precision: {experiment.trainer.precision}, the fastest on this device")
     if advice := precision_advice(experiment, torch_device(device)):
         console.print(advice, soft_wrap=True)
     with console.status(f"loading {experiment.data.name}"):
@@ -161,10 +160,10 @@ def _prepare(
 def _fit(
     experiment: Experiment, data: TwoTowerData, module: TrainingModule, run: RunFolder, device: str, console: Console
 ) -> None:
-    """Trains, on as many devices as the experiment asks for, if there is something left to train."""
+    """Trains on the experiment's number of devices; a run without epochs left needs one."""
     size = experiment.trainer.devices if epochs_left(last_checkpoint(run), experiment) else 1
     if size > 1:
-        console.print(f"{size} devices: this process and {size - 1} more divide each batch")
+        console.print(f"{size} devices: this process and {size - 1} more share each batch")
     with several_ranks(run, size, torch_device(device)) as ranks:
         fit(experiment, data, module, run, device, ranks, console)
 
@@ -172,7 +171,7 @@ def _fit(
 def _test_and_report(
     experiment: Experiment, data: TwoTowerData, module: TrainingModule, run: RunFolder, device: str, console: Console
 ) -> None:
-    """Tests the best epoch's weights and writes what the run is read by; the report comes last."""
+    """Tests the best epoch's weights and writes the results; the report comes last, and marks the run as finished."""
     best = read_checkpoint(run.best)
     load_state(module, best["state_dict"], run.best)
     run.save_weights(module.model, module.loss)

@@ -1,4 +1,4 @@
-"""What happens between epochs: seeds, checkpoints, and stopping in good order."""
+"""What happens around epochs: seeds, checkpoints, progress, and a clean stop."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ from towerzoo.registry.files import refusals_as
 from towerzoo.towers.metrics.plan import mode
 from towerzoo.towers.runs.folder import RunFolder
 from towerzoo.towers.training.ranks import Ranks
-from towerzoo.towers.training.resumed_optimizer import KIND, kind
 
 DROPOUT_STREAM = 1
-"""Keeps dropout's random numbers apart from those of the batch order, which come of the same seed and epoch; where
-several ranks train, the next streams are theirs."""
+"""Separates the random numbers of dropout from those of the batch order, which share seed and epoch. If several ranks
+train, each has its own stream after this one."""
 
 
 class EpochSeeds(Callback):
@@ -31,7 +30,7 @@ class EpochSeeds(Callback):
 
     Args:
         seed: The experiment's seed.
-        ranks: Who trains; each rank has dropout of its own, and candidates are the same on all.
+        ranks: The processes that train. Each has its own dropout; candidates are the same on all.
     """
 
     def __init__(self, seed: int, ranks: Ranks | None = None) -> None:
@@ -40,26 +39,26 @@ class EpochSeeds(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Seeds all generators of torch."""
-        common, own = (
+        common, local = (
             epoch_seed(self.seed, trainer.current_epoch, stream)
             for stream in (DROPOUT_STREAM, DROPOUT_STREAM + 1 + self.ranks.rank)
         )
-        self.ranks.seed(common, own)
+        self.ranks.seed(common, local)
 
 
 class EpochCheckpoints(Checkpoint):
     """Saves last.ckpt after every epoch, and best.ckpt after every epoch that is better than all before.
 
-    Both are written beside their place and renamed, so that a kill leaves the file of the epoch before. Paths are not
-    part of the state: a run folder can be moved and resumed.
+    Each is written to a temporary name and renamed, so that a kill leaves the previous epoch's file. The state holds no
+    paths: a run folder can be moved and resumed.
 
     Args:
-        run: Where the checkpoints lie.
-        monitor: The validation metric that tells which epoch is best.
+        run: The folder of the checkpoints.
+        monitor: The validation metric that chooses the best epoch.
 
     Attributes:
         best_epoch: The best epoch so far.
-        best_value: The metric's value in it.
+        best_value: The metric's value in that epoch.
     """
 
     def __init__(self, run: RunFolder, monitor: str) -> None:
@@ -70,29 +69,25 @@ class EpochCheckpoints(Checkpoint):
         self.best_value: float | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns what a resumed run must know."""
+        """Returns the best epoch so far."""
         return {"best_epoch": self.best_epoch, "best_value": self.best_value}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes the state of an earlier epoch."""
+        """Restores the best epoch of a resumed run."""
         self.best_epoch = state_dict["best_epoch"]
         self.best_value = state_dict["best_value"]
-
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Notes of which kind the optimizer is whose state is saved."""
-        checkpoint[KIND] = kind(trainer.optimizers[0])
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves the epoch.
 
         Raises:
-            TrainingError: The metric is no number, and there is no better epoch before.
+            TrainingError: The metric is NaN, and no earlier epoch has a value.
         """
         value = trainer.callback_metrics[self.monitor].item()
         if math.isnan(value) and self.best_value is None:
             raise TrainingError(
-                f"{self.monitor} must be a number to tell the best epoch by, got nan in epoch {trainer.current_epoch}. "
-                "Set training.early_stopping.monitor to a figure that the validation events have."
+                f"{self.monitor} is NaN in epoch {trainer.current_epoch}, so no epoch is best. "
+                "Set training.early_stopping.monitor to a metric that the validation events allow."
             )
         better = self.best_value is None or self.sign * value > self.sign * self.best_value
         if better:
@@ -108,21 +103,21 @@ class EpochCheckpoints(Checkpoint):
 
 
 class StopEarly(EarlyStopping):
-    """Stops after some epochs without a better value; a resumed run takes its patience from its config."""
+    """Stops after `patience` epochs without a better value; a resumed run takes its patience from its config."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes the state of an earlier epoch, but for its patience."""
+        """Restores everything but the patience."""
         super().load_state_dict({**state_dict, "patience": self.patience})
 
 
 class FiniteLoss(Callback):
-    """Stops training when the loss is no longer a number, and names the optimizer's step, counted from 1.
+    """Stops training when the loss is no longer finite, and names the optimizer's step, counted from 1.
 
-    Losses are looked at every `EVERY` steps and before validation, so that a GPU is not waited for in each step. Of
-    several ranks, a step's loss is the sum of theirs, so that all stop at the same step.
+    Losses are checked every `EVERY` steps and before validation, since each check waits for the GPU. With several
+    ranks, the sum of their losses is checked, so that all stop at the same step.
 
     Args:
-        ranks: Who trains.
+        ranks: The processes that train.
     """
 
     EVERY = 50
@@ -133,13 +128,13 @@ class FiniteLoss(Callback):
         self._steps: list[int] = []
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Notes the step, of which several batches may be part."""
+        """Records the step, which several batches may share."""
         self._steps.append(trainer.global_step + 1)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Keeps the step's loss, and looks at those that are kept when it is time."""
+        """Records the loss, and checks all recorded losses when it is time."""
         self._losses.append(outputs["loss"].detach())
         if len(self._losses) < self.EVERY and batch_idx + 1 != trainer.num_training_batches:
             return
@@ -148,19 +143,17 @@ class FiniteLoss(Callback):
         if not finite.all():
             offset = int((~finite).nonzero()[0])
             raise TrainingError(
-                f"the training loss must be a finite number, got {losses[offset].item()} in step "
-                f"{self._steps[offset]} (epoch {trainer.current_epoch}). Lower optimizer.lr, or set "
-                f"trainer.gradient_clip_val=1."
+                f"The training loss is {losses[offset].item()} in step {self._steps[offset]} "
+                f"(epoch {trainer.current_epoch}). Lower optimizer.lr, or set trainer.gradient_clip_val=1."
             )
         self._losses.clear()
         self._steps.clear()
 
 
 class StopOnSignal(Callback):
-    """Turns SIGINT and SIGTERM into a Interrupted at the end of the batch; a second signal kills at once.
+    """Raises `Interrupted` at the end of the batch after SIGINT or SIGTERM; a second signal kills at once.
 
-    What is saved then is the last whole epoch: an epoch is the unit of resuming, and a resumed run is bit-equal to one
-    that never stopped.
+    A run resumes after its last whole epoch, and then equals a run that never stopped, bit by bit.
 
     Args:
         run: The run to resume.
@@ -172,7 +165,7 @@ class StopOnSignal(Callback):
         self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Installs the handlers, in place of Lightning's, which would end the process as if all were well."""
+        """Replaces Lightning's handlers, which would end the process with exit status 0."""
         for number in (signal.SIGINT, signal.SIGTERM):
             self._before[number] = signal.signal(number, self._receive)
 
@@ -183,8 +176,8 @@ class StopOnSignal(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Stops training if a signal came."""
-        self._stop_if_asked(trainer)
+        """Stops training after a signal."""
+        self._stop_after_signal(trainer)
 
     def on_validation_batch_end(
         self,
@@ -195,24 +188,24 @@ class StopOnSignal(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Stops training if a signal came."""
-        self._stop_if_asked(trainer)
+        """Stops training after a signal."""
+        self._stop_after_signal(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Restores the handlers that were there before."""
+        """Restores the previous handlers."""
         self._restore()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Restores the handlers that were there before."""
+        """Restores the previous handlers."""
         self._restore()
 
-    def _stop_if_asked(self, trainer: Trainer) -> None:
+    def _stop_after_signal(self, trainer: Trainer) -> None:
         if not self._received:
             return
         epoch = trainer.current_epoch
         saved = f"All epochs before {epoch} are saved" if self.run.last.exists() else "No epoch is saved yet"
         raise Interrupted(
-            f"{signal.Signals(self._received).name} stopped training in epoch {epoch}. {saved}; resume with\n"
+            f"{signal.Signals(self._received).name} stopped training in epoch {epoch}. {saved}. Resume with\n"
             f"    python tools/train.py --resume {self.run.path}",
             self._received,
         )
@@ -224,14 +217,14 @@ class StopOnSignal(Callback):
 
 
 class EpochProgress(Callback):
-    """Shows how far the epoch is, below what is printed meanwhile; leaves nothing behind.
+    """Shows an epoch's progress below the printed lines, and removes it afterwards.
 
     Args:
-        console: The terminal. Lightning's own bar has a console of its own and overwrites what others print.
+        console: The terminal, shared with the printed lines: Lightning's own bar would overwrite them.
     """
 
     EVERY = 10
-    """Steps between updates."""
+    """Steps from one update of the bar to the next."""
 
     def __init__(self, console: Console) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -1,4 +1,4 @@
-"""Gives Lightning the batches of a dataset."""
+"""Passes the batches of a dataset to Lightning."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class DataModule(LightningDataModule):
 
     Args:
         data: The dataset.
-        share: Which share of each training batch is yielded, from 0, and of how many.
+        share: This process's share of each training batch: its index, and the number of shares.
     """
 
     def __init__(self, data: TwoTowerData, share: tuple[int, int] = (0, 1)) -> None:

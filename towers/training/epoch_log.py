@@ -1,4 +1,4 @@
-"""Logs one row an epoch: its figures, time and speed."""
+"""Logs one row an epoch: its metrics, time and speed."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from towerzoo.towers.runs.folder import RunFolder
 class EpochLog(Checkpoint):
     """Writes one row of epochs.csv an epoch, and passes it to `report`.
 
-    It is a Checkpoint to Lightning, which runs those after the model has logged the epoch's figures.
+    A `Checkpoint`, because Lightning runs those last, after the model has logged the epoch's metrics.
 
     Args:
-        run: Where epochs.csv lies.
-        rows: The rows of earlier epochs, when training resumes.
+        run: The folder of epochs.csv.
+        rows: The rows of earlier epochs of a resumed run.
         report: Called with each new row.
     """
 
@@ -41,19 +41,19 @@ class EpochLog(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Counts samples, and the time before validation."""
+        """Counts samples, and the training time without validation."""
         self._samples += len(batch.pool)
         self._trained = time.perf_counter() - self._started
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the epoch's row."""
-        figures = {
+        metrics = {
             name: value.item()
             for part in ("train/", "valid/")
             for name, value in trainer.callback_metrics.items()
             if name.startswith(part)
         }
-        row: Row = {"epoch": trainer.current_epoch, **figures}
+        row: Row = {"epoch": trainer.current_epoch, **metrics}
         row["seconds"] = round(time.perf_counter() - self._started, 3)
         row["samples_per_second"] = round(self._samples / max(self._trained, 1e-9))
         self.rows.append(row)

@@ -1,4 +1,4 @@
-"""Fits a model to its data, epoch by epoch, into a run folder: alone, or as one of several ranks."""
+"""Fits a model to its data, epoch by epoch, into a run folder."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from towerzoo.towers.training.callbacks import (
 from towerzoo.towers.training.data import DataModule
 from towerzoo.towers.training.epoch_log import EpochLog
 from towerzoo.towers.training.module import TrainingModule
+from towerzoo.towers.training.optimizers import OPTIMIZER
 from towerzoo.towers.training.ranks import GradientSums, Ranks
-from towerzoo.towers.training.resumed_optimizer import earlier_kind, kind
 from towerzoo.towers.training.trainer import make_trainer
 
 
@@ -42,19 +42,19 @@ def fit(
     ranks: Ranks,
     console: Console | None = None,
 ) -> None:
-    """Trains from the run's last checkpoint, or from the start where there is none.
+    """Trains from the run's last checkpoint, or from the start if it has none.
 
     Args:
-        experiment: What to train.
+        experiment: The experiment.
         data: Its data.
         module: Its model, loss and optimizer.
-        run: Where checkpoints and history are written, by the first rank alone.
+        run: The folder for checkpoints and epochs.csv, which only the first rank writes.
         device: `cpu`, `cuda` or `auto`.
-        ranks: Who trains.
-        console: Where the first rank tells about it.
+        ranks: The processes that train.
+        console: Where the first rank reports each epoch; None for the other ranks.
 
     Raises:
-        TowerZooError: The disk or the loss does not allow it, or no epoch was finished.
+        TowerZooError: The disk is full, the loss is not finite, or no epoch was finished.
         Interrupted: A signal stopped training.
     """
     checkpoint = last_checkpoint(run)
@@ -67,9 +67,9 @@ def fit(
         callbacks.append(StopEarly(watched, mode=better, patience=stopping.patience, check_on_train_epoch_end=True))
     log = None
     if console is not None:
-        optimizer = module.configure_optimizers()
-        if earlier := earlier_kind(checkpoint, optimizer):
-            console.print(f"optimizer: {kind(optimizer)} starts afresh; the epochs before were trained with {earlier}")
+        new = type(module.configure_optimizers()).__name__
+        if (earlier := checkpoint.get(OPTIMIZER, new)) != new:
+            console.print(f"optimizer: {new} starts from scratch; the epochs so far were trained with {earlier}")
         rows = [row for row in read_epochs(run) if row["epoch"] <= checkpoint["epoch"]] if run.last.exists() else []
         log = EpochLog(run, rows, lambda row: console.print(epoch_text(row), soft_wrap=True))
         callbacks.append(StopOnSignal(run))
@@ -82,7 +82,7 @@ def fit(
         rank=ranks.rank if ranks.size > 1 else None,
         logger=TensorBoardLogger(run.path, name="", version="tensorboard") if ranks.first else False,
         callbacks=callbacks,
-        # A run that was killed while it was tested has nothing more to train.
+        # A run that was killed during its test has no epochs left.
         max_epochs=checkpoint["epoch"] + 1 + epochs_left(checkpoint, experiment),
     )
     module.ranks = ranks
@@ -97,18 +97,18 @@ def fit(
 
 
 def last_checkpoint(run: RunFolder) -> dict[str, Any]:
-    """Returns the checkpoint of a run's last whole epoch; where there is none, that of the epoch before the first."""
+    """Returns the checkpoint of the last finished epoch, or `{"epoch": -1}` if there is none."""
     return read_checkpoint(run.last) if run.last.exists() else {"epoch": -1}
 
 
 def epochs_left(checkpoint: dict[str, Any], experiment: Experiment) -> int:
-    """Returns how many epochs, at most, are left to train after a checkpoint."""
+    """Returns the largest number of epochs left to train after a checkpoint."""
     finished: int = checkpoint["epoch"] + 1
     return 0 if stopped_early(checkpoint, experiment) else max(0, experiment.training.max_epochs - finished)
 
 
 def stopped_early(checkpoint: dict[str, Any], experiment: Experiment) -> bool:
-    """Returns whether training has stopped for want of better values."""
+    """Returns whether early stopping has ended training."""
     states = [state for name, state in checkpoint.get("callbacks", {}).items() if name.startswith("StopEarly")]
     stopping = experiment.training.early_stopping
     return stopping is not None and any(state["wait_count"] >= max(1, stopping.patience) for state in states)

@@ -1,6 +1,6 @@
-"""What a rank beside the first runs: it trains its share of every batch of a run, and writes nothing.
+"""The program of every rank but the first: it trains on its share of every batch, and writes nothing.
 
-Its arguments are RUN RANK RANKS PORT DEVICE.
+Its arguments are RUN RANK SIZE PORT DEVICE.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from towerzoo.towers.training.rank_processes import HOST, LONGEST_WAIT, join, re
 
 
 def follow(run: RunFolder, rank: int, size: int, port: int, device: torch.device) -> None:
-    """Trains a run with the first rank, to its end.
+    """Trains a run together with the first rank.
 
     Args:
         run: The run, with its config and tables.
-        rank: Which rank this process is, from 1.
-        size: How many there are.
-        port: Where the first one waits.
-        device: Where to compute.
+        rank: Index of this process, from 1.
+        size: Number of ranks.
+        port: Port of the first rank's store.
+        device: The device that computes.
 
     Raises:
-        TowerZooError: The data is not that of the run, or training failed.
+        TowerZooError: The data is not the run's, or training failed.
     """
     experiment, _ = read_experiment(run.config)
     settle_process(device)
@@ -53,7 +53,7 @@ def _end_with_the_first() -> None:
 
 
 def main(run: str, rank: str, size: str, port: str, device: str) -> None:
-    """Follows, and tells an error in a line."""
+    """Trains, and prints an error as one line."""
     threading.Thread(target=_end_with_the_first, daemon=True).start()
     try:
         follow(RunFolder.open(run), int(rank), int(size), int(port), torch.device(device))

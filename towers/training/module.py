@@ -14,6 +14,7 @@ from towerzoo.datasets import Batch, StarSchema, TwoTowerData
 from towerzoo.registry import LOSSES
 from towerzoo.registry.errors import ConfigError, DataError, Problem
 from towerzoo.registry.experiment import Experiment
+from towerzoo.towers.encoders import Encoder
 from towerzoo.towers.layers.trials import built_module
 from towerzoo.towers.losses.candidates import CandidateLoss, Sampler, draw_candidates, excluded_pairs, try_loss
 from towerzoo.towers.losses.samplers import built_sampler
@@ -25,33 +26,31 @@ from towerzoo.towers.model.dssm import DSSM
 from towerzoo.towers.model.evaluator import Evaluator
 from towerzoo.towers.model.pair_scores import dot_pairs
 from towerzoo.towers.retrieval.seen_items import SeenItems
-from towerzoo.towers.training.optimizers import SCHEDULES, Schedule, built_optimizer
+from towerzoo.towers.training.optimizers import OPTIMIZER, SCHEDULES, Schedule, built_optimizer, resumed_state
 from towerzoo.towers.training.ranks import Ranks
-from towerzoo.towers.training.resumed_optimizer import let_go_on
 
 EXECUTIONS: Final = {"eager": None, "compile": "default", "cuda-graphs": "reduce-overhead"}
-"""torch.compile's mode of each execution; None does not compile."""
+"""Mode of torch.compile for each value of training.execution; None does not compile."""
 
 
 class TrainingModule(LightningModule):
-    """A model with its loss and optimizer: what a step minimises, and what an epoch reports.
+    """A model with its loss and optimizer: what a training step minimises, and which metrics an epoch reports.
 
-    Figures are logged as `train/...`, `valid/...` and `test/...` at the end of each epoch, each over the whole split:
-    loss, AUC and accuracy of pairs, and those of rankings where the plan asks for them. Training figures are taken
-    while the weights change and with dropout, without AUC where events are streamed.
+    Metrics are logged as `train/...`, `valid/...` and `test/...` at the end of each epoch, each over the whole split.
+    Those of training are measured while the weights change and with dropout; a stream of events has no training AUC.
 
     Args:
         model: The model.
-        loss: Maps logits (B,), labels (B,) and, where the data has them, weights (B,) to a mean loss (); or a
+        loss: Maps logits (B,), labels (B,) and, if the data has them, weights (B,) to a mean loss (); or a
             `CandidateLoss`.
-        optimizer: Makes the optimizer of the parameters that it is given.
-        unique: Whether training encodes each distinct user and item of a batch once. The events of a user in a batch
-            then share one dropout mask, and batch normalisation weighs each distinct row once.
-        schedule: How the optimizer's step size changes over all training steps; None keeps it.
-        plan: What is measured in validation and test.
+        optimizer: Makes the optimizer of the given parameters.
+        unique: Whether a training batch encodes each distinct user and item once. All events of a user in the batch
+            then share a dropout mask, and batch normalisation counts each distinct row once.
+        schedule: How the step size changes over all training steps; None keeps it constant.
+        plan: Which metrics validation and test report.
 
     Attributes:
-        ranks: The processes that train it together; the first of them alone validates and tests.
+        ranks: The processes that train together. Only the first one validates and tests.
     """
 
     def __init__(
@@ -81,7 +80,7 @@ class TrainingModule(LightningModule):
 
     @property
     def data(self) -> TwoTowerData:
-        """The data that the trainer reads."""
+        """The trainer's dataset."""
         data: TwoTowerData = self.trainer.datamodule.data  # type: ignore[attr-defined]
         return data
 
@@ -89,27 +88,33 @@ class TrainingModule(LightningModule):
         """Returns the optimizer of all parameters."""
         return self._optimizer(self.parameters())
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Records which optimizer the saved state belongs to."""
+        checkpoint[OPTIMIZER] = type(self.trainer.optimizers[0]).__name__
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Gives a resumed run's optimizer the settings of its config, not those of the checkpoint."""
-        let_go_on(checkpoint, self.configure_optimizers())
+        """Resumes with the optimizer settings of the config, not with those of the checkpoint."""
+        checkpoint["optimizer_states"] = [resumed_state(checkpoint, self.configure_optimizers())]
 
     def on_fit_start(self) -> None:
-        """Prepares the sampler of a loss of candidates, and bounded training figures for a stream."""
+        """Prepares the sampler of a candidate loss, and training metrics of bounded size for a stream."""
         self.train_metrics = SplitMetrics(keep_logits=self.data.stream is None)
         self._n_steps = int(self.trainer.estimated_stepping_batches) if self._schedule else 0
         if not isinstance(self.loss, CandidateLoss):
             return
-        counts = self.data.train_counts
-        self._sampler = built_sampler(
-            self.loss.sampler, (counts.positive if self.data.positives_only else counts.item).to(self.device)
-        )
+        counts = self.data.train_counts.positive if self.data.positives_only else self.data.train_counts.item
+        self._sampler = built_sampler(self.loss.sampler, counts.to(self.device))
         if self.loss.mask_known:
             pairs = self.data.schema.interactions.pairs
             user, item = (column.index_select(0, self.data.train_rows).to(self.device) for column in pairs)
             self._known = SeenItems(user, item, self.model.user_tower.n_rows)
 
+    def on_train_epoch_start(self) -> None:
+        """Resets the training metrics."""
+        self.train_metrics.reset()
+
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
-        """Sets the step size, a function of the step alone, so that a resumed run may have more steps."""
+        """Sets the step size from the step number alone, so that a resumed run may have more steps."""
         if self._schedule is not None:
             factor = self._schedule(self.trainer.global_step, self._n_steps)
             for group in self.trainer.optimizers[0].param_groups:
@@ -131,27 +136,30 @@ class TrainingModule(LightningModule):
             logits: Tensor = self.model(batch.user, batch.item, batch.event)
             return logits
         items, item_at = _distinct(batch.item)
-        return dot_pairs(*self._distinct_users(batch.user, batch.event), self.model.item_factors(items), item_at)
+        return dot_pairs(*self._user_factors(batch), self.model.item_factors(items), item_at)
 
-    def _distinct_users(self, rows: Tensor, events: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Returns the factors of the distinct users, and each row's index; where events are read, every row differs."""
-        if self.model.user_tower.reads_events and events is not None:
-            return self.model.user_factors(rows, events), torch.arange(len(rows), device=rows.device)
-        users, at = _distinct(rows)
+    def _user_factors(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Returns the factors of distinct users, and each event's row in them.
+
+        An encoder of events gives every event its own input, so then all rows are distinct.
+        """
+        if self.model.user_tower.reads_events and batch.event is not None:
+            return self.model.user_factors(batch.user, batch.event), _every_row(batch.user)
+        users, at = _distinct(batch.user)
         return self.model.user_factors(users), at
 
     def _candidate_step(self, batch: Batch, sampler: Sampler) -> Tensor:
-        """Returns the loss () of a batch of positives against the candidates that are drawn for it."""
+        """Returns the loss () of a batch of positives compared with the candidates drawn for it."""
         with self.ranks.alike():
             candidates = draw_candidates(sampler, batch, self._known)
         if not len(batch.user):
             return self._no_loss()
         shown = candidates.shown
-        named = [batch.item, candidates.rows] if shown is None else [batch.item, candidates.rows, shown.flatten()]
-        items, at = torch.unique(torch.cat(named), return_inverse=True)
-        positive_at, candidate_at, *shown_at = at.split([len(rows) for rows in named])
+        groups = [batch.item, candidates.rows, *(() if shown is None else (shown.flatten(),))]
+        items, at = torch.unique(torch.cat(groups), return_inverse=True)
+        positive_at, candidate_at, *shown_at = at.split([len(rows) for rows in groups])
         factors = self.model.item_factors(items)
-        distinct, user_at = self._distinct_users(batch.user, batch.event)
+        distinct, user_at = self._user_factors(batch)
         users = distinct.index_select(0, user_at)
         positive = (users * factors.index_select(0, positive_at)).sum(dim=1)
         negatives = users @ factors.index_select(0, candidate_at).T
@@ -163,7 +171,7 @@ class TrainingModule(LightningModule):
         return self._step_loss(self.loss(positive, negatives, candidates, batch.weight), positive, batch)
 
     def _step_loss(self, loss: Tensor, logits: Tensor, batch: Batch) -> Tensor:
-        """Records the step's training figures, and returns what is minimised."""
+        """Updates the training metrics, and returns the value to minimise."""
         penalty = self.model.user_tower.penalty + self.model.item_tower.penalty
         if batch.share is None:
             self.train_metrics.update(loss, logits, batch.label)
@@ -173,75 +181,74 @@ class TrainingModule(LightningModule):
         return loss * batch.share + penalty * events
 
     def _no_loss(self) -> Tensor:
-        """Returns the loss () of an empty share, which leaves every gradient as it is."""
+        """Returns the loss () of an empty share of a batch, which changes no gradient."""
         return torch.zeros((), device=self.device, requires_grad=True)
 
-    def on_train_epoch_start(self) -> None:
-        """Resets the training figures."""
-        self.train_metrics.reset()
-
     def on_train_epoch_end(self) -> None:
-        """Logs the training figures."""
+        """Logs the training metrics; a candidate loss has no labels to measure AUC or accuracy by."""
         if self.ranks.size > 1:
             self.train_metrics.gather(self.ranks.all_of, self.device)
         if self.ranks.first:
-            figures = self.train_metrics.compute()
-            self._log("train", {"loss": figures["loss"]} if self._sampler is not None else figures)
+            metrics = self.train_metrics.compute()
+            self._log("train", metrics if self._sampler is None else {"loss": metrics["loss"]})
 
     def on_validation_epoch_start(self) -> None:
-        """Drops the factors of earlier weights."""
+        """Starts with the current weights."""
         self._evaluator = Evaluator(self.model, "valid")
         self.evaluation_metrics.reset()
 
     def on_test_epoch_start(self) -> None:
-        """Drops the factors of earlier weights; histories now hold the validation events."""
+        """Starts with the current weights; histories now contain the validation events."""
         self._evaluator = Evaluator(self.model, "test")
         self.evaluation_metrics.reset()
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        """Scores pairs of validation or test."""
-        if not self.plan.pairs or not self.ranks.first:
-            return
-        assert self._evaluator is not None
-        logits = self._evaluator.logits(batch.user, batch.item)
-        self.evaluation_metrics.update(self.loss(logits, batch.label), logits, batch.label, batch.user)
+        """Scores a batch of labelled pairs."""
+        if self.plan.pairs and self.ranks.first:
+            assert self._evaluator is not None
+            logits = self._evaluator.logits(batch.user, batch.item)
+            self.evaluation_metrics.update(self.loss(logits, batch.label), logits, batch.label, batch.user)
 
     test_step = validation_step
 
     def on_validation_epoch_end(self) -> None:
-        """Logs the validation figures."""
-        self._log("valid", self.ranks.from_first(lambda: self._figures("valid")))
+        """Logs the validation metrics."""
+        self._log("valid", self.ranks.from_first(lambda: self._metrics("valid")))
 
     def on_test_epoch_end(self) -> None:
-        """Logs the test figures."""
-        self._log("test", self.ranks.from_first(lambda: self._figures("test")))
+        """Logs the test metrics."""
+        self._log("test", self.ranks.from_first(lambda: self._metrics("test")))
 
-    def _figures(self, part: str) -> dict[str, Tensor | float]:
-        figures: dict[str, Tensor | float] = {}
+    def _metrics(self, part: str) -> dict[str, Tensor | float]:
+        metrics: dict[str, Tensor | float] = {}
         if self.plan.pairs:
-            figures |= {name: value.cpu() for name, value in self.evaluation_metrics.compute().items()}
+            metrics |= {name: value.cpu() for name, value in self.evaluation_metrics.compute().items()}
         if self.plan.at:
-            figures |= self.ranking(part).figures()
-        return figures
+            metrics |= self.ranking(part).figures()
+        return metrics
 
     def ranking(self, part: str) -> Ranking:
-        """Ranks the catalogue for all users with a positive event in a part of the split, `valid` or `test`."""
+        """Ranks the catalogue for all users with a positive event in `valid` or `test`."""
         if part not in self._tasks:
             self._tasks[part] = ranking_task(self.data, part, self.plan.at)
         assert self._evaluator is not None
         return self._evaluator.ranking(self._tasks[part])
 
-    def _log(self, split: str, figures: Mapping[str, Tensor | float]) -> None:
-        self.log_dict({f"{split}/{name}": value for name, value in figures.items()})
+    def _log(self, split: str, metrics: Mapping[str, Tensor | float]) -> None:
+        self.log_dict({f"{split}/{name}": value for name, value in metrics.items()})
 
 
 def _distinct(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the distinct rows, and each row's index among them; at least two rows where there are two.
+    """Returns the distinct rows, and the position of each row in them.
 
-    Batch normalisation cannot train on one row: rows that are all the same are left as they are.
+    Equal rows are returned as they are: batch normalisation cannot train on a single row.
     """
     distinct, at = torch.unique(rows, return_inverse=True)
-    return (distinct, at) if len(distinct) > 1 else (rows, torch.arange(len(rows), device=rows.device))
+    return (distinct, at) if len(distinct) > 1 else (rows, _every_row(rows))
+
+
+def _every_row(rows: Tensor) -> Tensor:
+    return torch.arange(len(rows), device=rows.device)
 
 
 def build_module(experiment: Experiment, schema: StarSchema, *, trained: bool = False) -> TrainingModule:
@@ -253,30 +260,30 @@ def build_module(experiment: Experiment, schema: StarSchema, *, trained: bool = 
         trained: Whether trained weights are loaded next, so that files of vectors are not needed.
 
     Raises:
-        ConfigError: As of `build_model`, or batch normalisation would get batches of one row.
-        PartError: The loss is none.
+        ConfigError: The model cannot be built, see `build_model`, or batch normalisation would get single rows.
+        PartError: The loss does not keep its contract.
         DataError: A file of vectors is missing or wrong.
     """
     model = build_model(experiment, schema)
     loss = built_module(LOSSES, experiment.loss)
     try_loss(experiment.loss, loss, weighted=schema.interactions.weight is not None)
-    encoders = [encoder for tower in (model.user_tower, model.item_tower) for _, encoder in tower.features()]
-    problems = [str(encoder.problem) for encoder in encoders if encoder.problem]
+    modules = list(model.modules())
+    problems = [str(module.problem) for module in modules if isinstance(module, Encoder) and module.problem]
     if problems and not trained:
         raise DataError("\n".join(problems))
-    if experiment.data.batch_size == 1 and any(isinstance(module, _BatchNorm) for module in model.modules()):
+    if experiment.data.batch_size == 1 and any(isinstance(module, _BatchNorm) for module in modules):
         raise ConfigError(
             [Problem("data.batch_size", "at least 2 for blocks with batch normalisation", 1, "Try 1024.")]
         )
-    mode = EXECUTIONS[experiment.training.execution]
-    if mode is not None:
+    training = experiment.training
+    if mode := EXECUTIONS[training.execution]:
         for tower in (model.user_tower, model.item_tower):
-            tower.compile_training(mode, dynamic=experiment.training.unique or has_candidates(experiment))
+            tower.compile_training(mode, dynamic=training.unique or has_candidates(experiment))
     return TrainingModule(
         model,
         loss,
         optimizer=lambda parameters: built_optimizer(experiment.optimizer, list(parameters)),
-        unique=experiment.training.unique,
-        schedule=SCHEDULES[experiment.training.schedule],
+        unique=training.unique,
+        schedule=SCHEDULES[training.schedule],
         plan=EvaluationPlan.of(experiment),
     )

@@ -1,4 +1,4 @@
-"""The processes of several ranks: starts those beside this one, looks after them, and ends them."""
+"""Starts, watches and ends the processes of the other ranks."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ from towerzoo.towers.training.ranks import Ranks
 HOST: Final = "127.0.0.1"
 FOLLOWER: Final = ("-m", "towerzoo.towers.training.follower")
 LONGEST_WAIT: Final = timedelta(hours=12)
-"""How long ranks wait for each other, such as for the first one's validation; a rank that died is told at once."""
+"""Longest time that ranks wait for each other, such as for the first one's validation; a dead rank shows at once."""
 GRACE: Final = 10.0
-"""Seconds in which the failure of one rank shows in the others, and in which they end."""
+"""Seconds for the failure of a rank to show in the others, and for ranks to end."""
 
 
 @contextmanager
 def several_ranks(
     run: RunFolder, size: int, device: torch.device, program: Sequence[str] = FOLLOWER
 ) -> Iterator[Ranks]:
-    """Lets a run be trained by several ranks, of which this process is the first.
+    """Starts the other ranks of a run; this process is the first.
 
-    The others are processes of their own that need nothing but the run folder. They end with this one, however it ends.
+    The others need only the run folder. They end with this process, however it ends.
 
     Args:
         run: The run, with its config and tables.
-        size: How many ranks; one is this process alone.
-        device: Where the first one computes; on a GPU, rank 1 takes the second GPU, and so on.
-        program: Arguments of Python that start another rank; those of `follower.py` go behind them.
+        size: Number of ranks; 1 starts no process.
+        device: The first rank's device; on GPUs, rank 1 uses the second GPU, and so on.
+        program: Arguments of Python that start another rank, followed by those of `follower.py`.
 
     Raises:
-        TrainingError: A rank ended before the others; with its last words.
+        TrainingError: A rank ended before the others; the message holds its last lines of output.
     """
     if size == 1:
         yield Ranks()
@@ -66,7 +66,7 @@ def several_ranks(
             other.wait(GRACE)
     except TowerZooError:
         raise
-    except Exception as error:  # what a message to a rank that has ended gives
+    except Exception as error:  # such as of a message to a rank that has ended
         deadline = time.monotonic() + GRACE
         while time.monotonic() < deadline and all(other.ended is None for other in others):
             time.sleep(0.1)
@@ -82,7 +82,7 @@ def several_ranks(
 
 
 def join(store: Store, rank: int, size: int, device: torch.device) -> Ranks:
-    """Waits for all ranks and returns what this one does with them."""
+    """Joins the process group, once all ranks have."""
     if device.type == "cuda":
         torch.cuda.set_device(rank)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
@@ -91,51 +91,51 @@ def join(store: Store, rank: int, size: int, device: torch.device) -> Ranks:
 
 
 def ready_key(rank: int) -> str:
-    """Returns the key that a rank sets in the store when it has data and model."""
+    """Returns the key of the store that a rank sets once it has its data and model."""
     return f"ready/{rank}"
 
 
 class _Follower:
-    """A process of another rank."""
+    """The process of another rank."""
 
     def __init__(self, rank: int, arguments: Sequence[object]) -> None:
         self.rank = rank
-        self._words: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed in `end`)
+        self._output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed in `end`)
         threads = str(torch.get_num_threads())
         self._process = subprocess.Popen(  # noqa: S603
             [sys.executable, *map(str, arguments)],
-            stdin=subprocess.PIPE,  # whose end tells it that this process has ended
-            stdout=self._words,
-            stderr=self._words,
+            stdin=subprocess.PIPE,  # its end of file signals that this process has ended
+            stdout=self._output,
+            stderr=self._output,
             env={**os.environ, "OMP_NUM_THREADS": threads},
-            start_new_session=True,  # Ctrl-C is for the first rank, which ends the others
+            start_new_session=True,  # Ctrl-C goes to the first rank, which ends the others
         )
 
     @property
     def ended(self) -> int | None:
-        """Its exit status, once it has ended."""
+        """Its exit status; None while it runs."""
         return self._process.poll()
 
     def wait(self, seconds: float) -> None:
-        """Waits for its end."""
+        """Waits until it ends, or the time is over."""
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
             return
 
-    def last_words(self) -> str:
-        """Returns the end of what it has printed."""
-        self._words.seek(0)
-        lines = self._words.read().decode(errors="replace").strip().splitlines()
+    def last_lines(self) -> str:
+        """Returns the last 20 lines of its output."""
+        self._output.seek(0)
+        lines = self._output.read().decode(errors="replace").strip().splitlines()
         return "\n".join(f"    {line}" for line in lines[-20:])
 
     def end(self) -> None:
-        """Ends it."""
+        """Kills it."""
         self._process.kill()
         self._process.wait()
         if self._process.stdin:
             self._process.stdin.close()
-        self._words.close()
+        self._output.close()
 
 
 def _wait_until_ready(store: Store, others: Sequence[_Follower]) -> None:
@@ -148,19 +148,19 @@ def _wait_until_ready(store: Store, others: Sequence[_Follower]) -> None:
 def _require_alive(others: Sequence[_Follower], error: Exception | None) -> None:
     for other in others:
         if other.ended:
-            raise TrainingError(_trouble(other)) from error
+            raise TrainingError(_failure(other)) from error
 
 
-def _trouble(other: _Follower) -> str:
-    words = other.last_words() or "    (none)"
+def _failure(other: _Follower) -> str:
+    lines = other.last_lines() or "    (none)"
     return (
-        f"rank {other.rank} must train as long as the others, got exit status {other.ended} from its process. "
-        f"Go on with --resume once its trouble is mended. Its last words:\n{words}"
+        f"The process of rank {other.rank} ended with exit status {other.ended}. "
+        f"Fix its error and continue with --resume. Its last output:\n{lines}"
     )
 
 
 class _Watch(threading.Thread):
-    """Ends this process where another rank has ended and this one waits for it without noticing, as on GPUs."""
+    """Ends this process if another rank has ended and this one keeps waiting for it, as happens on GPUs."""
 
     def __init__(self, others: Sequence[_Follower]) -> None:
         super().__init__(daemon=True)
@@ -168,10 +168,10 @@ class _Watch(threading.Thread):
         self.over = threading.Event()
 
     def run(self) -> None:
-        """Looks twice a second."""
+        """Checks twice a second."""
         while not self.over.wait(0.5):
             for other in self.others:
                 if other.ended and not self.over.wait(2 * GRACE):
-                    sys.stderr.write(f"error: {_trouble(other)}\n")
+                    sys.stderr.write(f"error: {_failure(other)}\n")
                     sys.stderr.flush()
                     os._exit(1)

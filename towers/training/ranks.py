@@ -1,4 +1,4 @@
-"""Ranks: the processes that train one model together, each on a device of its own."""
+"""Ranks: the processes that train one model together, each on its own device."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Value = TypeVar("Value")
 
 
 class Ranks:
-    """This process among those that train together; what it does with the others.
+    """This process and its communication with the others that train together.
 
-    All ranks call the same methods in the same order. Of one rank, each method does nothing.
+    All ranks call the same methods in the same order. With one rank, each method returns its input.
 
     Args:
-        rank: Which process this is, from 0.
-        size: How many there are; more than one have joined torch's process group.
+        rank: Index of this process, from 0.
+        size: Number of processes; if more than one, they have joined torch's process group.
 
     Example:
         >>> Ranks().sum(torch.ones(2)), Ranks().from_first(lambda: "figures")
@@ -35,11 +35,11 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this rank is the one that measures, writes and tells."""
+        """Whether this rank evaluates, writes and prints."""
         return self.rank == 0
 
     def sum(self, values: Tensor) -> Tensor:
-        """Returns the sum over the ranks of values of one shape."""
+        """Returns the sum over all ranks of values of the same shape."""
         if self.size == 1:
             return values
         total = values.clone()
@@ -47,7 +47,7 @@ class Ranks:
         return total
 
     def all_of(self, values: Tensor) -> Tensor:
-        """Returns the rows of all ranks, rank by rank, of (N,) or (N, ...), where N may differ."""
+        """Concatenates the rows (N, ...) of all ranks in their order; N may differ."""
         if self.size == 1:
             return values
         lengths = torch.zeros(self.size, dtype=torch.int64, device=values.device)
@@ -62,46 +62,46 @@ class Ranks:
         return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
     def from_first(self, make: Callable[[], Value]) -> Value:
-        """Returns what the first rank makes; the others wait for it."""
+        """Returns the value that the first rank makes; the others wait for it."""
         if self.size == 1:
             return make()
-        # As bytes in tensors on the CPU, which need no device to be chosen.
+        # Bytes in tensors on the CPU need no choice of a device.
         content = torch.frombuffer(bytearray(pickle.dumps(make())), dtype=torch.uint8) if self.first else torch.empty(0)
         size = torch.tensor(len(content))
         distributed.broadcast(size, src=0)
         if not self.first:
             content = torch.empty(int(size), dtype=torch.uint8)
         distributed.broadcast(content, src=0)
-        made: Value = pickle.loads(content.numpy().tobytes())  # noqa: S301  (by a process that we started)
+        made: Value = pickle.loads(content.numpy().tobytes())  # noqa: S301  (from a process that we started)
         return made
 
-    def seed(self, common: int, own: int) -> None:
-        """Seeds torch's generators, from which dropout draws on each rank for itself, and what `alike` draws by."""
+    def seed(self, common: int, local: int) -> None:
+        """Seeds torch's generators with `local`, which differs between ranks, and `alike` with `common`."""
         torch.manual_seed(common)
         if self.size > 1:
             self._common = torch.get_rng_state()
-            torch.manual_seed(own)
+            torch.manual_seed(local)
 
     @contextmanager
     def alike(self) -> Iterator[None]:
-        """Lets torch's generator of the CPU draw the same numbers on all ranks for a while."""
+        """Makes torch's CPU generator draw the same numbers on all ranks in this context."""
         if self._common is None:
             yield
             return
-        own = torch.get_rng_state()
+        local = torch.get_rng_state()
         torch.set_rng_state(self._common)
         try:
             yield
         finally:
             self._common = torch.get_rng_state()
-            torch.set_rng_state(own)
+            torch.set_rng_state(local)
 
 
 class GradientSums(Callback):
-    """Lets every step go down the sum of all ranks' gradients, and every epoch start from the first rank's weights.
+    """Sums the gradients of all ranks in every step, and starts every epoch with the first rank's weights.
 
-    Each rank's loss is its share of the batch's, so that the sum is the gradient of the batch. It is taken before
-    gradients are clipped, once a step, however many batches that is made of.
+    Each rank's loss is its share of the batch's loss, so the sum is the gradient of the batch. It is computed once a
+    step, even if that has several batches, and before gradients are clipped.
 
     Args:
         ranks: The ranks.
@@ -125,36 +125,36 @@ class GradientSums(Callback):
         self._dense = [parameter for parameter in trained if id(parameter) not in sparse]
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Takes the first rank's weights: what a device adds up in an order of its own must not grow."""
+        """Copies the first rank's weights: devices sum in different orders, and rounding must not accumulate."""
         for parameter in pl_module.parameters():
             distributed.broadcast(parameter.detach(), src=0)
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        """Adds up the gradients."""
+        """Sums the gradients."""
         self._sum_dense()
         for parameter in self._sparse:
             self._sum_sparse(parameter)
 
     def _sum_dense(self) -> None:
-        """Adds up gradients, all of a type in one message."""
+        """Sums the dense gradients, all of a dtype in one message."""
         by_type: dict[torch.dtype, list[nn.Parameter]] = {}
         for parameter in self._dense:
             by_type.setdefault(parameter.dtype, []).append(parameter)
         for dtype, group in by_type.items():
-            # Behind the values, how many ranks have each: a weight that none has used is left alone, as on one device.
+            # The flags count the ranks that used a weight: one that none used keeps no gradient, as on one device.
             used = [parameter.grad is not None for parameter in group]
             flags = torch.tensor(used, dtype=dtype).to(group[0].device, non_blocking=True)
             values = [_dense(parameter).flatten() for parameter in group]
             total = self.ranks.sum(torch.cat([*values, flags]))
             *sums, n_used = torch.split(total, [*map(len, values), len(group)])
-            anybody = used if all(used) else (n_used > 0).tolist()
-            for parameter, gradient, some in zip(group, sums, anybody, strict=True):
-                parameter.grad = gradient.view_as(parameter) if some else None
+            by_any = used if all(used) else (n_used > 0).tolist()
+            for parameter, gradient, is_used in zip(group, sums, by_any, strict=True):
+                parameter.grad = gradient.view_as(parameter) if is_used else None
 
     def _sum_sparse(self, parameter: nn.Parameter) -> None:
-        """Puts the rows of all ranks' gradients side by side, which is what a sparse gradient's sum is."""
+        """Concatenates the rows of all ranks' gradients: a sparse gradient may repeat rows, which then add up."""
         gradient = parameter.grad
         if gradient is None:
             rows = torch.empty(0, dtype=torch.int64, device=parameter.device)

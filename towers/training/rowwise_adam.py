@@ -1,30 +1,26 @@
-"""Adam that takes sparse gradients beside dense ones."""
+"""Adam for sparse and dense gradients."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 
 
-class _RowwiseSteps:
-    """Adds steps of sparse gradients to one of torch's Adams, which see the dense ones alone.
+class Adam(torch.optim.Adam):
+    """Torch's Adam, or AdamW with `decoupled_weight_decay`, that also accepts sparse gradients.
 
-    The rows that a gradient holds get Adam's update and weight decay; all others stay as they are, with their moments,
-    as with torch's SparseAdam.
+    Only the rows in a sparse gradient are updated and decayed; all other rows keep their values and moments, as with
+    torch's SparseAdam.
     """
 
-    decoupled: ClassVar[bool]
-    param_groups: list[dict[str, Any]]
-    state: Any
-
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Does one step; `closure` computes the loss and its gradients anew.
+        """Does one step, and returns the loss of `closure`, which computes the loss and its gradients again.
 
-        A scaler of half precision leaves it to a fused step to scale gradients back, and to do nothing where one has
-        overflowed.
+        In half precision, the gradient scaler expects a fused optimizer to unscale the gradients, and to skip the step
+        after an overflow.
         """
         loss = None
         if closure is not None:
@@ -38,14 +34,14 @@ class _RowwiseSteps:
         ]
         for _, parameter, _ in sparse:
             parameter.grad = None
-        super().step()  # type: ignore[misc]
+        super().step()
         scale, overflowed = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
         skipped = bool(sparse) and overflowed is not None and bool(overflowed)
         with torch.no_grad():
             for group, parameter, gradient in sparse:
                 if not skipped:
-                    whole = gradient.coalesce()
-                    self._update_rows(parameter, whole if scale is None else whole / scale, **group)
+                    summed = gradient.coalesce()
+                    self._update_rows(parameter, summed if scale is None else summed / scale, **group)
                 parameter.grad = gradient
         return loss
 
@@ -58,17 +54,18 @@ class _RowwiseSteps:
         betas: tuple[float, float],
         eps: float,
         weight_decay: float,
+        decoupled_weight_decay: bool,
         **_: Any,
     ) -> None:
         state = self.state[parameter]
         if not state:
             state["step"] = torch.zeros(())
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
-        # Not where a checkpoint that was loaded has put it: each step would wait for the GPU.
+        # Loading a checkpoint moves it to the GPU, which every step would have to wait for.
         state["step"] = state["step"].cpu() + 1
         rows, values = gradient.indices()[0], gradient.values()
         weights = parameter.index_select(0, rows)
-        if weight_decay and self.decoupled:
+        if weight_decay and decoupled_weight_decay:
             weights = weights * (1 - lr * weight_decay)
         elif weight_decay:
             values = values + weight_decay * weights
@@ -79,15 +76,3 @@ class _RowwiseSteps:
         corrections = [1 - beta ** state["step"].item() for beta in betas]
         update = first / (second / corrections[1]).sqrt_().add_(eps)
         parameter.index_copy_(0, rows, weights.sub_(update, alpha=lr / corrections[0]))
-
-
-class Adam(_RowwiseSteps, torch.optim.Adam):
-    """Torch's Adam, and row by row where gradients are sparse."""
-
-    decoupled = False
-
-
-class AdamW(_RowwiseSteps, torch.optim.AdamW):
-    """Torch's AdamW, and row by row where gradients are sparse."""
-
-    decoupled = True

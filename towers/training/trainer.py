@@ -1,4 +1,4 @@
-"""Lightning's Trainer, as TowerZoo sets it up."""
+"""Sets up Lightning's Trainer."""
 
 from __future__ import annotations
 
@@ -17,20 +17,19 @@ from towerzoo.towers.device import settled_precision, torch_device
 
 
 def make_trainer(experiment: Experiment, device: str, *, rank: int | None = None, **arguments: Any) -> Trainer:
-    """Returns a Trainer of an experiment's epochs and its `trainer` arguments, on one device.
+    """Returns a Trainer with the experiment's epochs and `trainer` arguments, on one device.
 
-    Lightning is not told of other ranks: `GradientSums` lets them go the same steps, and everything else that Lightning
-    does is right as it is on one device.
+    Lightning does not know about other ranks: `GradientSums` keeps their steps equal.
 
     Args:
         experiment: The experiment.
         device: `cpu`, `cuda` or `auto`.
-        rank: Which of several GPUs; none takes the first.
-        arguments: Further arguments of the Trainer, `callbacks` among them.
+        rank: Index of the GPU; None means the first one.
+        arguments: Further arguments of the Trainer, including `callbacks`.
 
     Raises:
         ConfigError: The Trainer does not accept the experiment's arguments.
-        TrainingError: There is no such device.
+        TrainingError: The device is not available.
     """
     _quieten_lightning()
     experiment = settled_precision(experiment, torch_device(device))
@@ -55,7 +54,7 @@ def make_trainer(experiment: Experiment, device: str, *, rank: int | None = None
 
 
 def _quieten_lightning() -> None:
-    """Leaves out Lightning's remarks on hardware and data loaders, which the summary replaces."""
+    """Hides Lightning's remarks about hardware and data loaders; TowerZoo prints its own summary."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*It is recommended to use `self.log.*sync_dist.*")
     warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
@@ -66,10 +65,10 @@ def _quieten_lightning() -> None:
 
 
 def require_devices(experiment: Experiment, device: str) -> None:
-    """Makes sure that every rank of an experiment has a device.
+    """Checks that every rank of an experiment has a device.
 
     Raises:
-        TrainingError: There are fewer GPUs.
+        TrainingError: There are fewer GPUs than ranks.
     """
     wanted = experiment.trainer.devices
     if torch_device(device).type == "cuda" and wanted > torch.cuda.device_count():

@@ -280,7 +280,7 @@ def test_figures_of_new_users_are_shown_stored_and_drawn(invoke, tiny_config, tm
 def test_a_run_without_a_history_is_refused_before_its_data_is_read(invoke, finished_run):
     result = invoke(main, finished_run, "--shots", "0,1", "--device", "cpu", "--set", "data.interactions=999999999999")
     assert result.exit_code == 1
-    assert "--shots must be given with a run whose user tower has a history encoder" in result.output
+    assert "--shots needs a run whose user tower has a history encoder" in result.output
 
 
 @pytest.mark.parametrize(

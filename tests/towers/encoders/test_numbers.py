@@ -120,7 +120,7 @@ def test_infinite_numbers_are_an_error():
 def test_negative_numbers_have_no_log():
     column = Column("price", torch.tensor([-9.0, -1.0, 2.0, -3.0, NAN]))
     message = (
-        r"feature 'price' must be numbers of at least 0 for transform 'log', got '2 negative of 3'\.\s+Take transform"
+        r"feature 'price' must be numbers of at least 0 for transform 'log', got '2 negative of 3'\.\s+Use transform"
     )
     with pytest.raises(ConfigError, match=message):
         build(column, transform="log")

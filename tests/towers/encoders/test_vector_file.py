@@ -49,7 +49,7 @@ def test_what_is_wrong_with_ids_and_vectors_is_told(tmp_path, suffix):
     refuses(r"have every id once, got 1 more often, such as 7\. Remove the others\.", [7, 7, 1])
     refuses(r"have every id once, got 1 more often, such as 'a'\.", ["a", "a", "a"])
     refuses(r"have finite vectors, got 2 of 3 that are not\.", [1, 2, 3], [[1.0, np.inf], [np.nan, np.nan], [0.0, 0.0]])
-    refuses(r"have ids of whole numbers or text, got floating\. Convert them\.", [0.5, 1.0, 2.0])
+    refuses(r"have ids of whole numbers or text, got float\. Convert them\.", [0.5, 1.0, 2.0])
 
 
 def test_arrays_must_match(tmp_path):
@@ -114,7 +114,9 @@ def test_no_code_is_run(tmp_path):
 def test_names_are_told(tmp_path):
     path = tmp_path / "vectors.npz"
     np.savez(path, ids=np.zeros(1, np.int64), vector=np.zeros((1, 2)))
-    with pytest.raises(DataError, match=r"must have an array 'vectors', got a file without it\. Rename what it has\."):
+    with pytest.raises(
+        DataError, match=r"must have an array 'vectors', got a file without it\. Rename the one it has\."
+    ):
         read_vectors(path)
     pq.write_table(pa.table({"ids": [1], "vector": [[1.0]]}), tmp_path / "vectors.parquet")
     with pytest.raises(DataError, match=r"must have a column 'id', got a file without it\."):

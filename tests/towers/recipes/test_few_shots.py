@@ -71,7 +71,7 @@ def test_figures_are_those_of_users_without_an_id_and_with_short_histories(exper
 
 def test_a_run_without_a_history_is_refused(make_experiment, tmp_path: Path):
     message = (
-        r"--shots must be given with a run whose user tower has a history encoder, got .* with user_id, gender, age, "
+        r"--shots needs a run whose user tower has a history encoder, but .* has only user_id, gender, age, "
         r"occupation\. Add a feature \{encoder: history, dim: 64\} and train again\."
     )
     with pytest.raises(RunError, match=message):

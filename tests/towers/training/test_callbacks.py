@@ -78,7 +78,7 @@ def test_a_resumed_run_knows_the_best_of_before(run):
 
 def test_a_metric_that_is_no_number_chooses_no_epoch(run):
     checkpoints, trainer = EpochCheckpoints(run, "valid/user_auc"), EpochByEpoch("valid/user_auc")
-    message = r"valid/user_auc must be a number to tell the best epoch by, got nan in epoch 0\. Set training\.early_st"
+    message = r"valid/user_auc is NaN in epoch 0, so no epoch is best\. Set training\.early_stopping\.monitor"
     with pytest.raises(TrainingError, match=message):
         trainer.end_epoch(float("nan"), checkpoints)
     assert not run.last.exists()
@@ -153,15 +153,15 @@ class NotFiniteFrom(nn.Module):
 @pytest.mark.parametrize(
     ("call", "value", "named"),
     [
-        (1, float("nan"), r"got nan in step 1 \(epoch 0\)"),
-        (7, float("inf"), r"got inf in step 7 \(epoch 0\)"),
-        (10, float("-inf"), r"got -inf in step 10 \(epoch 0\)"),
-        (14, float("nan"), r"got nan in step 14 \(epoch 1\)"),
+        (1, float("nan"), r"is nan in step 1 \(epoch 0\)"),
+        (7, float("inf"), r"is inf in step 7 \(epoch 0\)"),
+        (10, float("-inf"), r"is -inf in step 10 \(epoch 0\)"),
+        (14, float("nan"), r"is nan in step 14 \(epoch 1\)"),
     ],
 )
 def test_the_first_step_whose_loss_is_no_number_is_named(fit, monkeypatch, every, call, value, named):
     monkeypatch.setattr(FiniteLoss, "EVERY", every)
-    with pytest.raises(TrainingError, match=f"the training loss must be a finite number, {named}. Lower optimizer.lr"):
+    with pytest.raises(TrainingError, match=f"The training loss {named}. Lower optimizer.lr"):
         fit(FiniteLoss(), model_changes=lambda m: setattr(m, "loss", NotFiniteFrom(call, value)), max_epochs=2)
 
 
