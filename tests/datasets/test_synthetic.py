@@ -127,12 +127,6 @@ def test_items_have_one_to_six_distinct_genres_padded_at_the_end(world: StarSche
         assert row[length:] == [0] * (6 - length)
 
 
-def test_further_genres_get_numbered_names() -> None:
-    column = Synthetic(users=5, items=9, interactions=9, genres=20).load().items.columns["genres"]
-    assert column.cardinality == 21
-    assert {"Genre 19", "Genre 20"} <= set(column.vocabulary.values)  # type: ignore[union-attr]
-
-
 def test_titles_are_readable_and_unique() -> None:
     titles = Synthetic(users=2, items=5_000, interactions=9).load().items.texts["title"]
     assert len(titles) == 5_001

@@ -81,11 +81,6 @@ def test_order_without_a_seed():
     assert order(made) == order(made) == [7, 2, 9]
 
 
-def test_only_given_rows_are_yielded():
-    made = BatchLoader(events(100), torch.tensor([7, 2, 9, 40]), batch_size=3, seed=1)
-    assert sorted(order(made)) == [2, 7, 9, 40]
-
-
 def test_order_depends_on_seed_and_epoch_alone():
     # Two of 50! orders are equal by chance about once in 1e64.
     reference = {(seed, epoch): order(loader(50, 8, seed, epoch=epoch)) for seed in (0, 1) for epoch in (0, 1, 2)}
@@ -165,16 +160,6 @@ def test_batches_are_on_the_given_device():
     loader = BatchLoader(events, torch.arange(6).int(), batch_size=4, seed=1, device=torch.device("meta"))
     assert {column.device.type for column in loader.events[:3]} == {"meta"}
     assert {column.device.type for batch in loader for column in batch if column is not None} == {"meta"}
-
-
-@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
-def test_order_does_not_depend_on_the_type_of_rows(dtype):
-    events = Batch(torch.arange(50), torch.arange(50), torch.ones(50))
-    orders = [
-        torch.cat([batch.user for batch in BatchLoader(events, torch.arange(50).to(kind), batch_size=7, seed=3)])
-        for kind in (torch.int32, dtype)
-    ]
-    assert torch.equal(*orders)
 
 
 def test_shares_add_up_to_the_batch():

@@ -129,10 +129,3 @@ def test_unwritable_cache(tmp_path, no_network):
     (tmp_path / "cache").write_text("in the way")
     with pytest.raises(DataError, match=r"downloads cannot be written \(.*\)\. Set TOWERZOO_CACHE"):
         find(ML_1M, None, offline=False)
-
-
-def test_official_urls():
-    for release in (ML_1M, ML_100K):
-        assert [url.split("/")[2] for url in release.urls] == ["files.grouplens.org", "huggingface.co"]
-        assert all(url.startswith("https://") and url.endswith(f"/{release.folder}.zip") for url in release.urls)
-        assert len(release.sha256) == 64

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from towerzoo.datasets import Column, Interactions, Table, Vocabulary
+from towerzoo.datasets import Column, Table, Vocabulary
 
 IDS = Column("user_id", torch.arange(4, dtype=torch.int32), Vocabulary(["x", "y", "z"]))
 LISTS = Column("genres", torch.zeros((4, 6), dtype=torch.int32), Vocabulary(["a"]))
@@ -20,12 +20,6 @@ def test_kinds_of_columns(column, is_list, cardinality):
     assert column.cardinality == cardinality
 
 
-def test_table_has_an_unknown_row():
-    table = Table("user_id", {column.name: column for column in (LISTS, IDS, NUMBERS)})
-    assert len(table) == 4
-    assert table.ids == Vocabulary(["x", "y", "z"])
-
-
 def test_text_as_a_feature():
     table = Table("user_id", {"user_id": IDS}, {"motto": ("", "b", "a", ""), "user_id": ("", "1", "2", "3")})
     motto = table.column("motto")
@@ -40,11 +34,6 @@ def test_empty_texts_and_unknown_columns():
     assert table.column("motto").values.tolist() == [0, 0, 0, 0]
     with pytest.raises(KeyError, match="moto"):
         table.column("moto")
-
-
-def test_length_of_interactions():
-    rows = torch.ones(5, dtype=torch.int32)
-    assert len(Interactions(rows, rows, {})) == 5
 
 
 def test_ids_fit_their_vocabularies(world):

@@ -117,20 +117,8 @@ def test_sound_tables(load: Load) -> None:
             "of 4. Repair these rows, or read both columns of ids as text with `kinds`.",
         ),
         (
-            {"events": EVENTS.replace(",a,", ",7,").replace(",b,", ",8,")},
-            "events.csv: item_id must be text, like the ids of items.csv, got 7 in row 1. 3 rows are like that, of 3.",
-        ),
-        (
-            {"events": EVENTS.replace("\n1,", "\n1.5,")},
-            "events.csv: user_id must be whole numbers or text, got numbers. If a",
-        ),
-        (
             {"events": EVENTS.replace(",5,", ",,").replace(",4,", ",inf,")},
             "events.csv: rating must be a finite float32 number, got nothing in row 1. 2 rows are like that, of 3. Repair or",
-        ),
-        (
-            {"events": EVENTS.replace(",5,", ",1e99,")},
-            "events.csv: rating must be a finite float32 number, got 1e+99 in row 1. 1 row is like that, of 3.",
         ),
         (
             {"events": EVENTS.replace(",3,", ",good,")},
@@ -189,14 +177,6 @@ def test_sound_tables(load: Load) -> None:
             "events.csv: event must be lists of text, like the ids of items.csv, got lists of whole numbers. Write both",
         ),
         (
-            {"interactions": {"lists": {"w": "|"}}, "events": EVENTS.replace(",2,buy", ",2|3,buy")},
-            "events.csv: w must be numbers, got lists of whole numbers. Name another column.",
-        ),
-        (
-            {"users": USERS.replace("20.5", "").replace("30.5", "nan")},
-            None,  # an empty column holds ids that are all unknown
-        ),
-        (
             {"users": USERS.replace("20.5", "")},
             "users.csv: age must be a number, got nothing in row 1. 1 row is like that, of 2. Set data.users.missing to "
             "`unknown`, `mean` or `zero`, or leave the column out with data.users.features.",
@@ -219,10 +199,6 @@ def test_sound_tables(load: Load) -> None:
             "data.users.kinds must name columns that are used, got 'born'. Columns: user_id, age, town.",
         ),
         (
-            {"of_items": {"lists": {"genre": "|"}}},
-            "data.items.lists must name columns that are used, got 'genre'. Columns: item_id, title, genres.",
-        ),
-        (
             {"interactions": {"kinds": {"born": "number"}, "lists": {"shown": "|"}}},
             "data.interactions.kinds must name columns that are used, got 'born'. Columns: user_id, item_id, ts, w, rating, "
             "event.\ndata.interactions.lists must name columns that are used, got 'shown'.",
@@ -241,10 +217,7 @@ def test_sound_tables(load: Load) -> None:
         ),
     ],
 )
-def test_fault_is_reported(load: Load, changes: dict[str, Any], message: str | None) -> None:
-    if message is None:
-        assert load(**changes).users.columns["age"].values.tolist() == [0, 0, 0]
-        return
+def test_fault_is_reported(load: Load, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError) as caught:
         load(**changes)
     assert message in str(caught.value)
@@ -300,12 +273,6 @@ def test_numbers_and_dates_cannot_be_split(load: Load) -> None:
         load(of_users={"files": "users.parquet", "lists": {"x": "|"}})
 
 
-def test_dates_are_not_numbers(load: Load) -> None:
-    message = r"users\.csv: born must be a number, got datetime\.date\(2000, 1, 1\) in row 1\. 2 rows are"
-    with pytest.raises(DataError, match=message):
-        load(users="user_id,born\n1,2000-01-01\n2,2001-01-01\n", of_users={"kinds": {"born": "number"}})
-
-
 def test_ids_without_a_table_must_be_ids(load: Load) -> None:
     load()
     interactions = {"files": "events.csv", "user": "age"}
@@ -331,11 +298,3 @@ def test_fault_of_ids_without_a_table_is_reported_once(load: Load, rows: str, me
     with pytest.raises(DataError) as caught:
         Tabular(interactions={"files": "events.csv"}).load()  # type: ignore[arg-type]
     assert str(caught.value) == message
-
-
-def test_column_without_any_ids(load: Load) -> None:
-    message = (
-        r"events\.csv: user_id must be one of the 2 ids of users\.csv, got nothing in row 1\. 3 rows are like that"
-    )
-    with pytest.raises(DataError, match=message):
-        load(events=EVENTS.replace("\n1,", "\n,").replace("\n2,", "\n,"))
