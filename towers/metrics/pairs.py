@@ -83,7 +83,7 @@ class SplitMetrics:
         weights = losses.new_tensor(self._sizes)
         figures = {"loss": (losses * weights).sum() / weights.sum()}
         if not self.keep_logits:
-            return figures | {"accuracy": torch.cat(list(self._right.drain())).sum() / sum(self._sizes)}
+            return figures | {"accuracy": torch.cat(list(self._right.drain())).double().sum() / sum(self._sizes)}
         right = torch.zeros((), dtype=torch.int64, device=losses.device)
 
         def released() -> Iterator[tuple[Tensor, Tensor]]:
