@@ -20,7 +20,6 @@ from towerzoo.registry.expectations import (
     is_model,
     locate,
     model_hints,
-    union_members,
     without_null,
 )
 from towerzoo.registry.experiment import Experiment
@@ -41,7 +40,12 @@ def check_experiment(document: Document, rules: Sequence[Rule] = ()) -> Experime
         ConfigError: With all problems at once, file by file in the order of their lines.
     """
     checker = _Checker(document)
-    value = checker.model(Experiment, document.value, ())
+    try:
+        Experiment.model_validate(document.value)
+    except ValidationError as error:
+        for details in error.errors():
+            checker.translate(details, model_hints(Experiment), document.value, ())
+    value = checker.section(Experiment, document.value, ())
     problems = [*document.problems, *checker.problems]
     if problems:
         given = document.value if document.incomplete else value  # a base that was not read may replace defaults
@@ -86,15 +90,7 @@ class _Checker:
         self.reported: set[tuple[Any, ...]] = set()
         self.session_parts = False
 
-    def model(self, model: type[BaseModel], value: Any, path: KeyPath) -> Any:
-        try:
-            model.model_validate(value)
-        except ValidationError as error:
-            for details in error.errors():
-                self.translate(details, model_hints(model), value, path)
-        return self.descend_model(model, value, path)
-
-    def descend_model(self, model: type[BaseModel], value: Any, path: KeyPath) -> Any:
+    def section(self, model: type[BaseModel], value: Any, path: KeyPath) -> Any:
         if not isinstance(value, Mapping):
             return value
         filled = {
@@ -115,12 +111,11 @@ class _Checker:
         if registry is not None:
             return self.part(registry, value, path)
         if is_model(annotation):
-            return self.descend_model(annotation, value, path)
+            return self.section(annotation, value, path)
         if typing.get_origin(annotation) is Annotated:
             return self.descend(typing.get_args(annotation)[0], value, path)
-        if union_members(annotation):
-            plain = without_null(annotation)
-            return value if value is None or union_members(plain) else self.descend(plain, value, path)
+        if value is not None and without_null(annotation) is not annotation:
+            return self.descend(without_null(annotation), value, path)
         if collection(annotation) is dict and isinstance(value, Mapping):
             return {key: self.descend(element(annotation, key), v, (*path, key)) for key, v in value.items()}
         if collection(annotation) is list and isinstance(value, list):
@@ -211,7 +206,7 @@ class _Checker:
 
 _SAID_BY_TYPE = {
     "greater_than", "greater_than_equal", "less_than", "less_than_equal", "int_from_float", "literal_error", "missing",
-    "too_short", "too_long", "string_too_short", "string_too_long",
+    "too_short", "too_long", "string_too_short",
 }  # fmt: skip
 """Pydantic's errors that say no more than the expectation of the type, as those that end in `_type`."""
 

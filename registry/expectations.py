@@ -1,4 +1,4 @@
-"""Says in words what the type of a config value asks for."""
+"""What the type of a config value asks for, in words."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def expectation(annotation: Any) -> str:
     if choices := _choices(annotation):
         return " or ".join(part for part in (", ".join(choices[:-1]), choices[-1]) if part)
     if is_model(annotation):
-        if told := getattr(annotation, "expected", None):
-            return str(told)
+        if expected := getattr(annotation, "expected", None):
+            return str(expected)
         required = [name for name, info in annotation.model_fields.items() if info.is_required()]
         return f"a mapping with {', '.join(required)}" if required else "a mapping"
     plain = collection(annotation) or annotation
@@ -52,11 +52,11 @@ def expectation(annotation: Any) -> str:
 
 
 def locate(hints: Mapping[str, Any], location: KeyPath) -> tuple[Any, int]:
-    """Follows a location that pydantic gives down the types.
+    """Follows a location that pydantic reports down the types.
 
     Returns:
-        The type there, and how many keys of the location lead to it. A location goes on beyond a union with the
-        member of the union that did not suit; that is not followed.
+        The type there, and how many keys of the location lead to it. Behind a union, a location names the member that
+        did not suit; that is not followed.
     """
     annotation: Any = hints.get(str(location[0]), Any) if location else Any
     for depth, key in enumerate(location[1:], start=1):
@@ -68,7 +68,7 @@ def locate(hints: Mapping[str, Any], location: KeyPath) -> tuple[Any, int]:
 
 
 def element(annotation: Any, key: str | int) -> Any | None:
-    """Returns the type of what a value of a type holds under a key, or None where that is not one type."""
+    """Returns the type of the value under a key of a collection; None where that is not a single type."""
     annotation = without_null(annotation)
     if typing.get_origin(annotation) is Annotated:
         return element(typing.get_args(annotation)[0], key)
@@ -85,7 +85,7 @@ def element(annotation: Any, key: str | int) -> Any | None:
 
 
 def collection(annotation: Any) -> type | None:
-    """Returns dict or list, the YAML collection that a type is written as, or None for a type that is no collection."""
+    """Returns dict or list, the YAML collection that a type is written as; None for other types."""
     kind = typing.get_origin(annotation) or annotation
     if isinstance(kind, type) and not issubclass(kind, str):
         if issubclass(kind, Mapping):
@@ -118,20 +118,12 @@ def model_hints(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _limits(limits: Sequence[Any]) -> str:
-    bounds = [
-        f"{sign} {getattr(limit, name):.10g}"
-        for limit in limits
-        for name, sign in _SIGNS.items()
-        if hasattr(limit, name)
-    ]
-    lengths = {
-        name: getattr(limit, name) for limit in limits for name in ("min_length", "max_length") if hasattr(limit, name)
-    }
-    least, most = lengths.get("min_length"), lengths.get("max_length")
-    text = f" {' and '.join(bounds)}" if bounds else ""
-    if least is not None and least == most:
-        return f"{text} of length {least}"
-    return text + (f" of length >= {least}" if least else "") + (f" of length <= {most}" if most is not None else "")
+    names = (*_SIGNS, "min_length", "max_length")
+    bounds = {name: getattr(limit, name) for limit in limits for name in names if hasattr(limit, name)}
+    texts = [f"{sign} {bounds[name]:.10g}" for name, sign in _SIGNS.items() if name in bounds]
+    if least := bounds.get("min_length"):
+        texts.append(f"of length {'' if least == bounds.get('max_length') else '>= '}{least}")
+    return f" {' and '.join(texts)}" if texts else ""
 
 
 def _choices(annotation: Any) -> list[str]:

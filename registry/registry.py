@@ -35,19 +35,15 @@ class Registry:
         contract: How a part is called and what it returns, in a sentence; shown to people who write parts.
         context: Arguments that TowerZoo passes to every part. All other arguments of a part are its YAML parameters.
         key: The YAML key that holds the part's name.
-        homes: Modules and packages that hold TowerZoo's own parts; they are imported at the first look-up, a package
-            with all of its modules.
+        homes: Modules, and packages with all modules, of TowerZoo's own parts; imported at the first look-up.
 
     Example:
-        >>> GREETINGS = Registry("greeting", "called with `whom`, and returns a sentence", context=("whom",))
+        >>> GREETINGS = Registry("greeting", "called with `name_of`, and returns a sentence", context=("name_of",))
         >>> @GREETINGS.register("hello")
-        ... def hello(whom: str, mark: str = "!") -> str:
-        ...     "Says hello."
-        ...     return f"Hello {whom}{mark}"
-        >>> GREETINGS.build({"name": "hello", "mark": "?"}, whom="you")
-        'Hello you?'
-        >>> GREETINGS.names()
-        ('hello',)
+        ... def hello(name_of: str, mark: str = "!") -> str:
+        ...     return f"Hello {name_of}{mark}"
+        >>> GREETINGS.build({"name": "hello", "mark": "?"}, name_of="Ann")
+        'Hello Ann?'
     """
 
     def __init__(
@@ -150,12 +146,9 @@ class Registry:
             return self.get(name)(**context, **parameters)
 
     def fact(self, spec: Spec, name: str, default: Any = None) -> Any:
-        """Returns a fact about a part without building it: a parameter, by the spec or its default; or an attribute.
+        """Returns a fact about a part without building it.
 
-        Args:
-            spec: The part.
-            name: The name of the parameter or attribute.
-            default: The fact about parts without either.
+        It is the parameter of that name, from the spec or by its default; else the part's attribute; else `default`.
 
         Raises:
             RegistryError: The spec names no part.
@@ -191,7 +184,7 @@ class Registry:
             raise self.part_error(spec, f"{requirement} without an error", actual, hint, where) from error
 
     def part_error(self, spec: Spec, requirement: str, actual: str, next_step: str = "", where: str = "") -> PartError:
-        """Returns the error that says what the part that `spec` names must do or be, what it was, and its contract.
+        """Returns the error for a part that breaks its contract; it says at which line of which file.
 
         Args:
             spec: The part.
@@ -216,8 +209,6 @@ class Registry:
         Example:
             >>> Registry("block", "...").split({"name": "mine", "width": 3})
             ('mine', {'width': 3})
-            >>> Registry("block", "...").split("mine")
-            ('mine', {})
         """
         if isinstance(spec, str):
             return spec, {}

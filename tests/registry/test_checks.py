@@ -58,18 +58,13 @@ ENCODER = "the name of a registered encoder, or a mapping with 'encoder'"
         # Parts and their parameters.
         ("name: synthetic", "name: synthetik", "m.yaml:2: data.name must be a registered dataset, got 'synthetik'.\n    Did you "
          "mean 'synthetic'? Registered: "),
-        ("name: synthetic", "name: [synthetic]", "m.yaml:2: data.name must be a registered dataset, got ['synthetic']."),
         ("name: synthetic", "name: synthetic\n  rooot: x", "m.yaml:3: data.rooot must be a parameter of dataset 'synthetic' or a "
          "key of data, got 'rooot'.\n    Known: activity_spread, batch_size, feature_share, fit_on,"),
-        ("name: synthetic", "name: synthetic\n  user: 5", "m.yaml:3: data.user must be a parameter of dataset 'synthetic' or a "
-         "key of data, got 'user'.\n    Did you mean 'users'? Known: "),
         ("name: synthetic", "name: synthetic\n  users: 0", "m.yaml:3: data.users must be a whole number >= 1, got 0."),
         ("split: random", "split: randm", "m.yaml:4: data.split must be a registered split, got 'randm'.\n    Did you mean 'random'? "
          "Registered: "),
         ("split: random", "split: {name: random, user: 1}", "m.yaml:4: data.split.user must be a parameter of split 'random', got "
          "'user'.\n    Known: fractions, seed."),
-        (BLOCK, "{name: linear-act-drop}", "m.yaml:8: user_tower.block.name must be a registered block, got 'linear-act-drop'.\n"
-         "    Did you mean 'linear-act-dropout'? Registered: dropout-linear-bn-tanh, linear-act-dropout,"),
         (BLOCK, "{name: linear-act-dropout, drop: 1}", "m.yaml:8: user_tower.block.drop must be a parameter of block "
          "'linear-act-dropout', got 'drop'.\n    Did you mean 'dropout'? Known: act, dropout."),
         ("score: cosine", "score: 5", "m.yaml:15: score must be the name of a registered score, or a mapping with 'name', got 5.\n"
@@ -101,26 +96,19 @@ ENCODER = "the name of a registered encoder, or a mapping with 'encoder'"
         ("{positive_from: 4}", "{positive_from: 4, equals: 5}", f"m.yaml:3: data.label must be {RULE} (null removes one of a base), "
          "got {'positive_from': 4, 'equals': 5}."),
         ("{positive_from: 4}", "{equals: [5]}", "m.yaml:3: data.label.equals must be a number, text or null, got [5]."),
-        ("{positive_from: 4}", "{implicit: false}", f"m.yaml:3: data.label must be {RULE} (null removes one of a base), got "
-         "{'implicit': False}."),
-        ("{positive_from: 4}", "{positive_from: 4, column: 3}", "m.yaml:3: data.label.column must be text, got 3."),
         ("{positive_from: 4}", "4", f"m.yaml:3: data.label must be {RULE}, got 4."),
-        ("score:", "seed: 1.5\nscore:", f"m.yaml:15: seed must be {SEED_RANGE}, got 1.5."),
         ("score:", "imports: blocks.py\nscore:", "m.yaml:15: imports must be a list, got 'blocks.py'."),
         ("score:", "trainer: 1\nscore:", "m.yaml:15: trainer must be a mapping, got 1."),
         ("score:", "trainer: {precison: 3}\nscore:", "m.yaml:15: trainer.precison must be a known key, got 'precison'.\n    Did you "
          "mean 'precision'? Known: accumulate_grad_batches, benchmark, "),
         ("score:", "trainer: {max_epoks: 3}\nscore:", "m.yaml:15: trainer.max_epoks must be a known key, got 'max_epoks'.\n    Set "
          "training.max_epochs."),
-        ("score:", "trainer: {devices: 0}\nscore:", "m.yaml:15: trainer.devices must be a whole number >= 1, got 0."),
         ("score:", "trainer: {limit_train_batches: 0}\nscore:", "m.yaml:15: trainer.limit_train_batches must be a whole number >= 1, a "
          "number > 0 and <= 1 or null, got 0."),
         ("score:", "trainer: {precision: bf16}\nscore:", "m.yaml:15: trainer.precision must be 'auto', '32-true', 'bf16-mixed', "
          "'16-mixed', 'bf16-true', '16-true' or '64-true', got 'bf16'.\n    Did you mean 'bf16-true'?"),
-        ("score:", "training: [1]\nscore:", "m.yaml:15: training must be a mapping, got [1]."),
         # Ranges.
         ("score:", "seed: -1\nscore:", f"m.yaml:15: seed must be {SEED_RANGE}, got -1."),
-        ("score:", "seed: 4294967296\nscore:", f"m.yaml:15: seed must be {SEED_RANGE}, got 4294967296."),
         *[("act: relu", f"dropout: {rate}", f"m.yaml:8: user_tower.block.dropout must be a number >= 0 and < 1, got {actual}.")
           for rate, actual in (("-0.1", "-0.1"), ("1.0", "1.0"), (".nan", "nan"))],
         *[("lr: 1e-3", f"lr: {lr}", f"m.yaml:17: optimizer.lr must be {expected}, got {actual}.")
@@ -137,15 +125,11 @@ ENCODER = "the name of a registered encoder, or a mapping with 'encoder'"
         ("  name: synthetic\n", "", "m.yaml:1: data.name must be a registered dataset, got nothing.\n    Add the key 'name'. Registered: "),
         ("  split: random\n", "", "m.yaml:1: data.split must be the name of a registered split, or a mapping with 'name', got nothing.\n"
          "    Add the key 'split'. Registered: "),
-        ("score: cosine\n", "", "m.yaml:1: score must be the name of a registered score, or a mapping with 'name', got nothing.\n"
-         "    Add the key 'score'. Registered: cosine, dot"),
         (FEATURE, "embedding", "m.yaml:7: user_tower.features.age.dim must be a whole number >= 1, got nothing.\n    Add the key 'dim'."),
         (f"  features:\n    age: {FEATURE}\n", "", "m.yaml:5: user_tower.features must be a mapping, got nothing.\n    Add the key"),
         # What holds between keys.
         ("  widths: [16, 8]\n", "", "m.yaml:5: user_tower.widths must be a list of whole numbers >= 1 where a block is given, got "
          "nothing.\n    Add widths, one for each block, or remove the block."),
-        ("  widths: [16, 8]\n", "  widths: []\n", "m.yaml:9: user_tower.widths must be a list of whole numbers >= 1 where a block is "
-         "given, got []."),
         (f"  block: {BLOCK}\n", "", "m.yaml:5: user_tower.block must be a registered block where widths are given, got nothing.\n    Add a "
          "block, or remove the widths. Registered: "),
         ("[8]", "[16]", "m.yaml:14: item_tower.widths must be a list that ends in 8, as user_tower.widths does, got [16].\n    The two "
@@ -314,7 +298,6 @@ def odd_block(
     pair: tuple[float, Count] = (0.5, 2),
     loose: Any = None,
     code: Annotated[str, Field(pattern="^[a-z]+$")] = "a",
-    limited: Annotated[list[Count], Field(max_length=2)] = [],  # noqa: B006
     many: list[Count] | Count = 1,
 ) -> list[Any]:
     return []
@@ -339,7 +322,7 @@ def test_a_part_of_any_signature_is_filled_in_and_read_back(odd: Callable[[str],
     experiment = check(odd("{name: odd, copy: 3, acts: [tanh, {name: leaky-relu}], named: {a: gelu}}"))
     assert experiment.user_tower.block == {
         "name": "odd", "copy": 3, "schema": None, "_x": "fast", "named": {"a": {"name": "gelu"}}, "pair": [0.5, 2], "loose": None,
-        "acts": [{"name": "tanh"}, {"name": "leaky-relu", "negative_slope": 0.01}], "code": "a", "limited": [], "many": 1,
+        "acts": [{"name": "tanh"}, {"name": "leaky-relu", "negative_slope": 0.01}], "code": "a", "many": 1,
     }  # fmt: skip
     assert check(write_yaml(experiment.model_dump())) == experiment
     assert check(odd("{name: open, anything: [1]}")).user_tower.block == {"name": "open", "anything": [1]}
@@ -349,7 +332,6 @@ def test_a_part_of_any_signature_is_filled_in_and_read_back(odd: Callable[[str],
     ("block", "message"),
     [
         ("odd", "copy must be a whole number >= 1, got nothing.\n    Add the key 'copy'."),
-        ("{name: odd, copy: 0}", "copy must be a whole number >= 1, got 0."),
         ("{name: odd, copy: 1, schema: c}", "schema must be 'a', 'b' or null, got 'c'."),
         ("{name: odd, copy: 1, _x: 0}", "_x must be a whole number >= 1, 'fast' or 'exact', got 0."),
         (
@@ -358,15 +340,11 @@ def test_a_part_of_any_signature_is_filled_in_and_read_back(odd: Callable[[str],
         ),
         ("{name: odd, copy: 1, acts: []}", "acts must be a list of length >= 1, got []."),
         ("{name: odd, copy: 1, acts: [tahn]}", "acts[0] must be a registered activation, got 'tahn'."),
-        ("{name: odd, copy: 1, named: {a: tahn}}", "named.a must be a registered activation, got 'tahn'."),
         ("{name: odd, copy: 1, pair: [1, 0]}", "pair[1] must be a whole number >= 1, got 0."),
         ("{name: odd, copy: 1, pair: [1]}", "pair[1] must be a whole number >= 1, got nothing."),
-        ("{name: odd, copy: 1, pair: 1}", "pair must be a list, got 1."),
         ("{name: odd, copy: 1, code: A}", "code must be text (String should match pattern '^[a-z]+$'), got 'A'."),
-        ("{name: odd, copy: 1, limited: [1, 2, 3]}", "limited must be a list of length <= 2, got [1, 2, 3]."),
         ("{name: odd, copy: 1, many: [1, 0]}", "many must be a list or a whole number >= 1, got [1, 0]."),
         ("{name: odd, copy: 1, in_features: 3}", "in_features must be a parameter of block 'odd', got 'in_features'."),
-        ("{name: open, in_features: 3}", "in_features must be a parameter of block 'open', got 'in_features'."),
     ],
 )
 def test_a_part_of_any_signature_is_checked(odd: Callable[[str], str], block: str, message: str) -> None:

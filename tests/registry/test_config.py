@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from towerzoo.registry import ACTIVATIONS
-from towerzoo.registry.config import find_config, load_config, merge, shipped_configs
+from towerzoo.registry.config import find_config, load_config, shipped_configs
 from towerzoo.registry.yaml_file import Document, dotted, read_yaml
 
 Write = Callable[..., Path]
@@ -39,6 +37,9 @@ score: {name: cosine, scale: 2.0}
 """
 
 
+AGE, NAME = {"encoder": "embedding", "dim": 4}, {"encoder": "embedding", "dim": 4}
+
+
 @pytest.mark.parametrize(
     ("own", "expected"),
     [
@@ -46,30 +47,22 @@ score: {name: cosine, scale: 2.0}
         ("optimizer: {name: adam, lr: 0.2}", {"optimizer": {"name": "adam", "lr": 0.2, "weight_decay": 0.5}}),
         ("optimizer: {name: sgd, lr: 0.2}", {"optimizer": {"name": "sgd", "lr": 0.2}}),
         ("optimizer: sgd", {"optimizer": "sgd"}),
-        ("optimizer: null", {"optimizer": None}),
         ("optimizer: {weight_decay: null}", {"optimizer": {"name": "adam", "lr": 0.1}}),
-        ("user_tower: {widths: [7]}", {"user_tower": {"widths": [7]}}),
-        ("user_tower: {features: {age: {encoder: bag}}}", {"user_tower": {"features": {"age": {"encoder": "bag"}}}}),
-        ("user_tower: {features: {age: {dim: 9}}}", {"user_tower": {"features": {"age": {"encoder": "embedding", "dim": 9}}}}),
+        ("user_tower: {widths: [7]}", {"user_tower": {"features": {"name": NAME, "age": AGE}, "widths": [7]}}),
+        ("user_tower: {features: {age: {encoder: bag}}}",
+         {"user_tower": {"features": {"name": NAME, "age": {"encoder": "bag"}}, "widths": [3, 2]}}),
         # A feature called `name` is no part's name.
-        ("user_tower: {features: {name: {dim: 9}}}", {"user_tower": {"features": {"name": {"encoder": "embedding", "dim": 9}}}}),
+        ("user_tower: {features: {name: {dim: 9}}}",
+         {"user_tower": {"features": {"name": NAME | {"dim": 9}, "age": AGE}, "widths": [3, 2]}}),
     ],
 )  # fmt: skip
 def test_a_config_changes_the_settings_of_its_base_that_it_names(
     write: Write, own: str, expected: dict[str, Any]
 ) -> None:
     write(BASE, "base.yaml")
-    value = load(write, f"base: base.yaml\n{own}\n")
-    wanted = read_yaml(BASE, "").value
-    for key, change in expected.items():
-        if change is None:
-            del wanted[key]
-        elif key == "user_tower":
-            for inner, of in change.items():
-                wanted[key][inner] = wanted[key][inner] | of if isinstance(of, dict) else of
-        else:
-            wanted[key] = change
-    assert value == wanted
+    base = read_yaml(BASE, "").value
+    assert load(write, f"base: base.yaml\n{own}\n") == base | expected
+    assert "optimizer" not in load(write, "base: base.yaml\noptimizer: null\n")
 
 
 def test_bases_of_bases_and_lists_of_bases_apply_in_order(write: Write) -> None:
@@ -95,17 +88,14 @@ def test_a_base_is_beside_the_config_or_shipped_whatever_the_working_folder(writ
     ("text", "message"),
     [
         ("\nbase: no.yaml", "mine.yaml:2: base must be a readable YAML file, got 'no.yaml'.\n    No such file or directory"),
-        ("base: [ok.yaml,\n no.yaml]", "mine.yaml:2: base[1] must be a readable YAML file, got 'no.yaml'."),
         ("base: [no.yaml, ok.yaml]", "mine.yaml:1: base[0] must be a readable YAML file, got 'no.yaml'."),
         ("base: tanh_bm.yaml", "mine.yaml:1: base must be a readable YAML file, got 'tanh_bm.yaml'.\n    No such file or "
                                "directory. Did you mean 'tanh_bn'? Shipped configs: biased_mf, biases,"),
         ("base: 3", "mine.yaml:1: base must be a path or a list of paths, got 3."),
-        ("base: [[a]]", "mine.yaml:1: base[0] must be a path or a list of paths, got ['a']."),
         ("base:", "mine.yaml:1: base must be a path or a list of paths, got None."),
         ("base: loop.yaml", "back.yaml:2: base must be free of loops, got 'loop.yaml -> back.yaml -> loop.yaml'.\n    Remove"),
         ("base: list.yaml", "list.yaml must be a mapping of settings, got [1].\n    Write `key: value` lines;"),
         ("base: broken.yaml", "broken.yaml:1 must be valid YAML, got '['."),
-        ("base: bytes.yaml", "mine.yaml:1: base must be a readable YAML file, got 'bytes.yaml'.\n    Not a text file in UTF-8."),
     ],
 )  # fmt: skip
 def test_bases_that_cannot_be_read(write: Write, text: str, message: str) -> None:
@@ -114,7 +104,6 @@ def test_bases_that_cannot_be_read(write: Write, text: str, message: str) -> Non
     write("# through\nbase: loop.yaml\n", "back.yaml")
     write("- 1\n", "list.yaml")
     write("[", "broken.yaml")
-    Path("bytes.yaml").write_bytes(b"a: \xff\xfe")
     document = load_config(write(text + "\nseed: 1\n"))
     assert [problem[: len(message)] for problem in problems(document)] == [message]
     assert document.incomplete
@@ -124,19 +113,14 @@ def test_bases_that_cannot_be_read(write: Write, text: str, message: str) -> Non
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("none.yaml", "config must be a readable YAML file, got 'none.yaml'.\n    No such file or directory. Shipped configs: b"),
-        ("folder", "config must be a readable YAML file, got 'folder'.\n    Is a directory. Shipped configs: biased_mf, biases,"),
         ("configs/quickstrat.yaml", "config must be a readable YAML file, got 'configs/quickstrat.yaml'.\n    No such file or "
                                     "directory. Did you mean 'quickstart'?"),
         ("empty.yaml", "empty.yaml must be a mapping of settings, got nothing.\n    Write `key: value` lines; configs/quickst"),
-        ("list.yaml", "list.yaml must be a mapping of settings, got ['a']."),
         ("bytes.yaml", "config must be a readable YAML file, got 'bytes.yaml'.\n    Not a text file in UTF-8."),
     ],
 )  # fmt: skip
 def test_configs_that_cannot_be_read(write: Write, path: str, message: str) -> None:
     write("# nothing\n", "empty.yaml")
-    write("- a\n", "list.yaml")
-    write("", "folder/x.yaml")
     Path("bytes.yaml").write_bytes(b"\x89PNG\r\n\x1a\n\xff")
     document = load_config(path)
     assert [problem[: len(message)] for problem in problems(document)] == [message]
@@ -160,12 +144,10 @@ def test_shipped_configs_are_found_by_name_from_anywhere(write: Write) -> None:
     ("overrides", "expected"),
     [
         (["seed=7"], {"seed": 7}),
-        (["seed = 7"], {"seed": 7}),
         (["a.b.c=[1, {d: 1e-3}]"], {"a": {"b": {"c": [1, {"d": 0.001}]}}}),
         (["text=a=b"], {"text": "a=b"}),
         (["seed=7", "seed=8"], {"seed": 8}),
         (["optimizer.lr=null"], {"optimizer": {"name": "adam", "weight_decay": 0.5}}),
-        (["optimizer.lr="], {"optimizer": {"name": "adam", "weight_decay": 0.5}}),
         (["optimizer.name=sgd"], {"optimizer": {"name": "sgd"}}),
         (["optimizer.name=sgd", "optimizer.lr=0.2"], {"optimizer": {"name": "sgd", "lr": 0.2}}),
         (["optimizer.lr=0.2", "optimizer.name=sgd"], {"optimizer": {"name": "sgd", "lr": 0.2}}),
@@ -179,7 +161,6 @@ def test_overrides(write: Write, overrides: list[str], expected: dict[str, Any])
     ("override", "message"),
     [
         ("foo", "--set must be KEY.PATH=VALUE, got 'foo'.\n    Write it as --set training.max_epochs=2."),
-        ("=3", "--set must be KEY.PATH=VALUE, got '=3'."),
         ("a..b=3", "--set must be KEY.PATH=VALUE, got 'a..b=3'."),
         ("seed=010", "--set: seed must be a number without leading zeros, got '010'."),
         ("seed=[1", "--set: seed must be valid YAML, got '[1'.\n    Expected ',' or ']', but got '<stream end>'."),
@@ -305,33 +286,3 @@ def test_replaced_and_removed_values_leave_no_origin(write: Write) -> None:
     assert left & {"optimizer.lr", "score", "score.scale", "user_tower.widths[1]"} == set()
     assert document.where(("optimizer", "lr")) == "mine.yaml:2: optimizer.lr"
     assert document.where(("user_tower", "block")) == "base.yaml:3: user_tower.block"  # --set is no place to add it
-
-
-KEYS = st.sampled_from(["a", "b", "name", "encoder"])
-TREES = st.dictionaries(
-    KEYS,
-    st.recursive(
-        st.integers(0, 3) | st.sampled_from(["x", "y"]), lambda v: st.dictionaries(KEYS, v, max_size=3), max_leaves=6
-    ),
-    max_size=4,
-)
-
-
-@given(TREES, TREES)
-@settings(max_examples=150, deadline=None)
-def test_merging_gives_every_upper_setting_and_changes_neither_document(
-    base: dict[str, Any], over: dict[str, Any]
-) -> None:
-    kept = repr((base, over))
-    merged = merge(Document(base), Document(over)).value
-    assert repr((base, over)) == kept
-    assert merge(Document({}), Document(over)).value == over
-    assert merge(Document(base), Document({})).value == base
-    assert merge(Document(merged), Document(over)).value == merged
-
-    def holds(tree: Any, part: Any) -> bool:
-        if not isinstance(part, dict):
-            return bool(tree == part)
-        return all(key in tree and holds(tree[key], value) for key, value in part.items())
-
-    assert holds(merged, over)

@@ -27,20 +27,6 @@ def test_an_experiment_cannot_be_changed(experiment: Experiment) -> None:
         experiment.data.batch_size = 1  # type: ignore[misc]
 
 
-def test_experiments_are_equal_if_all_settings_are(experiment: Experiment) -> None:
-    content = experiment.model_dump()
-    assert Experiment.model_validate(content) == experiment
-    content["data"]["users"] = 51
-    assert Experiment.model_validate(content) != experiment
-
-
-def test_defaults_are_not_shared(good: str) -> None:
-    one = check_experiment(read_yaml(good, "m.yaml"))
-    one.data.split["fractions"][0] = 0.5  # type: ignore[index]
-    again = check_experiment(read_yaml(good, "m.yaml"))
-    assert again.data.split["fractions"] == [0.8, 0.1, 0.1]  # type: ignore[index]
-
-
 @pytest.mark.parametrize(
     ("rule", "text"),
     [
