@@ -1,6 +1,6 @@
-"""A person's own parts: a block, a pooling op and a dataset, each registered under a name that her YAML uses.
+"""Custom parts: a block, a pooling and a dataset, each registered under the name that `custom_block.yaml` uses.
 
-Nothing of TowerZoo is edited: `custom_block.yaml` names this file under `imports`.
+That config names this file under `imports`; nothing in TowerZoo is edited.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ def linear_layernorm_gelu(in_features: int, out_features: int, *, dropout: Rate 
 
 @POOLINGS.register("first-and-mean")
 class FirstAndMeanPooling(nn.Module):
-    """Half the first vector, half the mean of those that count."""
+    """Half the first vector, half the mean of all that the mask lets count."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class FirstAndMeanPooling(nn.Module):
 
 @DATASETS.register("song-plays")
 class SongPlays:
-    """Listeners of three countries and songs of one to three moods; a listener likes the moods of her country."""
+    """Listeners of three countries and songs of one to three moods; listeners like the mood of their country."""
 
     def __init__(self, *, listeners: Count = 300, songs: Count = 120, plays: Count = 12_000) -> None:
         self.listeners, self.songs, self.plays = listeners, songs, plays

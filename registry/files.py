@@ -1,4 +1,4 @@
-"""Files: their digest, and a refusal of the operating system as a sentence."""
+"""Files: their digest, and errors of the operating system as sentences."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def file_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def refusal(error: OSError, path: object, action: str = "written", advice: str = "") -> str:
-    """Returns a sentence on what the operating system refused, and what to do about it.
+def os_problem(error: OSError, path: object, action: str = "written", advice: str = "") -> str:
+    """Returns a sentence on an error of the operating system, and what to do about it.
 
     Args:
         error: What it raised; pyarrow gives the error's number in the message alone.
@@ -40,7 +40,7 @@ def refusal(error: OSError, path: object, action: str = "written", advice: str =
         advice: What to do where that depends on the file; otherwise `ADVICE` by the error's number.
 
     Example:
-        >>> refusal(OSError(errno.ENOSPC, "No space left on device"), "runs/tiny/metrics.json")
+        >>> os_problem(OSError(errno.ENOSPC, "No space left on device"), "runs/tiny/metrics.json")
         'runs/tiny/metrics.json cannot be written: No space left on device. Free space, or choose another path.'
     """
     code = error_number(error)
@@ -54,12 +54,12 @@ def error_number(error: OSError) -> int:
 
 
 @contextmanager
-def refusals_as(kind: type[TowerZooError], path: object, action: str = "written", advice: str = "") -> Iterator[None]:
-    """Turns errors of the operating system into a TowerZooError with the sentence of `refusal`.
+def os_errors_as(kind: type[TowerZooError], path: object, action: str = "written", advice: str = "") -> Iterator[None]:
+    """Turns errors of the operating system into a TowerZooError with the sentence of `os_problem`.
 
     Example:
         >>> from towerzoo.registry.errors import RunError
-        >>> with refusals_as(RunError, "nowhere", "read"):
+        >>> with os_errors_as(RunError, "nowhere", "read"):
         ...     open("nowhere")
         Traceback (most recent call last):
         ...
@@ -68,4 +68,4 @@ def refusals_as(kind: type[TowerZooError], path: object, action: str = "written"
     try:
         yield
     except OSError as error:
-        raise kind(refusal(error, path, action, advice)) from error
+        raise kind(os_problem(error, path, action, advice)) from error

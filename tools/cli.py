@@ -95,7 +95,7 @@ def tells_errors(function: Function) -> Function:
 
 def _told(error: Exception) -> str | None:
     """Returns what to tell of an error that is none of TowerZoo's; None where only a traceback tells it."""
-    from towerzoo.registry.files import refusal
+    from towerzoo.registry.files import os_problem
     from towerzoo.registry.source_lines import custom_error_line
 
     if where := custom_error_line(error):
@@ -103,9 +103,9 @@ def _told(error: Exception) -> str | None:
         found = f"{type(error).__name__}: {reason.removesuffix('.')}"
         return f"{where} must run without an error, got {found}. --debug shows the traceback."
     if isinstance(error, PermissionError) and error.filename is not None:
-        return refusal(error, error.filename, "opened")
+        return os_problem(error, error.filename, "opened")
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return refusal(error, error.filename or "The output")
+        return os_problem(error, error.filename or "The output")
     return None
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from towerzoo.benchmarks.measure.origin import Origin
 from towerzoo.benchmarks.measure.record import Record
 from towerzoo.registry.errors import RunError
-from towerzoo.registry.files import refusals_as
+from towerzoo.registry.files import os_errors_as
 from towerzoo.towers.runs.files import write_whole
 
 
@@ -53,7 +53,7 @@ def make_folder(folder: Path) -> Path:
     Raises:
         RunError: The folder cannot be created, or is a file.
     """
-    with refusals_as(RunError, folder, "created"):
+    with os_errors_as(RunError, folder, "created"):
         folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -359,7 +359,7 @@ def test_another_part_of_the_same_name_is_checked_by_its_own_signature(odd: Call
     assert check(text)
 
 
-OWN = """\
+CUSTOM = """\
 from towerzoo.registry import LOSSES
 from towerzoo.registry.ranges import Positive
 
@@ -372,7 +372,7 @@ def my_loss(*, margin: Positive):
 
 @pytest.mark.usefixtures("restored_registries")
 def test_a_part_from_an_imported_file_is_checked_like_any_other(write: Write, good: str) -> None:
-    write(OWN, "my_loss.py")
+    write(CUSTOM, "my_loss.py")
     text = "imports: [my_loss.py]\n" + good
     for loss, message in (
         ("my-los", "mine.yaml:17: loss must be a registered loss, got 'my-los'.\n    Did you mean 'my-loss'? Registered: bce"),
@@ -383,6 +383,6 @@ def test_a_part_from_an_imported_file_is_checked_like_any_other(write: Write, go
         with pytest.raises(ConfigError) as caught:
             check_experiment(load_config(write(text.replace("bce-with-logits", loss))))
         assert [str(problem)[: len(message)] for problem in caught.value.problems] == [message]
-    own = check_experiment(load_config(write(text.replace("bce-with-logits", "{name: my-loss, margin: 2}"))))
-    assert own.loss == {"name": "my-loss", "margin": 2}
+    experiment = check_experiment(load_config(write(text.replace("bce-with-logits", "{name: my-loss, margin: 2}"))))
+    assert experiment.loss == {"name": "my-loss", "margin": 2}
     assert "my-loss" in LOSSES

@@ -6,7 +6,7 @@ import hashlib
 import pytest
 
 from towerzoo.registry.errors import RunError, one_line
-from towerzoo.registry.files import file_digest, refusal, refusals_as
+from towerzoo.registry.files import file_digest, os_errors_as, os_problem
 
 
 @pytest.mark.parametrize(
@@ -22,14 +22,14 @@ from towerzoo.registry.files import file_digest, refusal, refusals_as
     ],
 )
 def test_the_advice_suits_the_error(error, expected):
-    assert refusal(error, "runs/a").startswith(expected)
-    assert refusal(error, "runs/a", advice="Ask for help.").endswith(". Ask for help.")
+    assert os_problem(error, "runs/a").startswith(expected)
+    assert os_problem(error, "runs/a", advice="Ask for help.").endswith(". Ask for help.")
 
 
 def test_only_errors_of_the_operating_system_are_turned(tmp_path):
-    with pytest.raises(RunError, match=r"^here cannot be read: No such file"), refusals_as(RunError, "here", "read"):
+    with pytest.raises(RunError, match=r"^here cannot be read: No such file"), os_errors_as(RunError, "here", "read"):
         (tmp_path / "missing").stat()
-    with pytest.raises(ZeroDivisionError), refusals_as(RunError, "here"):
+    with pytest.raises(ZeroDivisionError), os_errors_as(RunError, "here"):
         _ = 1 / 0
 
 

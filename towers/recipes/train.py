@@ -11,7 +11,7 @@ from rich.text import Text
 from towerzoo.datasets import TwoTowerData
 from towerzoo.registry.errors import ConfigError, Problem, RunError
 from towerzoo.registry.experiment import AUTO, Experiment
-from towerzoo.registry.files import refusals_as
+from towerzoo.registry.files import os_errors_as
 from towerzoo.towers.device import precision_advice, settle_process, settled_precision, torch_device
 from towerzoo.towers.model.build import load_data
 from towerzoo.towers.recipes.evaluate import evaluate
@@ -96,7 +96,7 @@ def resume(run: RunFolder, experiment: Experiment, *, device: str, console: Cons
     if trained:
         load_state(module, checkpoint["state_dict"], run.last)
     run.save_experiment(experiment)
-    with refusals_as(RunError, report, "removed"):
+    with os_errors_as(RunError, report, "removed"):
         report.unlink(missing_ok=True)
     console.print(f"resuming: {run.path}", soft_wrap=True)
     _fit(experiment, data, module, run, device, console)

@@ -17,7 +17,7 @@ import torch
 
 from towerzoo.registry import INDEXES, Spec
 from towerzoo.registry.errors import RunError, one_line
-from towerzoo.registry.files import file_digest, refusals_as
+from towerzoo.registry.files import file_digest, os_errors_as
 from towerzoo.towers.recommend.new_items import NewItems
 from towerzoo.towers.recommend.recommender import Recommender
 from towerzoo.towers.retrieval.exact_index import Index, Recall, measure_recall
@@ -129,7 +129,7 @@ class RunIndex:
             RunError: The disk is full or cannot be written.
         """
         folder = self.run.path / FOLDER
-        with refusals_as(RunError, folder, "created"):
+        with os_errors_as(RunError, folder, "created"):
             folder.mkdir(exist_ok=True)
         stamp = uuid.uuid4().hex[:12]
         written: list[Path] = []
@@ -171,7 +171,7 @@ class RunIndex:
         written.append(path)
         temporary = path.with_name(f".{path.name}")
         written.append(temporary)
-        with refusals_as(RunError, path):
+        with os_errors_as(RunError, path):
             self.index.save(temporary)
             if not temporary.exists():
                 return None
@@ -233,5 +233,5 @@ def _anew(run: RunFolder) -> str:
 
 
 def _digest(path: Path) -> str:
-    with refusals_as(RunError, path, "read", "Copy the whole run again."):
+    with os_errors_as(RunError, path, "read", "Copy the whole run again."):
         return file_digest(path)

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from towerzoo.registry.errors import RunError
-from towerzoo.registry.files import refusals_as
+from towerzoo.registry.files import os_errors_as
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -31,7 +31,7 @@ def write_whole_with(target: Path, writer: Callable[[Path], object]) -> None:
         RunError: The disk is full or cannot be written.
     """
     temporary = _temporary(target)
-    with refusals_as(RunError, target):
+    with os_errors_as(RunError, target):
         try:
             writer(temporary)
             temporary.replace(target)
@@ -46,7 +46,7 @@ def require_writable(target: Path) -> None:
     Raises:
         RunError: The target is a folder, or its own folder is missing or read-only.
     """
-    with refusals_as(RunError, target):
+    with os_errors_as(RunError, target):
         if target.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         temporary = _temporary(target)
@@ -67,7 +67,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
     target = Path(os.path.realpath(target))
     missing = [folder for folder in target.parents if not folder.exists()]
     temporary, former = _temporary(target), _temporary(target)
-    with refusals_as(RunError, target):
+    with os_errors_as(RunError, target):
         try:
             temporary.mkdir(parents=True)
             yield temporary

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from towerzoo.registry.errors import RunError, one_line
 from towerzoo.registry.experiment import Experiment
-from towerzoo.registry.files import error_number, refusal, refusals_as
+from towerzoo.registry.files import error_number, os_errors_as, os_problem
 from towerzoo.registry.imports import SESSION
 from towerzoo.registry.yaml_file import write_yaml
 from towerzoo.towers.runs.documents import Document, Identity, problems_of
@@ -56,7 +56,7 @@ class RunFolder:
         number = 1
         while True:
             path = out / name / (stamp if number == 1 else f"{stamp}-{number}")
-            with refusals_as(RunError, path, "created"), suppress(FileExistsError):
+            with os_errors_as(RunError, path, "created"), suppress(FileExistsError):
                 (path / "checkpoints").mkdir(parents=True)
                 return cls(path)
             number += 1
@@ -135,7 +135,7 @@ class RunFolder:
         except damage as error:
             # A library may report a damaged file as an OSError, too, but without a number of the operating system's.
             if isinstance(error, OSError) and error_number(error):
-                raise RunError(refusal(error, path, "read")) from error
+                raise RunError(os_problem(error, path, "read")) from error
             reason = problems_of(error) if isinstance(error, ValidationError) else one_line(error)
             raise RunError(f"{path} is damaged: {reason}. Copy the run folder again.") from error
 
@@ -151,7 +151,7 @@ class RunFolder:
             if f"imports/{target.name}" in copies:
                 target = target.with_stem(f"{target.stem}-{len(copies) + 1}")
             if Path(source) != target.resolve():
-                with refusals_as(RunError, target):
+                with os_errors_as(RunError, target):
                     target.parent.mkdir(exist_ok=True)
                 write_whole(target, Path(source).read_bytes())
             copies.append(f"imports/{target.name}")

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from towerzoo.datasets.batches.loaders import epoch_seed
 from towerzoo.registry.errors import Interrupted, RunError, TrainingError
-from towerzoo.registry.files import refusals_as
+from towerzoo.registry.files import os_errors_as
 from towerzoo.towers.metrics.plan import mode
 from towerzoo.towers.runs.folder import RunFolder
 from towerzoo.towers.training.ranks import Ranks
@@ -94,7 +94,7 @@ class EpochCheckpoints(Checkpoint):
             self.best_epoch, self.best_value = trainer.current_epoch, value
         for target in (self.run.best, self.run.last) if better else (self.run.last,):
             temporary = target.with_name(f".{target.name}")
-            with refusals_as(RunError, target):
+            with os_errors_as(RunError, target):
                 try:
                     trainer.save_checkpoint(temporary)
                     temporary.replace(target)

@@ -11,7 +11,7 @@ from rich.console import Console
 from towerzoo.datasets import TwoTowerData
 from towerzoo.registry.errors import RunError, TrainingError
 from towerzoo.registry.experiment import Experiment
-from towerzoo.registry.files import refusals_as
+from towerzoo.registry.files import os_errors_as
 from towerzoo.towers.metrics.plan import mode, monitor
 from towerzoo.towers.runs.checkpoints import read_checkpoint
 from towerzoo.towers.runs.epochs import read_epochs
@@ -88,7 +88,7 @@ def fit(
     module.ranks = ranks
     batches = DataModule(data, share=(ranks.rank, ranks.size))
     try:
-        with refusals_as(RunError, run.path):
+        with os_errors_as(RunError, run.path):
             trainer.fit(module, batches, ckpt_path=str(run.last) if run.last.exists() else None, weights_only=True)
     finally:
         module.ranks = Ranks()
