@@ -32,11 +32,11 @@ check: $(READY) links     ## lint, types, import layers, doctests
 bench: $(READY)           ## run all suites and write benchmarks/results
 	$(BIN)/python tools/benchmark.py run
 
-bench-quick: $(READY)     ## a quick look at all suites; writes nothing
+bench-quick: $(READY)     ## a quick look at all suites, which writes nothing
 	$(BIN)/python -m pytest benchmarks/suites --benchmark-only --benchmark-quiet --quick
 
-bench-peers: $(READY) $(PEERS_VENV)/.ready  ## measure TowerZoo and its peers side by side; ARGS="--quick" for less
-	PEERS_VENV=$(PEERS_VENV) $(BIN)/python -m towerzoo.benchmarks.peers.run $(ARGS)
+bench-peers: $(READY) $(PEERS_VENV)/.ready  ## measure TowerZoo and its peers in turn; ARGS="--quick" for a first look
+	PEERS_VENV=$(PEERS_VENV) $(BIN)/python tools/benchmark.py peers $(ARGS)
 
 links:                    ## the namespace as links, for type checkers
 	@mkdir -p .links/towerzoo
@@ -57,7 +57,7 @@ $(LOWEST_VENV)/.ready: setup.py pyproject.toml constraints-lowest.txt
 	$(LOWEST_VENV)/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable ".[test]"
 	touch $@
 
-# A peer that cannot be installed is told of, and the others go on; the next time it is tried again.
+# A peer that cannot be installed is reported and tried again the next time; the others are installed.
 $(PEERS_VENV)/.ready: benchmarks/peers/requirements.txt
 	test -x $(PEERS_VENV)/bin/python || $(PYTHON) -m venv $(PEERS_VENV)
 	@touch $@

@@ -6,9 +6,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from towerzoo.benchmarks.measure.result_file import read_results
-from towerzoo.benchmarks.report.table import markdown_table
-from towerzoo.tools.cli import COMMANDS, marks
+from towerzoo.tools.cli import COMMANDS
 from towerzoo.tools.results import BEGIN, END
 from towerzoo.towers.runs.records import read_records, results_table
 
@@ -18,11 +16,6 @@ README = (TOP / "README.md").read_text()
 
 def test_the_results_table_is_not_stale():
     assert README.partition(BEGIN)[2].partition(END)[0] == results_table(read_records())
-
-
-def test_the_benchmark_table_is_not_stale():
-    begin, end = marks("benchmarks")
-    assert README.partition(begin)[2].partition(end)[0] == markdown_table(read_results([]))
 
 
 def test_the_commands_exist():

@@ -1,8 +1,9 @@
-"""Runs benchmark suites, compares results or commits, and reports results."""
+"""Runs benchmarks, compares results or commits, and reports results."""
 
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,6 @@ def main() -> None:
 @main.command("run")
 @click.argument("suites", nargs=-1)
 @suite_options
-@click.option("--compile", "compiled", is_flag=True, help="Measure torch.compile on a CPU too, which takes minutes.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
@@ -127,6 +127,80 @@ def _show(comparison: Comparison, threshold: float | None) -> None:
         sys.exit(1)
 
 
+@main.command("peers")
+@click.option("--auc", type=click.FloatRange(0.5, 1.0), help="Measure how soon this validation AUC is reached.")
+@click.option("--bound", type=click.FloatRange(min=0.0), default=600.0, show_default=True, help="Seconds to reach it.")
+@click.option("--peer", "peers", multiple=True, help="A peer to measure; may be repeated.  [default: all]")
+@click.option(
+    "--towerzoo",
+    "configs",
+    multiple=True,
+    metavar="'CONFIG [KEY.PATH=VALUE ...]'",
+    help="A config of TowerZoo to measure; may be repeated.  [default: the rows of docs/benchmarks.md]",
+)
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads of a system.  [default: all cores]")
+@click.option("--rounds", type=click.IntRange(min=1), help="Rounds that count.  [default: 5; 1 with --auc; quick: 2]")
+@click.option("--quick", is_flag=True, help="Train fewer samples in fewer rounds.")
+@click.option("--data", type=click.Path(path_type=Path), help="Folder of MovieLens-1M.  [default: found or downloaded]")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the result file.  [default: benchmarks/results; .benchmarks with --quick]",
+)
+@tells_errors
+def peers(
+    auc: float | None,
+    bound: float,
+    peers: tuple[str, ...],
+    configs: tuple[str, ...],
+    threads: int | None,
+    rounds: int | None,
+    quick: bool,
+    data: Path | None,
+    out: Path | None,
+) -> None:
+    """Measure TowerZoo, its peers and the original script side by side on the CPU.
+
+    The peers need an environment of their own, which `make bench-peers` installs.
+
+    \b
+    python tools/benchmark.py peers
+    python tools/benchmark.py peers --auc 0.78
+    """
+    from towerzoo.benchmarks.measure.origin import usable_cores
+    from towerzoo.benchmarks.measure.result_file import make_folder, results_folder, write_result
+    from towerzoo.benchmarks.measure.summary import summary_lines
+    from towerzoo.benchmarks.peers.run import measure_peers
+    from towerzoo.benchmarks.peers.systems import Settings
+    from towerzoo.datasets.movielens.release import ML_1M, find
+
+    folder = make_folder(out or (Path(".benchmarks") if quick else results_folder()))
+    files = find(ML_1M, str(data) if data else None, offline=False)
+    samples = 20_480 if quick else Settings.samples
+    settings = Settings(files, threads or usable_cores(), samples, target_auc=auc, bound=bound)
+    rounds = rounds or (1 if auc else 2 if quick else 5)
+    result = measure_peers(settings, peers=peers, configs=configs, rounds=rounds, report=partial(click.echo, err=True))
+    for line in summary_lines(result.records):
+        click.echo(line)
+    click.echo(f"results: {write_result(result, folder)}")
+
+
+@main.command("load")
+@click.argument("run")
+@click.option("--clients", type=click.IntRange(1, 256), default=32, show_default=True, help="Concurrent clients.")
+@click.option("--seconds", type=click.FloatRange(1, 600), default=60.0, show_default=True, help="Length of the load.")
+@click.option("--top-k", "k", type=click.IntRange(1, 100), default=10, show_default=True, help="Items per answer.")
+@click.option("--swaps", type=click.IntRange(0, 100), default=0, show_default=True, help="Reloads during the load.")
+@tells_errors
+def load(run: str, **options: Any) -> None:
+    """Put a service on RUN under load on loopback, and print rate, latencies, errors and memory."""
+    from towerzoo.benchmarks.load import load_service
+
+    text, succeeded = load_service(run, **options)
+    click.echo(text)
+    sys.exit(0 if succeeded else 1)
+
+
 @main.command("report")
 @FILES
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The page, such as benchmarks.html.")
@@ -149,9 +223,10 @@ def report(files: tuple[Path, ...], out: Path) -> None:
 def table(files: tuple[Path, ...], write: Path | None) -> None:
     """Print result FILES, by default all of benchmarks/results, as Markdown tables, or write them into a file."""
     from towerzoo.benchmarks.measure.result_file import read_results
-    from towerzoo.benchmarks.report.table import markdown_table
+    from towerzoo.benchmarks.report.table import markdown_tables
 
-    give_table(markdown_table(read_results(list(files))), "benchmarks", write)
+    for name, text in markdown_tables(read_results(list(files))).items():
+        give_table(text, name, write)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """The baseline of training: the dropout-first structure and a training loop in plain PyTorch.
 
-It uses none of TowerZoo's parts, so that a faster part never makes its own baseline faster.
+Model and loop use none of TowerZoo's parts, so that a faster part never makes its own baseline faster. They run in a
+process with torch's settings for memory and threads instead of TowerZoo's.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
 
@@ -12,8 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from towerzoo.benchmarks.measure.memory import PeakMemory
+from towerzoo.benchmarks.measure.processes import CONFIG, RateProcess, answer_rates
 from towerzoo.benchmarks.measure.roofline import synchronize
 from towerzoo.datasets import StarSchema
+from towerzoo.towers.model.build import load_data, read_experiment
 
 DIM, WIDTHS, DROPOUT, SCALE = 64, (256, 256, 256), 0.3, 10.0
 USER_IDS = ("user_id", "gender", "age", "occupation")
@@ -102,3 +107,17 @@ def _mlp(width: int, widths: Sequence[int], dropout: float) -> nn.Sequential:
         layers += [nn.Dropout(dropout), nn.Linear(width, out_features), nn.BatchNorm1d(out_features), nn.Tanh()]
         width = out_features
     return nn.Sequential(*layers)
+
+
+def bare_process(device: str, overrides: Sequence[str]) -> RateProcess:
+    """Starts the loop on `cpu` or `cuda`, with the config's data and batch size; `overrides` change its data."""
+    return RateProcess("towerzoo.benchmarks.baselines.bare_loop", [device, *overrides])
+
+
+if __name__ == "__main__":
+    peak = PeakMemory(sys.argv[1])
+    experiment, _ = read_experiment(CONFIG, sys.argv[2:])
+    data = load_data(experiment)
+    size = experiment.data.batch_size
+    loop = BareLoop(data.schema, data.labels, data.split.train, batch_size=size, device=sys.argv[1])
+    answer_rates(loop.rate, peak.growth)

@@ -90,7 +90,7 @@ class Measure:
         # Created before the warm-up, which allocates most of the memory.
         peak = PeakMemory(self.device)
         rate = stopwatch(run, samples=samples, device=self.device, seconds=self.effort.seconds)
-        return self._rounds(rate, peak.growth, unit=unit, flops=flops, **params)
+        return self.rate(rate, unit=unit, flops=flops, memory=peak.growth, **params)
 
     def rate(
         self,
@@ -114,7 +114,10 @@ class Measure:
         """
         peak = PeakMemory(self.device).growth if memory is True else memory or None
         run()
-        return self._rounds(run, peak, unit=unit, flops=flops, breakdown=breakdown, **params)
+        values: list[float] = []
+        self.benchmark.pedantic(lambda: values.append(run()), rounds=self.effort.rounds)
+        more = {"peak_memory": peak() if peak else None, "breakdown": breakdown() if breakdown else None}
+        return self._keep(values, unit, flops, params, **more)
 
     def pair(
         self,
@@ -150,26 +153,11 @@ class Measure:
         ratios = PairedRatio.of(values, others, target=target)
         return self._keep(values, unit, flops, params, pair=ratios, peak_memory=memory() if memory else growth)
 
-    def _rounds(
-        self,
-        run: Callable[[], float],
-        peak: Callable[[], int | None] | None,
-        *,
-        unit: str,
-        flops: float | None,
-        breakdown: Callable[[], dict[str, float]] | None = None,
-        **params: Any,
-    ) -> Record:
-        values: list[float] = []
-        self.benchmark.pedantic(lambda: values.append(run()), rounds=self.effort.rounds)
-        more = {"peak_memory": peak() if peak else None, "breakdown": breakdown() if breakdown else None}
-        return self._keep(values, unit, flops, params, **more)
-
     def _keep(self, values: list[float], unit: str, flops: float | None, params: dict[str, Any], **more: Any) -> Record:
         params = {**self.params, **params}
         share = None
         if flops:
-            share = statistics.median(values) * flops / self.roofline().rate(params.get("precision", "float32"))
+            share = statistics.median(values) * flops / getattr(self.roofline(), params.get("precision", "float32"))
         fields = {"suite": self.suite, "name": self.name, "params": params, "unit": unit, **more}
         record = Record.of(values, flops=flops or None, roofline_share=share, **fields)
         self.benchmark.extra_info.update(record.model_dump())

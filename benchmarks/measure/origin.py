@@ -54,10 +54,8 @@ class Origin(BaseModel):
 
 def usable_cores() -> int:
     """Returns the number of processors that this process may run on."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not available on every system
-        return os.cpu_count() or 1
+    # Affinity is not available on every system.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def here(device: str, *, data: str, quick: bool, roofline: Roofline | None = None) -> Origin:

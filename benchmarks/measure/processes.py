@@ -2,87 +2,115 @@
 
 from __future__ import annotations
 
+import json
+import select
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from types import TracebackType
+from typing import Any
 
 import torch
+from typing_extensions import Self
 
 from towerzoo.benchmarks.measure.memory import PeakMemory
 from towerzoo.benchmarks.measure.training_epoch import epoch_rate
-from towerzoo.registry.errors import RunError
+from towerzoo.registry.errors import PeerError
 from towerzoo.towers.device import settle_process
 from towerzoo.towers.model.build import load_data, read_experiment
 
 CONFIG = "tanh_bn_dropout_first"
-MEMORY = "memory"
+"""The config that suites train, with generated data here."""
 
 
-class RateProcess:
-    """A process that measures on request and sleeps in between.
+class LineProcess:
+    """A process that answers each line on its standard input with a line of JSON, and sleeps in between.
 
     Args:
-        module: The module to run; its main block calls `answer_rates`.
-        arguments: Its arguments.
+        name: Its name in errors.
+        command: The command to run.
+        patience: Seconds to wait for an answer.
+        options: Further arguments of subprocess.Popen.
+
+    Raises:
+        OSError: The command cannot be started.
     """
 
-    def __init__(self, module: str, arguments: Iterable[str]) -> None:
-        self.module = module
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,  # so that Ctrl-C reaches the parent alone
-        )
+    def __init__(self, name: str, command: Sequence[str], *, patience: float = 3600.0, **options: Any) -> None:
+        self.name, self.patience = name, patience
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, **options)
 
-    def rate(self, steps: int) -> float:
-        """Runs some steps and returns samples a second.
+    def ask_line(self, line: str, what: str) -> Any:
+        """Returns the answer to a line, which errors call `what`.
 
         Raises:
-            RunError: The process has ended.
+            PeerError: The process has ended, or gave no valid answer in time.
         """
-        return float(self._ask(str(steps)))
-
-    def peak_memory(self) -> int | None:
-        """Returns the peak of the process's resident bytes above those after its imports, or None if it is unknown.
-
-        Raises:
-            RunError: The process has ended.
-        """
-        bytes_or_unknown = int(self._ask(MEMORY))
-        return None if bytes_or_unknown < 0 else bytes_or_unknown
-
-    def _ask(self, question: str) -> str:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        with suppress(OSError):  # then there is no answer either
+            stdin.write(line.encode() + b"\n")
+        if not select.select([stdout], [], [], self.patience)[0]:
+            raise PeerError(f"{self.name} did not answer {what} within {self.patience:g} s.")
+        # Processes write whole lines, and only in answer to one.
+        content = stdout.readline()
+        if not content.endswith(b"\n"):
+            status = self._process.wait()
+            raise PeerError(f"{self.name} ended with status {status} instead of answering {what}. {self.last_words()}")
         try:
-            self._process.stdin.write(f"{question}\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            pass  # then there is no answer either
-        answer = self._process.stdout.readline()
-        if not answer:
-            raise RunError(f"{self.module} ended with exit status {self._process.wait()}. Its error is above.")
-        return answer
+            return json.loads(content)
+        except ValueError:
+            raise PeerError(f"{self.name} answered {what} with {content[:120]!r} instead of JSON.") from None
 
-    def __enter__(self) -> RateProcess:
+    def last_words(self) -> str:
+        """Returns where to find the error of a process that has ended."""
+        return "Its error is above."
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.kill()
+        self._process.communicate()
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.kill()
-        self._process.communicate()
+        self.close()
+
+
+class RateProcess(LineProcess):
+    """A process of a module whose main block calls `answer_rates`.
+
+    Attributes:
+        peak_memory: Its peak of resident bytes above those after its imports, or None if it is unknown.
+    """
+
+    peak_memory: int | None = None
+
+    def __init__(self, module: str, arguments: Iterable[str]) -> None:
+        # In a session of its own, so that Ctrl-C reaches the parent alone.
+        super().__init__(module, [sys.executable, "-m", module, *arguments], start_new_session=True)
+
+    def rate(self, steps: int) -> float:
+        """Runs some steps and returns samples a second.
+
+        Raises:
+            PeerError: The process has ended.
+        """
+        answer = self.ask_line(str(steps), f"{steps} steps")
+        self.peak_memory = answer["peak_memory"]
+        return float(answer["rate"])
 
 
 def answer_rates(rate: Callable[[int], float], peak_memory: Callable[[], int | None]) -> None:
-    """Answers each line of standard input: a number of steps with their rate, `memory` with the peak in bytes or -1."""
+    """Answers each line of standard input, a number of steps, with their rate and the peak of memory."""
     for line in sys.stdin:
-        peak = peak_memory() if line.strip() == MEMORY else None
-        answer = rate(int(line)) if line.strip() != MEMORY else -1 if peak is None else peak
-        sys.stdout.write(f"{answer}\n")
+        answer = {"rate": rate(int(line)), "peak_memory": peak_memory()}
+        sys.stdout.write(f"{json.dumps(answer)}\n")
         sys.stdout.flush()
 
 

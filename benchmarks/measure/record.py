@@ -10,8 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Quantity = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 """A rate, a time or a ratio: positive and finite, so that ratios of it are."""
-SECONDS = "s"
-"""The one unit in which less is better; all others are rates."""
 
 
 class PairedRatio(BaseModel):
@@ -121,7 +119,7 @@ class Record(BaseModel):
     @property
     def less_is_better(self) -> bool:
         """Whether the value is a time and not a rate."""
-        return self.unit == SECONDS
+        return self.unit == "s"
 
 
 def params_text(params: dict[str, Any]) -> str:

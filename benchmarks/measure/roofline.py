@@ -39,10 +39,6 @@ class Roofline(BaseModel):
     bf16: float
     copy_rate: float
 
-    def rate(self, precision: str) -> float:
-        """Returns the matrix product rate of `float32` or `bf16`."""
-        return self.bf16 if precision == "bf16" else self.float32
-
 
 def measure_roofline(device: str, *, seconds: float = 0.1) -> Roofline:
     """Measures a device with torch's current number of threads.
@@ -80,24 +76,18 @@ def _copy_rate(device: str, seconds: float) -> float:
     return stopwatch(lambda: target.copy_(source), samples=2 * COPIED, device=device, seconds=seconds)()
 
 
-BACKWARD = 2
-"""Products of a linear layer's backward pass, each of the size of its forward pass: gradients of input and weight."""
+def training_flops(module: nn.Module) -> float:
+    """Returns the operations of all linear layers' forward and backward pass for one row.
 
-
-def forward_flops(module: nn.Module) -> float:
-    """Returns the operations of all linear layers for one row; a multiply-add counts as two.
+    A multiply-add counts as two. A layer has three products of one size: its output, and the gradients of its input and
+    its weight.
 
     Example:
-        >>> forward_flops(nn.Sequential(nn.Linear(4, 2), nn.Tanh(), nn.Linear(2, 1)))
-        20.0
+        >>> training_flops(nn.Sequential(nn.Linear(4, 2), nn.Tanh(), nn.Linear(2, 1)))
+        60.0
     """
     layers = (layer for layer in module.modules() if isinstance(layer, nn.Linear))
-    return float(sum(2 * layer.in_features * layer.out_features for layer in layers))
-
-
-def training_flops(module: nn.Module) -> float:
-    """Returns the operations of the forward and backward pass for one row."""
-    return (1 + BACKWARD) * forward_flops(module)
+    return float(sum(3 * 2 * layer.in_features * layer.out_features for layer in layers))
 
 
 GPU_WARM_UPS = 5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from towerzoo.benchmarks.measure.record import Record, params_text
 
@@ -109,46 +109,34 @@ def curves(records: Sequence[Record]) -> list[Curve]:
     ]
 
 
-@dataclass(frozen=True)
-class SideBySide:
-    """One measure of several systems.
-
-    Attributes:
-        name: What was measured.
-        unit: Unit of the rates.
-        ours: Median rate of each of TowerZoo's systems.
-        others: Median rate of each other system.
-    """
-
-    name: str
-    unit: str
-    ours: dict[str, float] = field(default_factory=dict)
-    others: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def rates(self) -> dict[str, float]:
-        """The median rate of each system, TowerZoo's first."""
-        return self.ours | self.others
+System = tuple[str, int, int]
+"""Name, batch size and layers of a system."""
 
 
 def is_side_by_side(record: Record) -> bool:
-    """Returns whether a record is of one of TowerZoo's systems against another system."""
-    return record.pair is not None and {"system", "baseline"} <= record.params.keys()
+    """Returns whether a record belongs to one of several systems that were measured in turn."""
+    return "system" in record.params
 
 
-def side_by_side(records: Sequence[Record]) -> list[SideBySide]:
-    """Returns each measure that records have of systems side by side, in the order of their first records.
+def side_by_side(records: Sequence[Record]) -> dict[tuple[str, str], dict[System, float]]:
+    """Returns the medians of systems: by name and unit of the measurement, then by system, TowerZoo's last.
+
+    A ratio holds the median of its baseline, whose batch size and layers are those of the system itself.
 
     Example:
-        >>> from towerzoo.benchmarks.peers.comparison import compare
-        >>> values = {"fast": [30.0], "tanh": [20.0], "recbole": [10.0]}
-        >>> side_by_side(list(compare("train", values, ["fast", "tanh"], unit="samples/s")))[0].rates
-        {'fast': 30.0, 'tanh': 20.0, 'recbole': 10.0}
+        >>> params = {"system": "TowerZoo", "baseline": "RecBole", "batch_size": 1024, "layers": 3}
+        >>> pair = PairedRatio.of([30.0], [10.0], target=1.0)
+        >>> side_by_side([Record.of([30.0], suite="s", name="train", params=params, unit="rows/s", pair=pair)])
+        {('train', 'rows/s'): {('RecBole', 1024, 3): 10.0, ('TowerZoo', 1024, 3): 30.0}}
     """
-    measures: dict[tuple[str, str], SideBySide] = {}
+    medians: dict[tuple[str, str], dict[System, float]] = {}
     for record in filter(is_side_by_side, records):
-        assert record.pair is not None
-        measure = measures.setdefault((record.name, record.unit), SideBySide(record.name, record.unit))
-        measure.ours[str(record.params["system"])] = record.value
-        measure.others[str(record.params["baseline"]).removeprefix("against ")] = record.pair.baseline
-    return list(measures.values())
+        rates = medians.setdefault((record.name, record.unit), {})
+        batch_size, layers = int(record.params["batch_size"]), int(record.params["layers"])
+        rates[str(record.params["system"]), batch_size, layers] = record.value
+        if record.pair is not None:
+            rates.setdefault((str(record.params["baseline"]), batch_size, layers), record.pair.baseline)
+    return {
+        key: dict(sorted(rates.items(), key=lambda item: item[0][0].startswith("TowerZoo")))
+        for key, rates in medians.items()
+    }

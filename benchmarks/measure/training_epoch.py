@@ -55,14 +55,7 @@ class Clock(Callback):
         self._started = time.perf_counter()
 
 
-def epoch_rate(
-    experiment: Experiment,
-    data: TwoTowerData,
-    *,
-    steps: int,
-    device: str,
-    skip: int = 0,
-) -> float:
+def epoch_rate(experiment: Experiment, data: TwoTowerData, *, steps: int, device: str, skip: int = 0) -> float:
     """Trains a new model for an epoch and returns samples a second.
 
     It includes seeds, signals, the check for finite losses, and loss, AUC and accuracy, as in training, but neither

@@ -19,20 +19,17 @@ MEASURED = ("registry", "datasets", "towers", "tools", "configs")
 LAYOUT = "towers/model/build.py"
 """A file that only commits with the present layout have."""
 
-Run = Callable[[Mapping[str, str]], Result]
-"""Runs a suite with variables added to the environment."""
-
 
 @raised_signals()
 def run_in_alternation(
-    old: str, new: str, run: Run, *, rounds: int, checkout: Path = CHECKOUT
+    old: str, new: str, run: Callable[[Mapping[str, str]], Result], *, rounds: int, checkout: Path = CHECKOUT
 ) -> tuple[list[Result], list[Result]]:
     """Runs a suite on two commits in turn, so that both find the machine in the same state.
 
     Args:
         old: The commit to compare with.
         new: The commit that is compared.
-        run: Runs the suite once.
+        run: Runs the suite once, with variables added to the environment.
         rounds: How often each is run.
         checkout: A git checkout that has both.
 

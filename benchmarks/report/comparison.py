@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from rich.table import Table
 from rich.text import Text
 
-from towerzoo.benchmarks.measure.origin import Origin
 from towerzoo.benchmarks.measure.record import Record
 from towerzoo.benchmarks.measure.result_file import Result
 from towerzoo.benchmarks.measure.summary import digits
@@ -83,7 +82,9 @@ def compare_results(old: Result, new: Result, *, force: bool = False) -> Compari
     """
     if old.suite != new.suite:
         raise RunError(f"OLD and NEW must be results of one suite, got {old.suite!r} and {new.suite!r}.")
-    different = origin_differences(old.origin, new.origin)
+    fields = [(name, getattr(old.origin, name), getattr(new.origin, name)) for name in SHOULD_BE_EQUAL]
+    fields.append(("torch", old.origin.packages.get("torch"), new.origin.packages.get("torch")))
+    different = [f"{name} {before!r} and {after!r}" for name, before, after in fields if before != after]
     if different and not force:
         raise RunError(
             f"OLD and NEW must come from the same machine, device and versions, got {'; '.join(different)}. "
@@ -103,13 +104,6 @@ def compare_runs(old: Sequence[Result], new: Sequence[Result]) -> Comparison:
         RunError: They have no record in common.
     """
     return _match(old, new, _of_rounds, [])
-
-
-def origin_differences(old: Origin, new: Origin) -> list[str]:
-    """Returns the differences that a comparison must not have, such as `cpu 'a' and 'b'`."""
-    pairs = [(name, getattr(old, name), getattr(new, name)) for name in SHOULD_BE_EQUAL]
-    pairs.append(("torch", old.packages.get("torch"), new.packages.get("torch")))
-    return [f"{name} {before!r} and {after!r}" for name, before, after in pairs if before != after]
 
 
 def _match(

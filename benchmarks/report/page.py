@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 
@@ -14,18 +13,8 @@ from towerzoo.benchmarks.measure.result_file import Result
 from towerzoo.benchmarks.measure.summary import curves, is_side_by_side, quantity, scaled, side_by_side
 from towerzoo.benchmarks.report.plots import breakdown_bars, ratio_bars, scaling_curves, system_bars, throughput_bars
 
-
-@dataclass(frozen=True)
-class Picture:
-    """A plot of the page.
-
-    Attributes:
-        title: What it shows.
-        source: The picture as a data URI, so that its ids cannot clash with those of other pictures.
-    """
-
-    title: str
-    source: str
+Picture = dict[str, str]
+"""The title and the source of a plot."""
 
 
 def render_report(results: Sequence[Result]) -> str:
@@ -40,13 +29,17 @@ def render_report(results: Sequence[Result]) -> str:
         undefined=jinja2.StrictUndefined,
     )
     templates.filters |= {"quantity": quantity, "scaled": scaled}
-    labelled = list(zip(_labels(results), results, strict=True))
+    labelled = [(_label(result), result) for result in results]
     by_label = {f"{label}: {record.key}": record for label, result in labelled for record in result.records}
     pairs = {label: record for label, record in by_label.items() if record.pair}
     breakdowns = {label: record.breakdown for label, record in by_label.items() if record.breakdown}
     return templates.get_template("page.html.j2").render(
         results=labelled,
-        systems=[picture for label, result in labelled for picture in _systems(label, result)],
+        systems=[
+            _picture(f"{label}: {name}", system_bars(medians, unit))
+            for label, result in labelled
+            for (name, unit), medians in side_by_side(result.records).items()
+        ],
         pairs=pairs,
         ratios=_picture("Paired ratios", ratio_bars(pairs)) if pairs else None,
         throughput=[picture for label, result in labelled for picture in _throughput(label, result)],
@@ -55,17 +48,8 @@ def render_report(results: Sequence[Result]) -> str:
     )
 
 
-def _labels(results: Sequence[Result]) -> list[str]:
-    """Returns the names of their files, numbered if files of several folders have the same name."""
-    names = [result.file_name.removesuffix(".json") for result in results]
-    return [
-        f"{name} #{names[: index + 1].count(name)}" if names.count(name) > 1 else name
-        for index, name in enumerate(names)
-    ]
-
-
-def _systems(label: str, result: Result) -> list[Picture]:
-    return [_picture(f"{label}: {one.name}", system_bars(one)) for one in side_by_side(result.records)]
+def _label(result: Result) -> str:
+    return f"{result.file_name.removesuffix('.json')} of {result.origin.commit or result.origin.date}"
 
 
 def _throughput(label: str, result: Result) -> list[Picture]:
@@ -86,4 +70,5 @@ def _scaling(label: str, result: Result) -> list[Picture]:
 
 
 def _picture(title: str, svg: str) -> Picture:
-    return Picture(title, f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}")
+    # A data URI, so that the ids of pictures cannot clash.
+    return {"title": title, "source": f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"}

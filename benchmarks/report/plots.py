@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator
 
 from towerzoo.benchmarks.measure.record import Record, params_text
 from towerzoo.benchmarks.measure.roofline import Roofline
-from towerzoo.benchmarks.measure.summary import Curve, SideBySide, digits
+from towerzoo.benchmarks.measure.summary import Curve, System, digits
 
 BAR = 0.28
 """Height of a bar in inches."""
@@ -22,17 +22,15 @@ NUMBERS = FuncFormatter(lambda value, _: f"{value:,.10g}")
 """Plain numbers, without powers of ten."""
 
 
-def system_bars(measure: SideBySide) -> str:
-    """Returns an SVG with a bar and the rate of each system, TowerZoo's in a color of their own."""
-    figure, axes = _bars(list(measure.rates))
-    rows = {name: row for row, name in enumerate(measure.rates)}
-    for rates, color, whose in ((measure.ours, "C0", "TowerZoo"), (measure.others, "C7", "others")):
-        bars = axes.barh([rows[name] for name in rates], list(rates.values()), color=color, label=whose)
-        axes.bar_label(bars, [digits(rate) for rate in rates.values()], padding=3, fontsize="small")
-    axes.set_xlabel(f"{_plain(measure.unit)}: median")
+def system_bars(medians: Mapping[System, float], unit: str) -> str:
+    """Returns an SVG with a bar and the median of each system, TowerZoo's in a color of their own."""
+    figure, axes = _bars([f"{name}, batch {batch_size:,}, {layers} layers" for name, batch_size, layers in medians])
+    for row, ((name, *_), value) in enumerate(medians.items()):
+        bars = axes.barh(row, value, color="C0" if name.startswith("TowerZoo") else "C7")
+        axes.bar_label(bars, [digits(value)], padding=3, fontsize="small")
+    axes.set_xlabel(f"{_plain(unit)}: median")
     axes.xaxis.set_major_formatter(NUMBERS)
     axes.margins(x=0.15)
-    figure.legend(loc="outside lower center", ncols=2, fontsize="small")
     return _svg(figure)
 
 

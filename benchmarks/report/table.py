@@ -1,88 +1,111 @@
-"""Results as the Markdown table that README holds."""
+"""Results as the Markdown tables of docs/benchmarks.md."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from towerzoo.benchmarks.measure.record import Record, params_text
 from towerzoo.benchmarks.measure.result_file import Result
 from towerzoo.benchmarks.measure.summary import digits, is_side_by_side, quantity, scaled, side_by_side
 
+Item = TypeVar("Item")
+Key = TypeVar("Key")
 
-def markdown_table(results: Sequence[Result]) -> str:
-    """Returns the paired ratios, what systems measured side by side did, and of all else the best record.
 
-    Of systems side by side only those ratios are shown of which more is asked than not to be slower. All records are in
-    the result files and in the report; the table is what fits a page.
-    """
-    pairs = [
-        (result, record)
+def markdown_tables(results: Sequence[Result]) -> dict[str, str]:
+    """Returns the tables of results by name, without empty ones: `peers`, and `benchmarks` for all other suites."""
+    peers = [result for result in results if is_side_by_side(result.records[0])]
+    others = [result for result in results if result not in peers]
+    tables = {}
+    if peers:
+        texts = [_time_to_auc(result) if "auc" in result.records[0].params else _rates(result) for result in peers]
+        tables["peers"] = "".join(texts) + _origins(peers)
+    if others:
+        tables["benchmarks"] = _pairs(others) + _best(others) + _origins(others)
+    return tables
+
+
+def _rates(result: Result) -> str:
+    """Returns a line per system with its median of each measurement, and one per ratio on equal terms."""
+    medians = side_by_side(result.records)
+    columns = ["", "batch", "layers", *(f"{name}, {unit}" for name, unit in medians)]
+    systems = dict.fromkeys(system for rates in medians.values() for system in rates)
+    rows = []
+    for name, batch_size, layers in systems:
+        values = (rates.get((name, batch_size, layers)) for rates in medians.values())
+        cells = (digits(value) if value else "-" for value in values)
+        rows.append([name, f"{batch_size:,}", str(layers), *cells])
+    ratios = [
+        [record.name, f"{record.params['batch_size']:,}", str(record.params["baseline"]), *_pair_cells(record)[:3]]
+        for record in result.records
+        if record.pair
+    ]
+    headings = ["on equal terms", "batch", "against", "TowerZoo", "peer", "ratio (lowest to highest)"]
+    return _table(columns, rows) + _table(headings, ratios)
+
+
+def _time_to_auc(result: Result) -> str:
+    """Returns a line per system with its time at each batch size, or its best AUC if that is too low, and the best."""
+    sizes = sorted({int(record.params["batch_size"]) for record in result.records})
+    rows = []
+    for name, records in _grouped(result.records, lambda record: str(record.params["system"])).items():
+        cells = {
+            record.params["batch_size"]: quantity(record.value, "s")
+            if record.less_is_better
+            else f"(AUC {record.value:.4f} in {record.params['bound']:g} s)"
+            for record in records
+        }
+        times = [record.value for record in records if record.less_is_better]
+        best = quantity(min(times), "s") if times else "-"
+        rows.append([name, *(cells.get(size, "-") for size in sizes), best])
+    auc = result.records[0].params["auc"]
+    return _table([f"time to a validation AUC of {auc:g}", *(f"batch {size:,}" for size in sizes), "best"], rows)
+
+
+def _pairs(results: Sequence[Result]) -> str:
+    rows = [
+        [f"{_suite(result)}: {record.key}", *_pair_cells(record)]
         for result in results
         for record in result.records
-        if record.pair and not (is_side_by_side(record) and record.pair.target == 1)
+        if record.pair
     ]
-    lines = []
-    if pairs:
-        lines += ["| measure | TowerZoo | baseline | ratio (lowest to highest) | target |", "|---|---|---|---|---|"]
-        lines += [_pair_line(result, record) for result, record in pairs]
-        lines.append("")
-    for result in results:
-        lines += _side_by_side_lines(result)
-    best = [_best_line(result, records) for result in results for records in _by_name(result)]
-    if best:
-        lines += ["| measure | best of | median | at | of the roofline | peak memory |", "|---|---|---|---|---|---|"]
-        lines += [*best, ""]
-    origins: dict[str, list[str]] = {}
-    for result in results:
-        origins.setdefault(_origin_text(result), []).append(_suite(result))
-    # Two spaces break a line in Markdown.
-    lines += [f"{', '.join(dict.fromkeys(suites))}: {origin}.  " for origin, suites in origins.items()]
-    return "\n".join(lines) + "\n"
+    return _table(["measurement", "TowerZoo", "baseline", "ratio (lowest to highest)", "target"], rows)
 
 
-def _pair_line(result: Result, record: Record) -> str:
-    assert record.pair is not None
+def _pair_cells(record: Record) -> list[str]:
     pair = record.pair
-    values = quantity(record.value, record.unit), quantity(pair.baseline, record.unit)
-    ratio = f"{pair.ratio:.2f} ({pair.lowest:.2f} to {pair.highest:.2f})"
-    target = f"{pair.target:g} {pair.verdict}"
-    return _row(f"{_suite(result)}: {record.key}", *values, ratio, target)
-
-
-def _side_by_side_lines(result: Result) -> list[str]:
-    """Returns a line a system, with its median of each measure; none where nothing was measured side by side."""
-    measures = side_by_side(result.records)
-    systems = dict.fromkeys([name for one in measures for name in one.ours])
-    systems |= dict.fromkeys([name for one in measures for name in one.others])
-    rows = [
-        _row(name, *(digits(one.rates[name]) if name in one.rates else "-" for one in measures)) for name in systems
+    assert pair is not None
+    return [
+        quantity(record.value, record.unit),
+        quantity(pair.baseline, record.unit),
+        f"{pair.ratio:.2f} ({pair.lowest:.2f} to {pair.highest:.2f})",
+        f"{pair.target:g} {pair.verdict}",
     ]
-    heading = [
-        _row("side by side", *(f"{one.name}, {one.unit}" for one in measures)),
-        f"|{'---|' * (1 + len(measures))}",
-    ]
-    return [*heading, *rows, ""] if rows else []
 
 
-def _best_line(result: Result, records: list[Record]) -> str:
-    best = min(records, key=lambda record: record.value if record.less_is_better else -record.value)
-    share = f"{best.roofline_share:.0%}" if best.roofline_share else "-"
-    memory = scaled(best.peak_memory, "B") if best.peak_memory is not None else "-"
-    value = quantity(best.value, best.unit)
-    name = f"{_suite(result)}: {best.name}"
-    return _row(name, str(len(records)), value, params_text(best.params) or "-", share, memory)
+def _best(results: Sequence[Result]) -> str:
+    """Returns a line per measurement with its best record; all are in the result files and in the report."""
+    rows = []
+    for result in results:
+        groups = _grouped(
+            (record for record in result.records if record.pair is None), lambda record: (record.name, record.unit)
+        )
+        for (name, unit), records in groups.items():
+            best = min(records, key=lambda record: record.value if record.less_is_better else -record.value)
+            share = f"{best.roofline_share:.0%}" if best.roofline_share else "-"
+            memory = scaled(best.peak_memory, "B") if best.peak_memory is not None else "-"
+            at = params_text(best.params) or "-"
+            rows.append([f"{_suite(result)}: {name}", str(len(records)), quantity(best.value, unit), at, share, memory])
+    return _table(["measurement", "best of", "median", "at", "of the roofline", "peak memory"], rows)
 
 
-def _by_name(result: Result) -> list[list[Record]]:
-    groups: dict[tuple[str, str], list[Record]] = {}
-    for record in result.records:
-        if record.pair is None:
-            groups.setdefault((record.name, record.unit), []).append(record)
-    return list(groups.values())
-
-
-def _suite(result: Result) -> str:
-    return result.suite if result.origin.device_type == "cpu" else f"{result.suite} ({result.origin.device_type})"
+def _origins(results: Sequence[Result]) -> str:
+    # Two spaces break a line in Markdown.
+    return "".join(
+        f"{', '.join(dict.fromkeys(map(_suite, members)))}: {text}.  \n"
+        for text, members in _grouped(results, _origin_text).items()
+    )
 
 
 def _origin_text(result: Result) -> str:
@@ -94,6 +117,19 @@ def _origin_text(result: Result) -> str:
     )
 
 
-def _row(*cells: str) -> str:
-    escaped = (cell.replace("|", "\\|") for cell in cells)
-    return f"| {' | '.join(escaped)} |"
+def _suite(result: Result) -> str:
+    return result.suite if result.origin.device_type == "cpu" else f"{result.suite} ({result.origin.device_type})"
+
+
+def _grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:
+    groups: dict[Key, list[Item]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Returns a table, or nothing without rows."""
+    lines = [headings, ["---"] * len(headings), *rows]
+    escaped = [" | ".join(cell.replace("|", "\\|") for cell in line) for line in lines]
+    return "".join(f"| {line} |\n" for line in escaped) + "\n" if rows else ""

@@ -15,14 +15,14 @@ from typing import Any, NoReturn
 import pytest
 import torch
 
-from towerzoo.benchmarks.baselines.bare_process import bare_process
+from towerzoo.benchmarks.baselines.bare_loop import bare_process
 from towerzoo.benchmarks.measure.measuring import QUICK, THOROUGH, Measure
 from towerzoo.benchmarks.measure.origin import here
 from towerzoo.benchmarks.measure.processes import RateProcess
 from towerzoo.benchmarks.measure.record import Record
 from towerzoo.benchmarks.measure.roofline import DTYPES, Roofline, measure_roofline
 from towerzoo.benchmarks.measure.summary import summary_lines
-from towerzoo.benchmarks.suites.options import DEVICES, SuiteOptions, why_absent, why_not
+from towerzoo.benchmarks.suites.options import DEVICES, Prepare, SuiteOptions
 from towerzoo.benchmarks.suites.run import SIGNALS
 from towerzoo.datasets import TwoTowerData
 from towerzoo.registry.errors import Interrupted, TowerZooError
@@ -72,7 +72,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--device", choices=["auto", *DEVICES], help="measure on this device; by default on all")
     group.addoption("--precision", choices=list(DTYPES), help="measure in this precision; by default in both")
     group.addoption("--quick", action="store_true", help="fewer parameters and rounds")
-    group.addoption("--compile", action="store_true", help="measure torch.compile on a CPU too")
     group.addoption("--events", type=int, metavar="N", help="measure on N generated events")
 
 
@@ -84,7 +83,6 @@ def pytest_configure(config: pytest.Config) -> None:
             device=config.getoption("--device") or "auto",
             precision=config.getoption("--precision"),
             quick=config.getoption("--quick"),
-            compiled=config.getoption("--compile"),
             events=config.getoption("--events"),
         )
     except TowerZooError as error:
@@ -120,10 +118,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     options = metafunc.config.stash[SESSION].options
     if "device" in metafunc.fixturenames:
         chosen = (options.device_type,) if metafunc.config.getoption("--device") else DEVICES
-        skip = {device: [pytest.mark.skip(reason=reason)] for device in chosen if (reason := why_absent(device))}
-        metafunc.parametrize("device", [pytest.param(device, marks=skip.get(device, [])) for device in chosen])
+        no_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU")
+        marks = {"cpu": (), "cuda": (no_gpu,)}
+        metafunc.parametrize("device", [pytest.param(device, marks=marks[device]) for device in chosen])
     if "precision" in metafunc.fixturenames:
-        metafunc.parametrize("precision", options.precisions)
+        metafunc.parametrize("precision", [options.precision] if options.precision else list(DTYPES))
 
 
 @pytest.fixture(scope="session")
@@ -133,12 +132,11 @@ def session(pytestconfig: pytest.Config) -> Session:
 
 
 @pytest.fixture(params=list(EXECUTIONS))
-def execution(request: pytest.FixtureRequest, session: Session, device: str) -> str:
+def execution(request: pytest.FixtureRequest, device: str) -> str:
     """How modules are executed: eager, compile or cuda-graphs."""
-    chosen = str(request.param)
-    if reason := why_not(chosen, device, requested=session.options.compiled):
-        pytest.skip(reason)
-    return chosen
+    if request.param != "eager" and device != "cuda":
+        pytest.skip(f"training.execution={request.param} needs a GPU")
+    return str(request.param)
 
 
 @pytest.fixture(scope="session")
@@ -166,7 +164,7 @@ def overrides(session: Session, movielens_1m: Path | None) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def prepare(overrides: list[str]) -> Callable[..., tuple[Experiment, TwoTowerData]]:
+def prepare(overrides: list[str]) -> Prepare:
     """Returns the experiment of a config with settings, and its data, which is loaded once a session."""
     loaded: dict[str, TwoTowerData] = {}
 
@@ -211,16 +209,6 @@ def measure(request: pytest.FixtureRequest, session: Session, benchmark: Any) ->
         records=session.records,
     )
     gc.unfreeze()
-
-
-def pytest_benchmark_generate_machine_info() -> dict[str, Any]:
-    """Drops pytest-benchmark's machine info, which holds the machine's name; the origin describes the machine."""
-    return {}
-
-
-def pytest_benchmark_generate_commit_info() -> dict[str, Any]:
-    """Drops pytest-benchmark's commit info; the origin names the commit of the code under test."""
-    return {}
 
 
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:

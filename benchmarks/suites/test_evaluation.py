@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 from towerzoo.benchmarks.measure.measuring import Measure
 from towerzoo.benchmarks.measure.roofline import synchronize
-from towerzoo.datasets import TwoTowerData
-from towerzoo.registry.experiment import Experiment
+from towerzoo.benchmarks.suites.options import Prepare
 from towerzoo.towers.training.data import DataModule
 from towerzoo.towers.training.module import build_module
 from towerzoo.towers.training.trainer import make_trainer
 
 
-def test_pair_evaluation(
-    measure: Measure, device: str, prepare: Callable[..., tuple[Experiment, TwoTowerData]]
-) -> None:
+def test_pair_evaluation(measure: Measure, device: str, prepare: Prepare) -> None:
     """The dropout-first structure, from encoding the first user to the last metric."""
     experiment, data = prepare("tanh_bn_dropout_first")
     module, batches = build_module(experiment, data.schema), DataModule(data)

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from towerzoo.benchmarks.measure.measuring import Measure
-from towerzoo.datasets import TwoTowerData
-from towerzoo.registry.experiment import Experiment
+from towerzoo.benchmarks.suites.options import Prepare
 from towerzoo.towers.export.programs import export_tower
 from towerzoo.towers.model.build import build_model
 
 CALLS = 1_000
 
 
-def test_onnx_user_tower(
-    measure: Measure, prepare: Callable[..., tuple[Experiment, TwoTowerData]], tmp_path: Path
-) -> None:
+def test_onnx_user_tower(measure: Measure, prepare: Prepare, tmp_path: Path) -> None:
     """One user a call, on one thread, from encoded features to the vector; the time does not depend on the weights."""
     onnxruntime = pytest.importorskip("onnxruntime")
     experiment, data = prepare("tanh_bn")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
@@ -11,10 +10,8 @@ import pytest
 
 from towerzoo.benchmarks.baselines.pandas_loading import load_with_pandas
 from towerzoo.benchmarks.measure.measuring import Measure
-from towerzoo.benchmarks.suites.options import thorough
-from towerzoo.datasets import TwoTowerData
+from towerzoo.benchmarks.suites.options import Prepare, thorough
 from towerzoo.registry import DATASETS
-from towerzoo.registry.experiment import Experiment
 
 TARGETS = {"raw": 10.0, "cached": 50.0}
 
@@ -46,9 +43,7 @@ def test_load_movielens_1m(
 
 
 @pytest.mark.parametrize("batch_size", [1_024, thorough(2_048), thorough(4_096), 8_192, thorough(16_384), 32_768])
-def test_epoch_of_batches(
-    measure: Measure, batch_size: int, prepare: Callable[..., tuple[Experiment, TwoTowerData]]
-) -> None:
+def test_epoch_of_batches(measure: Measure, batch_size: int, prepare: Prepare) -> None:
     """The batch loader alone: the whole batches of an epoch, reshuffled each time."""
     _, data = prepare("tanh_bn", f"data.batch_size={batch_size}")
     loader = data.train_batches()

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
 
 from towerzoo.benchmarks.measure.measuring import Measure
-from towerzoo.benchmarks.suites.options import thorough
-from towerzoo.datasets import TwoTowerData
-from towerzoo.registry.experiment import Experiment
+from towerzoo.benchmarks.suites.options import Prepare, thorough
 from towerzoo.towers.model.build import build_model
 from towerzoo.towers.recommend.people import Person
 from towerzoo.towers.recommend.recommender import Recommender
@@ -20,7 +16,7 @@ from towerzoo.towers.runs.events import RunEvents
 USERS_AT_ONCE, K = 512, 100
 
 
-def test_full_ranking(measure: Measure, device: str, prepare: Callable[..., tuple[Experiment, TwoTowerData]]) -> None:
+def test_full_ranking(measure: Measure, device: str, prepare: Prepare) -> None:
     """Both towers over all rows, and the top 100 items of each user without those that they have seen."""
     experiment, data = prepare("tanh_bn_dropout_first")
     model = build_model(experiment, data.schema).to(device)

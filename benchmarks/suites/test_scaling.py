@@ -28,7 +28,7 @@ def test_training_over_events(measure: Measure, device: str, rows: int) -> None:
             lambda: many.rate(STEPS),
             lambda: one.rate(STEPS),
             target=LARGEST_SHARE,
-            memory=many.peak_memory,
+            memory=lambda: many.peak_memory,
             users=USERS,
         )
 
@@ -42,4 +42,4 @@ def test_training_over_items(measure: Measure, device: str, catalogue: int, spar
         users=USERS, items=catalogue, interactions=1_000_000, device=device, overrides=settings if sparse else []
     )
     with process:
-        measure.rate(lambda: process.rate(STEPS), memory=process.peak_memory)
+        measure.rate(lambda: process.rate(STEPS), memory=lambda: process.peak_memory)

@@ -7,13 +7,12 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from towerzoo.benchmarks.baselines.bare_process import CONFIG
 from towerzoo.benchmarks.measure.measuring import Measure
 from towerzoo.benchmarks.measure.origin import usable_cores
-from towerzoo.benchmarks.measure.processes import RateProcess
+from towerzoo.benchmarks.measure.processes import CONFIG, RateProcess
 from towerzoo.benchmarks.measure.roofline import training_flops
 from towerzoo.benchmarks.measure.training_epoch import TRAINER_PRECISIONS, epoch_rate
-from towerzoo.benchmarks.suites.options import thorough
+from towerzoo.benchmarks.suites.options import Prepare, thorough
 from towerzoo.datasets import TwoTowerData
 from towerzoo.registry.experiment import Experiment
 from towerzoo.towers.model.build import build_model
@@ -47,7 +46,7 @@ def settings_of(batch_size: int, unique: bool, precision: str) -> list[str]:
 
 
 @pytest.fixture
-def measure_training(measure: Measure, prepare: Callable[..., tuple[Experiment, TwoTowerData]]) -> Callable[..., None]:
+def measure_training(measure: Measure, prepare: Prepare) -> Callable[..., None]:
     """Measures the steps of an epoch of a config, with all of TowerZoo's bookkeeping."""
 
     def run(config: str, *settings: str) -> None:
@@ -62,11 +61,7 @@ def measure_training(measure: Measure, prepare: Callable[..., tuple[Experiment, 
 
 
 def test_lightning_against_a_bare_loop(
-    measure: Measure,
-    device: str,
-    precision: str,
-    prepare: Callable[..., tuple[Experiment, TwoTowerData]],
-    bare_loop: Callable[[str], RateProcess],
+    measure: Measure, device: str, precision: str, prepare: Prepare, bare_loop: Callable[[str], RateProcess]
 ) -> None:
     """The dropout-first structure at its batch size of 1,024; the bare loop is in float32 for both precisions."""
     experiment, data = prepare(CONFIG, f"trainer.precision={TRAINER_PRECISIONS[precision]}")
@@ -110,12 +105,7 @@ def test_training_on_threads(measure_training: Callable[..., None], threads: int
 
 @pytest.mark.parametrize(("batch_size", "unique"), [(1_024, False), thorough(16_384, True)])
 def test_profiled_step(
-    measure: Measure,
-    device: str,
-    precision: str,
-    batch_size: int,
-    unique: bool,
-    prepare: Callable[..., tuple[Experiment, TwoTowerData]],
+    measure: Measure, device: str, precision: str, batch_size: int, unique: bool, prepare: Prepare
 ) -> None:
     """Where the time of a step of the dropout-first structure goes."""
     experiment, data = prepare(CONFIG, *settings_of(batch_size, unique, precision))

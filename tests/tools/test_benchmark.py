@@ -100,6 +100,9 @@ def test_a_quick_run_leaves_the_checked_in_results_alone(invoke, tmp_path, measu
         (("compare-commits", "no-such-commit", "HEAD"), 1, "OLD and NEW must be commits of "),
         (("compare-commits", "HEAD", "HEAD", "--suite", "trianing"), 1, "Did you mean 'training'?"),
         (("compare-commits", "HEAD", "HEAD", "--rounds", "0"), 2, "0 is not in the range x>=1"),
+        (("peers", "--peer", "RecBol"), 1, "--peer must name a peer, got 'RecBol'. Did you mean 'RecBole'?"),
+        (("peers", "--auc", "2"), 2, "2.0 is not in the range 0.5<=x<=1.0"),
+        (("load", "nowhere"), 1, "nowhere must be a run folder, got no such folder."),
         (("report", "file", "--out", "x.html"), 1, "file must be a result file of this version of TowerZoo"),
         (("report", "--out", "no/x.html"), 1, "no/x.html cannot be written"),
         (("table", "file"), 1, "file must be a result file of this version of TowerZoo"),
@@ -151,6 +154,27 @@ def test_commits_are_compared_round_by_round(invoke, monkeypatch):
     for ratio in ("0.850", "0.800", "0.900"):
         assert ratio in done.output
     assert invoke(main, *arguments, "--threshold", "0.9").exit_code == 1
+
+
+def test_peers_are_measured_printed_and_kept(invoke, monkeypatch, tmp_path):
+    from towerzoo.benchmarks.peers import run
+    from towerzoo.datasets.movielens import release
+
+    def measure_peers(settings, *, peers, configs, rounds, report):
+        assert (settings.threads, settings.target_auc, rounds, peers, configs) == (1, 0.78, 1, ("RecBole",), ("fast",))
+        report("left out: RecBole")
+        return result(10.0, "peers")
+
+    monkeypatch.setattr(run, "measure_peers", measure_peers)
+    monkeypatch.setattr(release, "find", lambda *_, **__: tmp_path)
+    options = ("--auc", "0.78", "--threads", "1", "--peer", "RecBole", "--towerzoo", "fast", "--out", tmp_path)
+    done = invoke(main, "peers", *options)
+    assert done.exit_code == 0, done.output
+    (file,) = tmp_path.iterdir()
+    assert (
+        done.stdout == f"peers: step (batch_size 8): 10 samples/s (9.9 samples/s to 10.1 samples/s)\nresults: {file}\n"
+    )
+    assert done.stderr == "left out: RecBole\n"
 
 
 def test_the_report_is_written_whole(invoke, make_file, tmp_path):

@@ -1,1 +1,1 @@
-"""The systems under measurement, each a file that serve.py loads in the system's own virtual environment."""
+"""Workers: a file per system, which serve.py loads in the system's virtual environment."""

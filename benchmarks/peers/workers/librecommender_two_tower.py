@@ -1,7 +1,7 @@
 """LibRecommender's TwoTower, point-wise on labels, with its own data, loader, TensorFlow trainer and evaluation.
 
-Its tower is BatchNorm -> Linear -> ReLU -> BatchNorm -> Dropout and takes no tanh; its score is a cosine without a
-scale. Its evaluation encodes each user and item once, as TowerZoo's does; that encoding is timed with it.
+Its tower is BatchNorm -> Linear -> ReLU -> BatchNorm -> Dropout, with no option for tanh; its score is an unscaled
+cosine. Its evaluation encodes each user and item once, as TowerZoo's does; the encoding is part of the timing.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Worker:
                 samples += len(batch.labels)
                 yield batch
 
-        # The trainer makes its loader itself; this is where it gets it from.
+        # The trainer makes its loader with this function.
         tf_trainer.get_batch_loader = first_batches
         try:
             started = time.perf_counter()
@@ -114,7 +114,7 @@ class Worker:
         )
         self.model.build_model()
         self.trainer = get_trainer(self.model)
-        # It leaves half of a batch to sampled negatives, although labels are given and none are sampled.
+        # It halves the batch size for sampled negatives, although none are sampled here.
         self.trainer.batch_size = self.settings["batch_size"]
 
     def _epoch(self) -> None:

@@ -1,6 +1,6 @@
-"""The original script's way with data: one merged frame, of which the dataset takes a row at a time.
+"""The original script: one merged frame, from which the dataset takes a row at a time.
 
-The structure is that of configs/tanh_bn_dropout_first.yaml in plain PyTorch: nn.Dropout, Adam, every pair encoded anew.
+The structure is that of configs/tanh_bn_dropout_first.yaml in plain PyTorch; evaluation encodes every pair.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Row = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 class Ratings(Dataset[Row]):
-    """User ids (4,), item id (), genres (6,) and label of a rating, out of a merged frame."""
+    """User ids (4,), item id (), genres (6,) and label of each rating of a merged frame."""
 
     def __init__(self, frame: Any) -> None:
         self.frame = frame
@@ -64,7 +64,9 @@ class Worker:
         users, items, ratings = tables["users"], tables["movies"], tables["ratings"]
         names = sorted({name for text in items["genres"] for name in text.split("|")})
         numbers = {name: number for number, name in enumerate(names, start=1)}
-        items["genres"] = [_pad([numbers[name] for name in text.split("|")]) for text in items["genres"]]
+        items["genres"] = [
+            ([numbers[name] for name in text.split("|")] + [0] * SLOTS)[:SLOTS] for text in items["genres"]
+        ]
         frame = ratings.merge(users, on="user_id").merge(items, on="movie_id")
         for name in (*USER_IDS, "movie_id"):
             frame[name], values = pd.factorize(frame[name], sort=True)
@@ -125,7 +127,3 @@ class Worker:
         batches = [(self.model(*features), label) for *features, label in self.loaders[part]]
         logits, labels = (torch.cat(column) for column in zip(*batches, strict=True))
         return len(labels), binary_auroc(logits, labels.long()).item()
-
-
-def _pad(genres: list[int]) -> list[int]:
-    return (genres + [0] * SLOTS)[:SLOTS]

@@ -1,7 +1,7 @@
 """RecBole's DSSM, point-wise on labels of ratings, with its own dataset, loaders and trainer.
 
-Its tower is Dropout -> Linear -> BatchNorm -> Tanh, as in configs/tanh_bn_dropout_first.yaml; its score is a cosine
-without a scale, as published.
+Its tower is Dropout -> Linear -> BatchNorm -> Tanh, as in configs/tanh_bn_dropout_first.yaml; its score is an unscaled
+cosine, as published.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from recbole.trainer import Trainer
 from recbole.utils import init_seed
 
 PACKAGES = ("recbole", "torch", "numpy", "pandas")
-NAME = "movies"  # names like ml-1m bring settings of RecBole's own along
+NAME = "movies"  # RecBole has settings of its own for names like ml-1m
 
 
 class Worker:
@@ -51,12 +51,7 @@ class Worker:
                 "seq_separator": "|",
                 "threshold": {"rating": 4},
                 "train_neg_sample_args": None,
-                "eval_args": {
-                    "split": {"RS": [0.8, 0.1, 0.1]},
-                    "group_by": "none",
-                    "order": "RO",
-                    "mode": "labeled",
-                },
+                "eval_args": {"split": {"RS": [0.8, 0.1, 0.1]}, "group_by": "none", "order": "RO", "mode": "labeled"},
                 "metrics": ["AUC"],
                 "valid_metric": "AUC",
                 "train_batch_size": settings["batch_size"],
@@ -68,7 +63,7 @@ class Worker:
         )
 
     def prepare(self) -> int:
-        """Writes files in RecBole's format with as little work as it takes, and lets RecBole read and split them."""
+        """Writes files in RecBole's format with as little work as possible, and lets RecBole read and split them."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         raw = Path(self.settings["data"])

@@ -1,6 +1,6 @@
-"""Runs a worker: settings, then commands a line on standard input; one JSON line of answer to each on standard output.
+"""Runs a worker: reads settings and then commands from standard input, and answers each with a line of JSON.
 
-It runs in any system's virtual environment, so it imports the standard library alone, and the worker's file.
+It runs in every system's virtual environment, so it imports only the standard library and the worker's file.
 
     python serve.py original.py
     {"data": "ml-1m", "scratch": "scratch", "batch_size": 1024, "steps": 200, ...}
@@ -25,30 +25,34 @@ from typing import Any, Protocol, TextIO
 
 
 class Worker(Protocol):
-    """What a worker's file defines: a class `Worker` of the settings.
+    """The class `Worker` of a worker's file, made from the settings.
 
-    Seconds that a method returns are its own account of the work alone, without making the model.
+    Returned seconds cover the work alone, without building the model.
     """
 
     def prepare(self) -> int:
-        """Turns the raw files into data that is ready to train on, from the start; returns the number of events."""
+        """Turns the raw files into data that is ready to train on; returns the number of events."""
 
     def train(self) -> tuple[int, float]:
-        """Trains a new model for the settings' steps; returns samples and seconds."""
+        """Trains a new model for `steps` of the settings; returns samples and seconds."""
 
     def evaluate(self) -> tuple[int, float, float]:
-        """Tests the last model that was trained; returns the test split's samples, seconds and AUC."""
+        """Tests the last trained model; returns the samples of the test split, seconds and AUC."""
 
     def fit(self, until: Callable[[float], bool]) -> None:
-        """Trains a new model, and asks after each epoch, with its validation AUC, whether to stop."""
+        """Trains a new model until `until` returns True for the validation AUC of an epoch."""
+
+
+NEEDS = {"prepare": [], "train": ["prepare"], "evaluate": ["prepare", "train"], "time-to-auc": ["prepare"]}
+"""The commands, and those that must have run before each."""
 
 
 class Desk:
     """Answers commands.
 
     Args:
-        worker: Who does the work.
-        settings: `target_auc` and `bound`, in seconds, of time-to-auc.
+        worker: The worker.
+        settings: Settings of the run; time-to-auc uses `target_auc` and `bound` (seconds).
     """
 
     def __init__(self, worker: Worker, settings: dict[str, Any]) -> None:
@@ -56,77 +60,58 @@ class Desk:
         self.done: set[str] = set()
 
     def answer(self, command: str) -> dict[str, Any]:
-        """Carries out a command, after those that it needs, and returns its figures.
-
-        Raises:
-            ValueError: There is no such command.
-        """
-        needs = {"prepare": [], "train": ["prepare"], "evaluate": ["prepare", "train"], "time-to-auc": ["prepare"]}
-        if command not in needs:
-            raise ValueError(f"a command must be one of {', '.join(needs)}, got {command!r}")
-        for needed in needs[command]:
+        """Runs a command, after those that it needs, and returns its figures."""
+        for needed in NEEDS[command]:
             if needed not in self.done:
                 self.answer(needed)
-        figures: dict[str, Any] = getattr(self, f"_{command.replace('-', '_')}")()
+        started = time.perf_counter()
+        if command == "prepare":
+            figures = {"samples": self.worker.prepare(), "seconds": time.perf_counter() - started}
+        elif command == "train":
+            figures = dict(zip(("samples", "seconds"), self.worker.train(), strict=True))
+        elif command == "evaluate":
+            figures = dict(zip(("samples", "seconds", "auc"), self.worker.evaluate(), strict=True))
+        else:
+            figures = self._time_to_auc(started)
         self.done.add(command)
         return figures
 
-    def _prepare(self) -> dict[str, Any]:
-        started = time.perf_counter()
-        samples = self.worker.prepare()
-        return {"seconds": time.perf_counter() - started, "samples": samples}
-
-    def _train(self) -> dict[str, Any]:
-        samples, seconds = self.worker.train()
-        return {"seconds": seconds, "samples": samples}
-
-    def _evaluate(self) -> dict[str, Any]:
-        samples, seconds, auc = self.worker.evaluate()
-        return {"seconds": seconds, "samples": samples, "auc": auc}
-
-    def _time_to_auc(self) -> dict[str, Any]:
-        """An epoch that has begun is finished, so that the bound can be overrun by less than one."""
+    def _time_to_auc(self, started: float) -> dict[str, Any]:
+        """Finishes an epoch that has begun, so the bound may be overrun by less than an epoch."""
         aucs: list[float] = []
-        started = time.perf_counter()
+        target = self.settings["target_auc"]
 
         def until(auc: float) -> bool:
             aucs.append(auc)
-            out_of_time = time.perf_counter() - started >= self.settings["bound"]
-            return out_of_time or bool(auc >= self.settings["target_auc"])
+            return bool(auc >= target) or time.perf_counter() - started >= self.settings["bound"]
 
         self.worker.fit(until)
-        seconds = time.perf_counter() - started
-        best = max(aucs)
-        return {
-            "seconds": seconds,
-            "auc": best,
-            "epochs": len(aucs),
-            "reached": best >= self.settings["target_auc"],
-        }
+        seconds, best = time.perf_counter() - started, max(aucs)
+        return {"seconds": seconds, "auc": best, "epochs": len(aucs), "reached": best >= target}
 
 
 def private_streams() -> tuple[TextIO, TextIO]:
-    """Returns the streams of commands and answers, and leaves to libraries an empty input and standard error.
+    """Returns the streams of commands and answers; libraries get an empty input and standard error instead.
 
-    Libraries print as they please, C code among them, and what they print must not come between the answers.
+    What libraries print, C code included, must not mix with the answers.
     """
     commands, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.dup2(2, 1)
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr] # so that last words are not lost
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr] # so that a last message is not lost
     return commands, answers
 
 
 def load(file: Path) -> Any:
     """Returns the module of a worker's file."""
-    # The folder of this file holds names of its own, such as `original`, that no library should find.
-    sys.path = [place for place in sys.path if Path(place or ".").resolve() != file.resolve().parent]
+    # No library should import the files of this folder, such as `original`.
+    sys.path = [path for path in sys.path if Path(path or ".").resolve() != file.resolve().parent]
     spec = importlib.util.spec_from_file_location(f"worker_{file.stem}", file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    # DataLoaders and dataclasses look their module up by its name.
+    # DataLoaders and dataclasses look up their module by name.
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module

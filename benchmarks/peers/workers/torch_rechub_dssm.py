@@ -1,6 +1,6 @@
 """torch-rechub's DSSM, data generator and trainer for matching.
 
-Its tower is Linear -> BatchNorm -> activation -> Dropout, and its score a cosine without a scale; both as published.
+Its tower is Linear -> BatchNorm -> Tanh -> Dropout; its score is an unscaled cosine, as published.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Worker:
             *(SparseFeature(name, self.sizes[name], dim) for name in ITEM),
             SequenceFeature("genres", self.sizes["genres"], dim, pooling="mean", padding_idx=0),
         ]
-        # It knows no "tanh" by name, but takes a class.
+        # It has no name for tanh, but takes a class.
         tower = {"dims": self.settings["widths"], "activation": torch.nn.Tanh, "dropout": self.settings["dropout"]}
         optimizer = {"lr": self.settings["lr"]}
         self.trainer = MatchTrainer(DSSM(user, item, tower, tower), mode=0, optimizer_params=optimizer)

@@ -1,4 +1,4 @@
-"""TowerZoo by its public path: config, data, model, and Lightning with the callbacks that training uses."""
+"""TowerZoo as tools/train.py uses it: config, data, model, and Lightning with the callbacks of training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pytorch_lightning import Callback
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import LambdaCallback
 
 from towerzoo.benchmarks.measure.training_epoch import Clock
 from towerzoo.towers.device import settle_process
@@ -23,27 +24,6 @@ from towerzoo.towers.training.module import build_module
 from towerzoo.towers.training.trainer import make_trainer
 
 PACKAGES = ("towerzoo", "torch", "pytorch-lightning", "numpy", "pandas")
-
-
-class Samples(Callback):
-    """Counts the samples of an epoch, which may end before the steps that it is given."""
-
-    count = 0
-
-    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Counts."""
-        self.count += len(batch.label)
-
-
-class Until(Callback):
-    """Asks after each epoch whether to stop."""
-
-    def __init__(self, until: Callable[[float], bool]) -> None:
-        self.until = until
-
-    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        """Asks with the validation AUC, which is known by now."""
-        trainer.should_stop = self.until(trainer.callback_metrics["valid/auc"].item())
 
 
 class Worker:
@@ -64,20 +44,19 @@ class Worker:
         )
 
     def prepare(self) -> int:
-        """Loads the raw files, not what was cached of them."""
+        """Loads the raw files, not their cache."""
         shutil.rmtree(self.scratch / "cache", ignore_errors=True)
         self.data = load_data(self.experiment)
         return len(self.data.labels)
 
     def train(self) -> tuple[int, float]:
         """Trains some steps."""
-        clock, samples = Clock("cpu"), Samples()
-        trainer = self._trainer(
-            [clock, samples], self._run(), max_epochs=1, limit_train_batches=self.settings["steps"], limit_val_batches=0
-        )
+        clock, steps = Clock("cpu"), self.settings["steps"]
+        trainer = self._trainer([clock], self._run(), max_epochs=1, limit_train_batches=steps, limit_val_batches=0)
         self.module = build_module(self.experiment, self.data.schema)
         trainer.fit(self.module, DataModule(self.data))
-        return samples.count, clock.seconds
+        samples = min(steps * self.experiment.data.batch_size, len(self.data.split.train))
+        return samples, clock.seconds
 
     def evaluate(self) -> tuple[int, float, float]:
         """Tests the last model."""
@@ -87,10 +66,14 @@ class Worker:
         return len(self.data.split.test), time.perf_counter() - started, float(figures["test/auc"])
 
     def fit(self, until: Callable[[float], bool]) -> None:
-        """Trains epochs, at most those of the config, and saves their checkpoints."""
+        """Trains epochs, at most as many as the config allows, and saves their checkpoints."""
+
+        def ask(trainer: Trainer, model: LightningModule) -> None:
+            trainer.should_stop = until(trainer.callback_metrics["valid/auc"].item())
+
         run = self._run()
-        trainer = self._trainer([Until(until), EpochCheckpoints(run, "valid/auc")], run)
-        trainer.fit(build_module(self.experiment, self.data.schema), DataModule(self.data))
+        callbacks = [LambdaCallback(on_train_epoch_end=ask), EpochCheckpoints(run, "valid/auc")]
+        self._trainer(callbacks, run).fit(build_module(self.experiment, self.data.schema), DataModule(self.data))
 
     def _run(self) -> RunFolder:
         return RunFolder.create(self.scratch / "runs", "peers")

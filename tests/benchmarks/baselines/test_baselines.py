@@ -6,11 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from towerzoo.benchmarks.baselines.bare_loop import BareDSSM, BareLoop
-from towerzoo.benchmarks.baselines.bare_process import bare_process
+from towerzoo.benchmarks.baselines.bare_loop import BareDSSM, BareLoop, bare_process
 from towerzoo.benchmarks.baselines.pandas_loading import load_with_pandas
 from towerzoo.datasets import Synthetic
-from towerzoo.registry.errors import RunError
+from towerzoo.registry.errors import PeerError
 from towerzoo.towers.model.build import build_model, read_experiment
 
 WORLD = "data={name: synthetic, users: 60, items: 40, interactions: 1500, label: {positive_from: 4}, split: random}"
@@ -70,8 +69,8 @@ def test_a_round_trains(loop):
 
 def test_a_process_that_has_ended_is_reported(monkeypatch):
     monkeypatch.setattr("sys.executable", shutil.which("false"))
-    expected = r"bare_process ended with exit status 1\. Its error is above\.$"
-    with bare_process("cpu", []) as process, pytest.raises(RunError, match=expected):
+    expected = r"bare_loop ended with status 1 instead of answering 1 steps\. Its error is above\.$"
+    with bare_process("cpu", []) as process, pytest.raises(PeerError, match=expected):
         process.rate(1)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import re
 
 import pytest
@@ -36,8 +37,6 @@ def test_a_file_is_named_by_suite_device_and_version_of_torch(make_result):
 
 
 def test_a_file_does_not_hold_the_machine_s_name(file):
-    import platform
-
     assert platform.node() not in re.findall(r"[\w.-]+", file.read_text())
 
 

@@ -1,111 +1,82 @@
-"""The workers that run in TowerZoo's own environment, in this process."""
+"""Whole measurements, and the workers that run in TowerZoo's own environment."""
 
+import dataclasses
 import json
 
 import pytest
-from click.testing import CliRunner
 
-from towerzoo.benchmarks.measure.result_file import read_result
-from towerzoo.benchmarks.peers.run import main
-from towerzoo.benchmarks.peers.systems import baseline_systems, towerzoo_system
+from towerzoo.benchmarks.peers.run import measure_peers
+from towerzoo.benchmarks.peers.systems import peer_systems, towerzoo_system
 from towerzoo.benchmarks.peers.workers import original, towerzoo_lightning
 from towerzoo.benchmarks.peers.workers.serve import Desk
-from towerzoo.registry.errors import ConfigError
+from towerzoo.registry.errors import ConfigError, PeerError
 
 OURS = "tanh_bn_dropout_first data.batch_size=256"
 
 
-@pytest.fixture
-def desk(settings, tmp_path, monkeypatch):
-    """A desk of either worker."""
-    monkeypatch.setenv("TOWERZOO_CACHE", "")  # so that what a worker sets is taken back
-
-    def make(system, worker):
-        given = json.loads(settings.line(system, tmp_path))
-        return Desk(worker(given), given)
-
-    return make
-
-
 @pytest.fixture(params=["towerzoo", "original"])
-def made(request, desk):
+def desk(request, settings, tmp_path, monkeypatch):
+    """The desk of either worker."""
+    monkeypatch.setenv("TOWERZOO_CACHE", "")  # restored after the worker has changed it
     if request.param == "towerzoo":
-        return desk(towerzoo_system(OURS), towerzoo_lightning.Worker)
-    return desk(baseline_systems(["original"])[0], original.Worker)
+        system, worker = towerzoo_system("TowerZoo", OURS), towerzoo_lightning.Worker
+    else:
+        (system,), worker = peer_systems(["original script"], 1024), original.Worker
+    given = json.loads(settings.line(system, tmp_path)) | {"batch_size": 256, "steps": 2}
+    return Desk(worker(given), given)
 
 
-def test_a_worker_prepares_trains_and_evaluates(made):
-    assert made.answer("prepare")["samples"] == 1500
-    train = made.answer("train")
+def test_a_worker_prepares_trains_and_evaluates(desk):
+    assert desk.answer("prepare")["samples"] == 1500
+    train = desk.answer("train")
     assert train["samples"] == 2 * 256
     assert train["seconds"] > 0
-    evaluation = made.answer("evaluate")
+    evaluation = desk.answer("evaluate")
     assert evaluation["samples"] == 150
     assert 0 <= evaluation["auc"] <= 1
+    if isinstance(desk.worker, original.Worker):
+        layers = desk.worker.model.user_mlp
+        assert [type(layer).__name__ for layer in layers] == ["Dropout", "Linear", "BatchNorm1d", "Tanh"] * 2
+        assert (layers[1].in_features, desk.worker.model.item_mlp[1].in_features) == (4 * 4, 2 * 4)
 
 
-def test_a_worker_fits_until_it_is_told_to_stop(made):
-    made.settings |= {"target_auc": 1.0, "bound": 0.0}
-    answer = made.answer("time-to-auc")
+def test_a_worker_fits_until_it_has_to_stop(desk):
+    desk.settings |= {"target_auc": 1.0, "bound": 0.0}
+    answer = desk.answer("time-to-auc")
     assert (answer["epochs"], answer["reached"]) == (1, False)
     assert 0.3 < answer["auc"] < 1
 
 
-def test_an_unknown_command(made):
-    with pytest.raises(ValueError, match=r"a command must be one of prepare, .*, got 'sing'"):
-        made.answer("sing")
-
-
-def test_a_config_with_an_error(desk):
-    with pytest.raises(ConfigError, match=r"optimizer\.lr"):
-        desk(towerzoo_system("tanh_bn optimizer.lr=much"), towerzoo_lightning.Worker)
-
-
-def test_the_original_has_the_structure_of_the_config(desk):
-    made = desk(baseline_systems(["original"])[0], original.Worker)
-    made.answer("train")
-    names = [type(module).__name__ for module in made.worker.model.user_mlp]
-    assert names == ["Dropout", "Linear", "BatchNorm1d", "Tanh"] * 2
-    assert made.worker.model.user_mlp[1].in_features == 4 * 4
-    assert made.worker.model.item_mlp[1].in_features == 2 * 4
-
-
-def test_the_command(ml_1m, tmp_path, monkeypatch):
+def test_rates_are_measured(settings, monkeypatch):
     monkeypatch.setenv("PEERS_VENV", "/nowhere")
-    arguments = ["--data", ml_1m, "--towerzoo", OURS, "--peers", "original,recbole", "--quick", "--steps", 1]
-    arguments += ["--rounds", 1, "--threads", 1, "--out", tmp_path / "results"]
-    result = CliRunner().invoke(main, list(map(str, arguments)))
-    assert result.exit_code == 0, result.output
-    assert (
-        "left out: recbole must have a Python that starts, got 'No such file or directory' of '/nowhere/bin/python'"
-        in result.output
+    lines = []
+    result = measure_peers(
+        dataclasses.replace(settings, target_auc=None, samples=1),
+        peers=["original script", "RecBole"],
+        configs=[OURS],
+        rounds=1,
+        report=lines.append,
     )
-    assert "make bench-peers" in result.output
-    (file,) = (tmp_path / "results").iterdir()
-    assert f"records: {file}" in result.output
-    written = read_result(file)
-    assert written.origin.quick
-    assert written.origin.threads == 1
-    assert written.origin.data == "1500 events in the layout of movielens-1m"
-    assert [record.name for record in written.records] == ["prepare", "train", "evaluate"]
-    assert {record.params["system"] for record in written.records} == {OURS}
-    for record in written.records:
-        assert f"{record.pair.ratio:.2f}" in result.output
+    assert lines[0].startswith("left out: RecBole, batch 1,024: RecBole has no Python at /nowhere/bin/python: No such")
+    assert (result.suite, result.origin.quick, result.origin.threads) == ("peers", True, 1)
+    assert [(record.name, record.params["system"]) for record in result.records] == [
+        (name, system)
+        for name in ("prepare", "train", "evaluate")
+        for system in ("original script", f"TowerZoo, {OURS}")
+    ]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--peers", "surprise"], "error: --peers must be systems with a worker, got 'surprise'."),
-        (["--peers", ""], "error: --peers must name at least one system, got none."),
-        (
-            ["--data", "/nowhere"],
-            "error: --data must be a folder with users.dat, movies.dat, ratings.dat, got '/nowhere'",
-        ),
-        (["--towerzoo", ""], "error: --towerzoo must be a config and KEY.PATH=VALUE overrides, got ''."),
-    ],
-)
-def test_bad_input_is_told_in_a_line(arguments, message):
-    result = CliRunner().invoke(main, arguments)
-    assert result.exit_code == 1
-    assert message in result.output
+def test_the_time_to_an_auc_is_measured_at_three_batch_sizes(settings, monkeypatch):
+    monkeypatch.setenv("PEERS_VENV", "/nowhere")
+    settings = dataclasses.replace(settings, target_auc=1.0, bound=0.0)
+    result = measure_peers(settings, peers=["RecBole"], configs=["tanh"], rounds=1, report=str)
+    assert [(record.name, record.params["batch_size"]) for record in result.records] == [
+        ("best AUC", size) for size in (1024, 4096, 16384)
+    ]
+
+
+def test_bad_input():
+    with pytest.raises(PeerError, match=r"^--peer must name a peer, got 'RecBol'\. Did you mean 'RecBole'\?"):
+        peer_systems(["RecBol"], 1024)
+    with pytest.raises(ConfigError, match=r"optimizer\.lr"):
+        towerzoo_system("TowerZoo", "tanh_bn optimizer.lr=much")

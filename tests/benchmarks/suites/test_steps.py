@@ -12,8 +12,8 @@ from torch import nn
 from towerzoo.benchmarks.measure import training_epoch
 from towerzoo.benchmarks.measure.measuring import measure_module
 from towerzoo.benchmarks.measure.training_epoch import COMPILING_STEPS, Clock, epoch_rate
-from towerzoo.towers.model import build as assembly
 from towerzoo.towers.model.build import load_data
+from towerzoo.towers.training import module
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_compiling_steps_are_not_timed(make_experiment, monkeypatch, execution, 
             seen.append((trainer.global_step, self.skip))
 
     monkeypatch.setattr(training_epoch, "Clock", Seen)
-    monkeypatch.setattr(assembly, "set_execution", lambda model, experiment: None)
+    monkeypatch.setitem(module.EXECUTIONS, "compile", None)
     experiment = make_experiment(data={"batch_size": batch_size}, training={"execution": execution})
     data = load_data(experiment)
     assert epoch_rate(experiment, data, steps=2, device="cpu") > 0

@@ -72,14 +72,13 @@ def test_every_suite_leaves_records(measured, records):
     assert all("device" not in record.params for record in records)
     for record in records:
         assert f"{record.suite}: {record.key}: " in measured[1]
-    assert "compiling on a CPU takes minutes; request it with --compile" in measured[1]
+    assert "training.execution=compile needs a GPU" in measured[1]
 
 
-def test_every_record_has_its_peak_of_memory(records):
+def test_records_of_this_process_have_its_peak_of_memory(records):
     if PeakMemory("cpu").growth() is None:
         pytest.skip("this system does not report a process's peak of memory")
-    assert all(record.peak_memory is not None for record in records)
-    assert all(1 << 22 < record.peak_memory < 1 << 27 for record in records if record.suite == "startup")
+    assert {record.suite for record in records if record.peak_memory is None} == {"startup"}
 
 
 def test_a_file_has_its_origin(measured):
@@ -87,7 +86,6 @@ def test_a_file_has_its_origin(measured):
     assert (origin.device_type, origin.data, origin.quick) == ("cpu", "synthetic, 3000 events", True)
     assert origin.threads == 1
     assert origin.roofline is not None
-    assert measured[0]["machine_info"] == {}
 
 
 def test_every_registered_part_is_measured(records):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from towerzoo.benchmarks.load.clients import put_under_load
+from towerzoo.benchmarks.load import put_under_load
 from towerzoo.registry.extras import EXTRAS
 from towerzoo.tools.serve import main
 from towerzoo.towers.recommend.recommender import Recommender

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 import pytest
 
-from towerzoo.benchmarks.load.clients import put_under_load
+from towerzoo.benchmarks.load import put_under_load
 from towerzoo.registry.errors import RunError
 from towerzoo.towers.recommend import recommender
 from towerzoo.towers.recommend.recommender import Recommender
