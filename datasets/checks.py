@@ -15,8 +15,7 @@ from towerzoo.registry import DATASETS, SPLITS, Spec
 ROWS_AT_ONCE = 1 << 20
 """Rows that are checked together; bounds the memory of their int64 copies."""
 
-Problem = tuple[str, str, str]
-"""What a dataset must do, what it did, and the remedy."""
+Problem = tuple[str, str, str]  # what a dataset must do, what it did, and the remedy
 
 
 def load_schema(dataset: Spec) -> StarSchema:
@@ -56,27 +55,27 @@ def draw_split(split: Spec, user: Tensor, timestamp: Tensor | None) -> Split:
     with SPLITS.errors_named(split, "split the events"):
         parts = SPLITS.build(split, user=user, timestamp=timestamp)
     if not isinstance(parts, Split):
-        hint = "Write Split(train, valid, test)."
-        raise SPLITS.part_error(split, "return a datasets.Split", f"a {type(parts).__name__}", hint)
-    taken = torch.zeros(len(user), dtype=torch.bool)
+        raise SPLITS.part_error(split, "return Split(train, valid, test)", f"a {type(parts).__name__}")
+    for problem in _split_problems(parts, len(user)):
+        raise SPLITS.part_error(split, *problem)
+    each = ((name, getattr(parts, name).to(torch.int32)) for name in PARTS)
+    ascending = {name: rows if bool((rows[1:] > rows[:-1]).all()) else rows.sort().values for name, rows in each}
+    return replace(parts, **ascending)
+
+
+def _split_problems(parts: Split, n_events: int) -> Iterator[Problem]:
+    taken = torch.zeros(n_events, dtype=torch.bool)
     for name in PARTS:
         rows = getattr(parts, name)
-        if problem := _rows_problem(rows, len(user)):
-            expected = f"return rows of events (n,) from 0 to {len(user) - 1} as {name}"
-            raise SPLITS.part_error(split, expected, problem, "Boolean masks become rows by mask.nonzero()[:, 0].")
+        if problem := _rows_problem(rows, n_events):
+            expected = f"return rows of events (n,) from 0 to {n_events - 1} as {name}"
+            yield expected, problem, "Boolean masks become rows by mask.nonzero()[:, 0]."
+            return
         before = int(taken.count_nonzero())
         for chunk in torch.split(rows, ROWS_AT_ONCE):
             taken[chunk.long()] = True
         if repeated := len(rows) - int(taken.count_nonzero()) + before:
-            actual = f"{repeated:,} of {name} twice or in an earlier part"
-            raise SPLITS.part_error(split, "have each event in one part at most", actual)
-    train, valid, test = (_ascending(getattr(parts, name)) for name in PARTS)
-    return replace(parts, train=train, valid=valid, test=test)
-
-
-def _ascending(rows: Tensor) -> Tensor:
-    rows = rows.to(torch.int32)
-    return rows if bool((rows[1:] > rows[:-1]).all()) else rows.sort().values
+            yield "have each event in one part at most", f"{repeated:,} of {name} twice or in an earlier part", ""
 
 
 def _schema_problems(schema: StarSchema, names: ColumnNames) -> Iterator[Problem]:
@@ -101,6 +100,8 @@ def _schema_problems(schema: StarSchema, names: ColumnNames) -> Iterator[Problem
             yield f"have a tensor with one value an event as {name} of events", actual, "Write torch.from_numpy(...)."
     if events.timestamp is not None and events.timestamp.is_floating_point():
         yield "have whole numbers as timestamp of events", f"a tensor of {events.timestamp.dtype}", "Add .long()."
+    if schema.split is not None:
+        yield from _split_problems(schema.split, len(events))
 
 
 def _table_problems(side: str, table: Table, names: tuple[str, ...]) -> Iterator[Problem]:

@@ -14,8 +14,7 @@ from towerzoo.registry.yaml_file import write_yaml
 DIM: Final = 32
 LONGEST: Final = 20
 """The most values of a list that a tower uses."""
-FEW: Final = 50
-"""Distinct values that a feature may have, however few rows there are."""
+FEW: Final = 50  # distinct values that a feature may have, however few rows there are
 
 _TOWER: Final = """\
   block: {name: dropout-linear-bn-tanh, dropout: 0.3}

@@ -33,6 +33,10 @@ def with_column(name: str, values: torch.Tensor) -> StarSchema:
     return replace(good, items=replace(good.items, columns={**good.items.columns, name: column}))
 
 
+def split_of(*parts):
+    return lambda: Split(*(torch.tensor(part) for part in parts))
+
+
 class Songs:
     def __init__(self) -> None: ...
     def columns(self):
@@ -70,6 +74,7 @@ def test_sound_dataset_is_loaded(monkeypatch):
         (lambda: replace(schema(), digest=None), "load a digest that is text, got None"),
         (lambda: with_column("i", torch.tensor([0, 1, 2, 9])), "from 0 to 3, as i of items, got rows from 0 to 9"),
         (lambda: with_column("tags", torch.zeros(3, 2).int()), "column of items in every row, got 3 of tags for 4"),
+        (lambda: replace(schema(), split=split_of([0], [1, 0], [2])()), "in one part at most, got 1 of valid twice"),
         (lambda: replace(schema(), users=replace(schema().users, key="zz")), "load the key .* for users, got no zz"),
         (
             lambda: replace(schema(), items=encode_table("i", {"i": [7, 8, 9]})),
@@ -104,14 +109,10 @@ def test_rows_of_a_split_become_int32_and_ascending(monkeypatch, train):
     assert split.train.dtype is torch.int32
 
 
-def split_of(*parts):
-    return lambda: Split(*(torch.tensor(part) for part in parts))
-
-
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        (lambda: ([0], [1], [2]), r"return a datasets.Split, got a tuple.*Write Split\(train, valid, test\)"),
+        (lambda: ([0], [1], [2]), r"return Split\(train, valid, test\), got a tuple"),
         (split_of([0, 1, 2], [2, 3], [4]), "each event in one part at most, got 1 of valid twice or in an earlier"),
         (split_of([0, 1, 1], [2], [4]), "got 1 of train twice"),
         (split_of([0, 1], [2], [4, 6]), "rows of events .* from 0 to 5 as test, got rows from 4 to 6"),

@@ -125,7 +125,7 @@ def test_new_user_does_not_inherit_the_history_of_unknown_users(shop, invoke, tm
     with pytest.warns(UserWarning, match="24 of 424 events are assigned to the unknown user"):
         recommender = Recommender.open(trained(shop, invoke, tmp_path / "runs", *overrides))
     people = [recommender.person(features={"city": "Łódź"}, liked=liked) for liked in ((), (105,))]
-    histories = recommender.person_vectors.columns(people, torch.tensor([0, 0]))["recent"]
+    histories = recommender.person_vectors.inputs(people, torch.tensor([0, 0]))["recent"]
     assert (histories != NO_EVENT).sum(dim=1).tolist() == [0, 1]
 
 
