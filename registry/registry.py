@@ -82,11 +82,13 @@ class Registry:
             self._open_homes()  # so that TowerZoo's own names are taken
 
         def enter(part: _Part) -> _Part:
-            if name in self._parts:
-                raise RegistryError(
-                    f"{source_line(part)}: {self.kind} name must be new, got {name!r}. "
-                    f"It is registered already at {source_line(self._parts[name])}; choose another name."
-                )
+            if previous := self._parts.get(name):
+                same = getattr(part, "__qualname__", part) == getattr(previous, "__qualname__", previous)
+                if not (same and registrar == self._registrars[name] == "__main__"):  # the cell of a notebook again
+                    raise RegistryError(
+                        f"{source_line(part)}: {self.kind} name must be new, got {name!r}. "
+                        f"It is registered already at {source_line(previous)}; choose another name."
+                    )
             if problem := self._signature_problem(part):
                 raise RegistryError(f"{source_line(part)}: {self.kind} {name!r} must {problem}")
             self._parts[name], self._registrars[name] = part, registrar

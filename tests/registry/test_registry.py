@@ -93,6 +93,21 @@ def test_a_second_registration_names_both_lines(blocks: Registry) -> None:
     assert blocks.get("layer") is layer
 
 
+CELL = """
+@blocks.register("mine")
+def {name}(in_features): ...
+"""
+
+
+def test_a_cell_of_a_notebook_may_run_again(blocks: Registry) -> None:
+    notebook = {"__name__": "__main__", "blocks": blocks}
+    exec(CELL.format(name="mine"), notebook)
+    exec(CELL.format(name="mine"), notebook)
+    assert blocks.get("mine") is notebook["mine"]
+    with pytest.raises(RegistryError, match="block name must be new, got 'mine'"):
+        exec(CELL.format(name="other"), notebook)
+
+
 def needs_other_names(features: int) -> None: ...
 def positional(in_features: int, width: int = 1, /) -> None: ...
 def takes_name(in_features: int, *, name: str) -> None: ...
