@@ -91,7 +91,7 @@ def test_a_known_user_gets_a_list_with_explanations(browser, service):
     user = view.one("#user").get_attribute("value")
     items = service.recommend(user=user, details=True)["items"]
     assert view.titles() == [item["title"] for item in items]
-    assert all(text.endswith(" %") for text in view.texts(".chance"))
+    assert all(text.endswith("%") for text in view.texts(".chance"))
     button = view.one(".why button")
     assert button.accessible_name == f"Why {items[0]['title']}?"
     button.click()
