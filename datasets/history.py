@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import torch
 from torch import Tensor
 
-from towerzoo.datasets.splits import Split
 from towerzoo.datasets.vocabulary import UNKNOWN
+
+if TYPE_CHECKING:
+    from towerzoo.datasets.splits import Split
 
 NO_POSITION: Final = -1
 """The position of an event that is in no history."""
@@ -72,6 +74,7 @@ class History:
             n_partners: Rows of the other table.
 
         Example:
+            >>> from towerzoo.datasets import Split
             >>> user, item, rating = torch.tensor([1, 2, 1, 1]), torch.tensor([7, 7, 8, 9]), torch.tensor([5, 1, 1, 5])
             >>> time, split = torch.tensor([30, 10, 20, 40]), Split(*torch.tensor([0, 1, 2, 3, 3]).split([3, 1, 1]))
             >>> history = History.gather(user, item, {"feedback": rating}, time, split, n_owners=3, n_partners=10)

@@ -15,19 +15,19 @@ BLOCKS: Final = Registry(
     "called with in_features and out_features, and returns an nn.Module or the list of nn.Module that make up one "
     "layer of a tower, mapping (B, in_features) to (B, out_features)",
     context=("in_features", "out_features"),
-    homes=("towerzoo.towers.layers",),
+    homes=("towerzoo.towers.layers.blocks",),
 )
 ACTIVATIONS: Final = Registry(
     "activation",
     "called without context, and returns an elementwise nn.Module",
-    homes=("towerzoo.towers.layers",),
+    homes=("towerzoo.towers.layers.activations",),
 )
 POOLINGS: Final = Registry(
     "pooling",
     "called with dim, and returns a callable that takes vectors (B, L, dim) and mask (B, L), true where a vector "
     "counts, and returns (B, dim)",
     context=("dim",),
-    homes=("towerzoo.towers.layers",),
+    homes=("towerzoo.towers.layers.poolings",),
 )
 ENCODERS: Final = Registry(
     "encoder",
@@ -41,7 +41,7 @@ INITIALIZERS: Final = Registry(
     "initializer",
     "called with weight, a parameter of at least two dimensions, which it fills in place",
     context=("weight",),
-    homes=("towerzoo.towers.layers",),
+    homes=("towerzoo.towers.layers.initializers",),
 )
 SCORES: Final = Registry(
     "score",
@@ -55,7 +55,7 @@ LOSSES: Final = Registry(
     "loss",
     "called without context, and returns an nn.Module. One of pairs maps logits (B,), labels (B,) and, where the data "
     "has them, weights (B,) to a mean loss (); one of candidates is a towers.losses.candidates.CandidateLoss",
-    homes=("towerzoo.towers.losses",),
+    homes=("towerzoo.towers.losses.pairs", "towerzoo.towers.losses.sampled"),
 )
 OPTIMIZERS: Final = Registry(
     "optimizer",
@@ -68,7 +68,7 @@ SAMPLERS: Final = Registry(
     "called with item_counts (n_items,), the training events of each item, and returns an object with draw() and "
     "expected(), see towers.losses.candidates.Sampler",
     context=("item_counts",),
-    homes=("towerzoo.towers.losses",),
+    homes=("towerzoo.towers.losses.samplers",),
 )
 SPLITS: Final = Registry(
     "split",

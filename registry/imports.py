@@ -30,7 +30,7 @@ def import_parts(document: Document) -> None:
 
 def names_session(document: Document) -> bool:
     """Returns whether a config uses parts that were registered in a session."""
-    files = document.value.get("imports")
+    files = document.value.get("imports") if isinstance(document.value, dict) else None
     return isinstance(files, list) and SESSION in files
 
 

@@ -35,7 +35,8 @@ class Registry:
         contract: How a part is called and what it returns, in a sentence; shown to people who write parts.
         context: Arguments that TowerZoo passes to every part. All other arguments of a part are its YAML parameters.
         key: The YAML key that holds the part's name.
-        homes: Modules, and packages with all modules, of TowerZoo's own parts; imported at the first look-up.
+        homes: Modules and packages that hold TowerZoo's own parts. A look-up imports them one by one until it has found
+            the part, first the module that is named like it.
 
     Example:
         >>> GREETINGS = Registry("greeting", "called with `name_of`, and returns a sentence", context=("name_of",))
@@ -60,7 +61,7 @@ class Registry:
         self.context = context
         self.key = key
         self.homes = homes
-        self._unopened = list(homes)
+        self._modules = list(homes)
         self._parts: dict[str, Callable[..., Any]] = {}
         self._registrars: dict[str, str] = {}
 
@@ -79,7 +80,7 @@ class Registry:
         # Not the part's own module: a file may register something that another defines, such as a class of torch.
         registrar = sys._getframe(1).f_globals.get("__name__", "")
         if not registrar.startswith(self.homes):
-            self._open_homes()  # so that TowerZoo's own names are taken
+            self.names()  # so that TowerZoo's own names are taken
 
         def enter(part: _Part) -> _Part:
             if previous := self._parts.get(name):
@@ -119,11 +120,15 @@ class Registry:
                 )
         return ""
 
-    def _open_homes(self) -> None:
-        while self._unopened:
-            home = importlib.import_module(self._unopened.pop())
-            for module in pkgutil.iter_modules(getattr(home, "__path__", ())):
-                importlib.import_module(f"{home.__name__}.{module.name}")
+    def _import_until(self, name: str | None) -> None:
+        """Imports TowerZoo's own parts: all of them for None, otherwise until `name` is registered."""
+        while self._modules and (name is None or name not in self._parts):
+            likely = (module for module in self._modules if name and _alike(name, module.rpartition(".")[2]))
+            module = next(likely, self._modules[0])
+            self._modules.remove(module)
+            package = importlib.import_module(module)
+            if hasattr(package, "__path__"):
+                self._modules[:0] = [f"{module}.{inner.name}" for inner in pkgutil.iter_modules(package.__path__)]
 
     def get(self, name: str) -> Callable[..., Any]:
         """Returns the part registered under `name`.
@@ -225,7 +230,7 @@ class Registry:
 
     def names(self) -> tuple[str, ...]:
         """Returns all registered names in alphabetical order."""
-        self._open_homes()
+        self._import_until(None)
         return tuple(sorted(self._parts))
 
     def parameters(self, name: str) -> tuple[inspect.Parameter, ...]:
@@ -256,10 +261,17 @@ class Registry:
         return core_schema.any_schema()
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and (name in self._parts or name in self.names())
+        if not isinstance(name, str):
+            return False
+        self._import_until(name)
+        return name in self._parts
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
+
+
+def _alike(part: str, module: str) -> bool:
+    return part.replace("-", "_").startswith(module.removesuffix("s"))
 
 
 def _is_plain(default: Any) -> bool:

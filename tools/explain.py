@@ -1,4 +1,4 @@
-"""Explains the score of an item for a person."""
+"""Explains the score of an item for a user."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from towerzoo.tools.cli import device_option, tells_errors
-from towerzoo.tools.person_options import index_option, json_option, person_of, person_options, print_rows
+from towerzoo.tools.person_options import index_option, json_option, person_options, print_notes, read_features
 
 
 @click.command("explain")
@@ -20,35 +20,21 @@ from towerzoo.tools.person_options import index_option, json_option, person_of, 
 @index_option
 @device_option
 @tells_errors
-def main(run: str, item: str, as_json: bool, with_index: bool, device: str, **options: Any) -> None:
-    """Explain what RUN makes of an item for a person.
+def main(run: str, features: tuple[str, ...], as_json: bool, with_index: bool, device: str, **request: Any) -> None:
+    """Explain the score that RUN gives an item for a user.
 
-    Shows where the item ranks among all that the person has not met, how its score changes when one feature at a time
-    is unknown, and which of the person's own items are nearest to it.
+    Shows the item's rank among all that the user has not seen, the change of its score if one feature at a time were
+    unknown, and the closest items that the user has seen.
 
     \b
     python tools/explain.py RUN --user 42 --item 260
     """
-    from towerzoo.towers.recommend.explanation import explain
-    from towerzoo.towers.recommend.saved_index import open_recommender
-    from towerzoo.towers.runs.folder import RunFolder
+    request["features"] = read_features(features)
+    from towerzoo.towers.recommend.recommender import Recommender
 
-    recommender = open_recommender(RunFolder.open(run), with_index=with_index, device=device)
-    explanation = explain(recommender, person_of(recommender, options), recommender.names.row(item))
-    for note in explanation.notes:
-        click.echo(f"note: {note}", err=True)
-    values = asdict(explanation)
-    if as_json:
-        click.echo(json.dumps(values, indent=2, ensure_ascii=False))
-        return
-    chance = "" if explanation.probability is None else f", probability {explanation.probability:.1%}"
-    ranks = f"rank {explanation.rank:,} of {explanation.candidates:,}"
-    click.echo(f"{explanation.of.title}: logit {explanation.score:.3f}{chance}, {ranks}")
-    click.echo("\nwhat each feature adds to the logit, compared with an unknown value:")
-    print_rows(values["effects"])
-    if values["nearest"]:
-        click.echo("\nthe closest items that the user has seen:")
-        print_rows([{**near, "liked": "yes" if near["liked"] else "no"} for near in values["nearest"]])
+    explanation = Recommender.open(run, device=device, index=with_index).explain(**request)
+    print_notes(explanation.notes)
+    click.echo(json.dumps(asdict(explanation), indent=2, ensure_ascii=False) if as_json else explanation)
 
 
 if __name__ == "__main__":

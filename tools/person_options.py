@@ -1,4 +1,4 @@
-"""What the commands that answer from a run share: who is meant, and how answers are printed."""
+"""Options and output of the commands that answer from a run."""
 
 from __future__ import annotations
 
@@ -9,30 +9,29 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
 from towerzoo.tools.cli import terminal
 
-if TYPE_CHECKING:
-    from towerzoo.towers.recommend.people import Person
-    from towerzoo.towers.recommend.recommender import Recommender
-
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+EVERYONE = "all"
 
 OPTIONS = (
     click.option("--user", metavar="ID", help="A user's raw id."),
-    click.option("--features", multiple=True, metavar="NAME=VALUE,...", help="Features, in place of what is known."),
-    click.option("--liked", multiple=True, metavar="ITEM", help="A raw id or title that she likes; may be repeated."),
-    click.option("--disliked", multiple=True, metavar="ITEM", help="A raw id or title that she does not like."),
+    click.option("--features", multiple=True, metavar="NAME=VALUE,...", help="Features that replace the user's."),
+    click.option("--liked", multiple=True, metavar="ITEM", help="A raw id or title of a liked item; may be repeated."),
+    click.option("--disliked", multiple=True, metavar="ITEM", help="A raw id or title of a disliked item."),
 )
 
 index_option = click.option(
     "--index",
     "with_index",
     is_flag=True,
-    help="Answer from the index that tools/index.py saved into RUN, with the items that were added to it.",
+    help="Search the index that tools/index.py saved into RUN, with the items that were added to it.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -43,7 +42,7 @@ def person_options(function: Function) -> Function:
 
 
 def read_features(texts: Sequence[str]) -> dict[str, str]:
-    """Returns features by name; several are parted by commas, and a value may hold some.
+    """Returns features by name. Commas separate them; a value may contain commas, too.
 
     Raises:
         click.UsageError: A text has no `=`, or a feature has two values.
@@ -63,22 +62,34 @@ def read_features(texts: Sequence[str]) -> dict[str, str]:
     return dict(named)
 
 
-def person_of(recommender: Recommender, options: Mapping[str, Any], exclude: Sequence[str] = ()) -> Person:
-    """Returns the person that the options of `person_options` mean, and tells what is not known of her."""
-    person = recommender.person(
-        options["user"],
-        features=read_features(options["features"]),
-        liked=options["liked"],
-        disliked=options["disliked"],
-        exclude=exclude,
-    )
-    for note in person.notes:
+def read_ids(path: Path) -> list[str]:
+    """Returns the raw ids of a file, one per line; none for the path `all`.
+
+    Raises:
+        RequestError: The file cannot be read, or is empty.
+    """
+    from towerzoo.registry.errors import RequestError
+
+    if str(path) == EVERYONE:
+        return []
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a text file in UTF-8"
+        raise RequestError(f"--users must be a file of raw ids, one per line, got {str(path)!r}: {reason}.") from None
+    if ids := [line.strip() for line in lines if line.strip()]:
+        return ids
+    raise RequestError(f"{path} is empty. Give at least one raw id.")
+
+
+def print_notes(notes: Sequence[str]) -> None:
+    """Prints notes on unknown values to the standard error."""
+    for note in notes:
         click.echo(f"note: {note}", err=True)
-    return person
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool = False, csv_header: Sequence[str] = ()) -> None:
-    """Prints rows of one kind as a table, as JSON or, with the header of one, as CSV."""
+    """Prints rows as a table, as JSON, or as CSV if a header is given."""
     if as_json:
         click.echo(json.dumps(list(rows), indent=2, ensure_ascii=False))
         return
@@ -90,7 +101,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool = False, csv_
         click.echo(text.getvalue(), nl=False)
         return
     if not rows:
-        click.echo("nothing is left to recommend.")
+        click.echo("No item is left to recommend.")
         return
     from rich.table import Table
 

@@ -25,7 +25,7 @@ def test_full_ranking(measure: Measure, device: str, prepare: Prepare) -> None:
     everyone = [Person(row) for row in range(1, len(users))]
 
     def rank() -> None:
-        Recommender(experiment, model, users, items, events).recommend(everyone, K)
+        Recommender(experiment, model, users, items, events).top_items(everyone, K)
 
     measure.calls(rank, samples=len(everyone), unit="users/s", k=K)
 

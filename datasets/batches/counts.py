@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from towerzoo.datasets.batches.loaders import Batch
+if TYPE_CHECKING:
+    from towerzoo.datasets.batches.loaders import Batch
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class EventCounts:
         """Counts events, a batch at a time.
 
         Example:
+            >>> from towerzoo.datasets import Batch
             >>> batch = Batch(torch.tensor([1, 2]), torch.tensor([1, 1]), torch.tensor([1.0, 0.0]))
             >>> counts = EventCounts.of([batch, batch], n_users=3, n_items=2)
             >>> counts.user.tolist(), counts.item.tolist(), counts.positive.tolist(), counts.total, counts.positives

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from towerzoo.datasets.batches.loaders import Batch, EpochLoader
 from towerzoo.datasets.history import History
-from towerzoo.datasets.splits import Split
 from towerzoo.datasets.vocabulary import UNKNOWN, Vocabulary
+
+if TYPE_CHECKING:
+    from towerzoo.datasets.batches.loaders import Batch, EpochLoader
+    from towerzoo.datasets.splits import Split
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +14,10 @@ from towerzoo.datasets import UNKNOWN, Column
 from towerzoo.datasets.history import History
 from towerzoo.registry import ENCODERS, Spec
 from towerzoo.registry.errors import DataError, RegistryError
-from towerzoo.towers.encoders.inputs import Input
 from towerzoo.towers.layers.trials import built_module, try_part
+
+if TYPE_CHECKING:
+    from towerzoo.towers.encoders.inputs import Input
 
 AsOf = Literal["valid", "test"]
 """Which events are known: those before validation, or those before test, which include the validation events."""
@@ -116,6 +118,8 @@ class Encoder(nn.Module):
 
     def export_input(self, name: str) -> Input:
         """Returns the feature's input of an exported tower."""
+        from towerzoo.towers.encoders.inputs import Input
+
         if self.column.vocabulary is None:
             number = self.column.unknown.item()
             return Input(name, "number", unknown=None if math.isnan(number) else number)

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
+from pydantic import ValidationError
 
-from towerzoo.datasets import StarSchema, TwoTowerData
+from towerzoo.datasets import StarSchema
 from towerzoo.registry import SCORES
-from towerzoo.registry.checks import check_experiment
 from towerzoo.registry.config import Config, Overrides, load_config
 from towerzoo.registry.errors import ConfigError, Problem
 from towerzoo.registry.experiment import Experiment
-from towerzoo.registry.rules import Rule
+from towerzoo.registry.imports import names_session
 from towerzoo.registry.yaml_file import Document
 from towerzoo.towers.encoders import reads_events
 from towerzoo.towers.layers.trials import built_module
-from towerzoo.towers.metrics.plan import EvaluationPlan, has_candidates
-from towerzoo.towers.metrics.ranking import checked_lengths
 from towerzoo.towers.model.dssm import DSSM
-from towerzoo.towers.model.rules import STRUCTURE_RULES, compares_with_shown
 from towerzoo.towers.model.scores import try_score
 from towerzoo.towers.model.tower import Tower
+
+if TYPE_CHECKING:
+    from towerzoo.datasets import TwoTowerData
+    from towerzoo.registry.rules import Rule
 
 
 def read_experiment(
@@ -40,8 +43,26 @@ def read_experiment(
     Raises:
         ConfigError: With every problem of the config.
     """
+    from towerzoo.registry.checks import check_experiment
+    from towerzoo.towers.model.rules import STRUCTURE_RULES
+
     document = load_config(config, overrides)
     return check_experiment(document, (*STRUCTURE_RULES, *rules)), document
+
+
+def stored_experiment(config: Path) -> Experiment:
+    """Reads the config of a run. It was checked and completed when the run was trained, so its parts are not checked.
+
+    Raises:
+        ConfigError: It was changed, and is wrong now.
+    """
+    document = load_config(config)
+    if not document.problems and not names_session(document):
+        try:
+            return Experiment.model_validate(document.value)
+        except ValidationError:
+            pass  # for a message with the line of the file
+    return read_experiment(config)[0]
 
 
 def load_data(experiment: Experiment) -> TwoTowerData:
@@ -51,6 +72,11 @@ def load_data(experiment: Experiment) -> TwoTowerData:
         ConfigError: Longer lists are to be ranked than there are items.
         DataError: As of `TwoTowerData.load`.
     """
+    from towerzoo.datasets import TwoTowerData
+    from towerzoo.towers.metrics.plan import EvaluationPlan, has_candidates
+    from towerzoo.towers.metrics.ranking import checked_lengths
+    from towerzoo.towers.model.rules import compares_with_shown
+
     data = experiment.data
     loaded = TwoTowerData.load(
         data.dataset,

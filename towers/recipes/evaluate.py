@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from towerzoo.datasets import TwoTowerData
+from towerzoo.registry.config import Overrides
 from towerzoo.registry.experiment import Experiment
 from towerzoo.towers.device import settle_process, torch_device
 from towerzoo.towers.metrics.baselines import baselines, ranking_baselines, training_biases
@@ -29,7 +30,7 @@ from towerzoo.towers.training.trainer import make_trainer
 
 def evaluate_run(
     run: RunFolder,
-    overrides: Sequence[str] = (),
+    overrides: Overrides = (),
     *,
     device: str,
     mask: Sequence[str] = (),

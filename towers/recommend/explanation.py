@@ -1,9 +1,9 @@
-"""Why a model gives a person's item its score."""
+"""Why a model gives an item its score for a person."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass
 from typing import Annotated, Literal
 
 import torch
@@ -17,9 +17,10 @@ from towerzoo.towers.recommend.people import Person
 from towerzoo.towers.recommend.recommender import Recommender
 
 NEAREST = 5
-"""Items of the person's own that an explanation names at most."""
+"""An explanation lists at most this many items that the person has seen."""
+NUMBERS = ("change", "cosine")
 STREAMED = (
-    "training events were streamed: the rank counts the items that the person met in them, and none is told as near"
+    "training events were streamed: the rank counts items that the user saw in training, and none is listed as near"
 )
 
 
@@ -43,7 +44,7 @@ class NearItem(Item):
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """What speaks for and against an item."""
+    """What speaks for and against an item; prints as text, and `pandas.DataFrame(explanation.effects)` is a table."""
 
     of: Annotated[Item, Field(description="The explained item.")]
     score: Annotated[float, Field(description="The item's logit.")]
@@ -58,31 +59,56 @@ class Explanation:
     nearest: Annotated[list[NearItem], Field(description="The closest items that the user has seen, nearest first.")]
     notes: Annotated[list[str], Field(description="Unknown values and limits of the answer, for people to read.")]
 
+    def __str__(self) -> str:
+        chance = "" if self.probability is None else f", probability {self.probability:.1%}"
+        rank = f"rank {self.rank:,} of {self.candidates:,}"
+        lines = [f"{self.of.title}: logit {self.score:.3f}{chance}, {rank}"]
+        lines += ["", "what each feature adds to the logit, compared with an unknown value:"]
+        lines += _aligned(("side", "feature", "value", "change"), map(astuple, self.effects))
+        if self.nearest:
+            rows = [(str(near.id), near.title, near.cosine, "yes" if near.liked else "no") for near in self.nearest]
+            lines += ["", "the closest items that the user has seen:"]
+            lines += _aligned(("id", "title", "cosine", "liked"), rows)
+        return "\n".join(lines)
+
+
+def _aligned(header: Sequence[str], rows: Iterable[Sequence[str | float]]) -> list[str]:
+    """Returns a table's lines, texts aligned left and numbers right."""
+    table = [header, *([f"{cell:.4f}" if isinstance(cell, float) else cell for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if name in NUMBERS else cell.ljust(width)
+            for name, cell, width in zip(header, line, widths, strict=True)
+        ).rstrip()
+        for line in table
+    ]
+
 
 @torch.no_grad()
 def explain(recommender: Recommender, person: Person, item: int) -> Explanation:
-    """Explains the score of an item for a person by exact re-scoring, one unknown feature at a time.
+    """Explains the score of an item by scoring it again with one feature at a time unknown.
 
     Args:
         recommender: The run.
-        person: For whom.
+        person: The person.
         item: The item's row.
     """
     user = recommender.factors([person])[0]
     factors = recommender.item_vectors.factors
-    scores = (user.unsqueeze(0) @ factors.T)[0]  # as lists are scored
-    own = scores[item]
+    scores = (user.unsqueeze(0) @ factors.T)[0]  # by the same product as lists, so that ranks agree with them
+    score = scores[item]
     candidates = torch.ones(len(scores), dtype=torch.bool, device=scores.device)
     candidates[recommender.left_out([person]).of(torch.tensor([0]))[1].to(scores.device)] = False
     candidates[UNKNOWN] = False
     candidates[item] = True
     rows = torch.arange(len(scores), device=scores.device)
-    before = (scores > own) | ((scores == own) & (rows < item))
-    effects = [*_of_person(recommender, person, item, own), *_of_item(recommender, user, item, own)]
+    before = (scores > score) | ((scores == score) & (rows < item))
+    effects = [*_of_person(recommender, person, item, score), *_of_item(recommender, user, item, score)]
     return Explanation(
         of=recommender.names.item(item),
-        score=own.item(),
-        probability=own.double().sigmoid().item() if recommender.is_probability(person) else None,
+        score=score.item(),
+        probability=score.double().sigmoid().item() if recommender.is_probability(person) else None,
         rank=int((before & candidates).sum()) + 1,
         candidates=int(candidates.sum()),
         effects=sorted(effects, key=lambda effect: -abs(effect.change)),
@@ -91,20 +117,20 @@ def explain(recommender: Recommender, person: Person, item: int) -> Explanation:
     )
 
 
-def _of_person(recommender: Recommender, person: Person, item: int, own: Tensor) -> list[Effect]:
+def _of_person(recommender: Recommender, person: Person, item: int, score: Tensor) -> list[Effect]:
     if recommender.by_likes_alone(person):
         return []
     row = torch.tensor([person.row], device=recommender.device)
     columns = recommender.person_vectors.inputs([person], row)
     against = recommender.item_vectors.factors[item]
-    return _effects("user", recommender, columns, row, {}, lambda factors: own - factors @ against)
+    return _effects("user", recommender, columns, row, {}, lambda factors: score - factors @ against)
 
 
-def _of_item(recommender: Recommender, user: Tensor, item: int, own: Tensor) -> list[Effect]:
+def _of_item(recommender: Recommender, user: Tensor, item: int, score: Tensor) -> list[Effect]:
     columns, row = recommender.item_vectors.columns(item)
-    # Of an item that was added, the encoded text is no row of the table's texts.
+    # The encoded text of an added item is not a row of the texts that the encoder knows.
     texts = {name: known[item] for name, known in recommender.items.texts.items()}
-    return _effects("item", recommender, columns, row, texts, lambda factors: own - factors @ user)
+    return _effects("item", recommender, columns, row, texts, lambda factors: score - factors @ user)
 
 
 def _effects(
@@ -137,8 +163,8 @@ def _effects(
 
 def _nearest(recommender: Recommender, person: Person, item: int) -> list[NearItem]:
     events = recommender.events
-    theirs = torch.nonzero(events.user == person.row)[:, 0] if person.row != UNKNOWN else torch.empty(0).long()
-    liked = dict(zip(events.item[theirs].tolist(), (events.label[theirs] > 0.5).tolist(), strict=True))
+    seen = torch.nonzero(events.user == person.row)[:, 0] if person.row != UNKNOWN else torch.empty(0).long()
+    liked = dict(zip(events.item[seen].tolist(), (events.label[seen] > 0.5).tolist(), strict=True))
     liked |= dict.fromkeys(person.liked, True) | dict.fromkeys(person.disliked, False)
     liked.pop(item, None)
     liked.pop(UNKNOWN, None)

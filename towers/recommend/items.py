@@ -1,4 +1,4 @@
-"""Items by what people call them: raw ids and titles."""
+"""Items as people know them: found by raw id or title, and filtered by conditions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from towerzoo.datasets import UNKNOWN, Column, Table
 from towerzoo.registry.errors import RequestError, name_hint, nearest
 
 LISTED = 10
-"""Titles that an error names at most."""
+"""An error lists at most this many titles."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class ScoredItem(Item):
 
 
 class ItemNames:
-    """Finds items by raw id or title, and names them.
+    """Finds items by raw id or title, and gives the id and title of a row.
 
     Args:
-        items: The items; their titles are the text `title`, or the first one of another name.
+        items: The items; their titles are the text column `title`, or else the first text column.
 
     Example:
         >>> from towerzoo.datasets import encode_table
@@ -56,28 +56,28 @@ class ItemNames:
         self.titles = items.texts.get("title") or next(iter(items.texts.values()), None)
 
     def row(self, name: object) -> int:
-        """Returns the row of a raw id, a title, or a part of one title alone; in titles, case does not matter.
+        """Returns the row of a raw id, a title, or a part of a single title, ignoring case.
 
         Raises:
-            RequestError: Nothing is called so, or several items are.
+            RequestError: No item matches, or several do.
         """
         if row := self.ids.row(name):
             return row
         wanted = str(name).casefold().strip()
-        found = self._by_title.get(wanted, [])
-        if not found and wanted:
-            found = [row for title, rows in self._by_title.items() if wanted in title for row in rows]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            some = "; ".join(f"{self.title(row)} (id {self.id(row)})" for row in found[:LISTED])
-            more = f"; and {len(found) - LISTED} more" if len(found) > LISTED else ""
+        matches = self._by_title.get(wanted, [])
+        if not matches and wanted:
+            matches = [row for title, rows in self._by_title.items() if wanted in title for row in rows]
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            listed = "; ".join(f"{self.title(row)} (id {self.id(row)})" for row in matches[:LISTED])
+            more = f"; and {len(matches) - LISTED} more" if len(matches) > LISTED else ""
             raise RequestError(
-                f"an item must be a raw id or the title of one item, got {name!r}, which fits {some}{more}."
+                f"an item must be a raw id or the title of one item, got {name!r}, which matches {listed}{more}."
             )
         near = nearest(wanted, self._by_title)
         hint = (
-            f"Did you mean {self.title(self._by_title[near][0])!r}?" if near else "Look into the run's items.parquet."
+            f"Did you mean {self.title(self._by_title[near][0])!r}?" if near else "The run's items.parquet lists all."
         )
         raise RequestError(f"an item must be a known raw id or title, got {name!r}. {hint}")
 
@@ -86,11 +86,11 @@ class ItemNames:
         return Item(self.ids.values[row - 1], self.title(row))
 
     def id(self, row: int) -> int | str | None:
-        """Returns the raw id of a row; None of the unknown one."""
+        """Returns the raw id of a row; None for the unknown item."""
         return self.ids.values[row - 1] if row != UNKNOWN else None
 
     def title(self, row: int) -> str:
-        """Returns the title of a row; its raw id where it has none."""
+        """Returns the title of a row, or its raw id if it has none."""
         text = self.titles[row] if self.titles else ""
         return text or str(self.id(row))
 
@@ -103,22 +103,35 @@ class ItemNames:
         return rows
 
 
+LIST_SEPARATOR = "|"
+"""Separates the values of a list in a command, in a condition and in a CSV file."""
+
+
+def split_list(text: str) -> list[str]:
+    """Returns the values of a list that is given as text.
+
+    Example:
+        >>> split_list("Drama | War")
+        ['Drama', 'War']
+    """
+    return [value.strip() for value in text.split(LIST_SEPARATOR)]
+
+
 CONDITION = re.compile(r"\s*(?P<column>[^=!<>]+?)\s*(?P<sign>!=|>=|<=|=)\s*(?P<value>.*?)\s*")
 
 
 def allowed_items(items: Table, conditions: Sequence[str]) -> tuple[Tensor | None, tuple[str, ...]]:
-    """Returns which items meet all conditions (I,), None where there are none, and notes on what is not known.
+    """Returns a mask of the items that satisfy all conditions (I,), and notes on unknown values.
 
-    A condition is `COLUMN=VALUE`, `COLUMN!=VALUE`, `COLUMN>=NUMBER` or `COLUMN<=NUMBER`; several values, of which one
-    must be met, are parted by `|`. A list meets a value that it holds. What is unknown of an item meets no condition
-    but `!=`.
+    A condition is `COLUMN=VALUE`, `COLUMN!=VALUE`, `COLUMN>=NUMBER` or `COLUMN<=NUMBER`. `=` takes alternatives
+    separated by `|`, and a list column equals a value that it contains. An unknown value satisfies only `!=`.
 
     Args:
         items: The items.
-        conditions: As texts.
+        conditions: The conditions; without any the mask is None.
 
     Raises:
-        RequestError: A condition cannot be read, there is no such column, or it is compared with what is no number.
+        RequestError: A condition cannot be parsed, names no column, or compares with something that is not a number.
 
     Example:
         >>> from towerzoo.datasets import encode_table
@@ -132,27 +145,27 @@ def allowed_items(items: Table, conditions: Sequence[str]) -> tuple[Tensor | Non
     problems: list[str] = []
     notes: list[str] = []
     for condition in conditions:
-        read = CONDITION.fullmatch(condition)
-        if read is None:
+        parsed = CONDITION.fullmatch(condition)
+        if parsed is None:
             problems.append(
                 f"a filter must be COLUMN=VALUE, COLUMN!=VALUE, COLUMN>=NUMBER or COLUMN<=NUMBER, got {condition!r}."
             )
-        elif read["column"] not in items.columns:
-            hint = name_hint(read["column"], items.columns, "Columns")
-            problems.append(f"a filter must name a column of the items, got {read['column']!r}. {hint}")
+        elif parsed["column"] not in items.columns:
+            hint = name_hint(parsed["column"], items.columns, "Columns")
+            problems.append(f"a filter must name a column of the items, got {parsed['column']!r}. {hint}")
         else:
-            column = items.columns[read["column"]]
+            column = items.columns[parsed["column"]]
             try:
-                met = (
-                    _equal(column, read["value"].split("|"), notes)
-                    if read["sign"] in ("=", "!=")
-                    else _compared(column, read["sign"], read["value"])
+                satisfied = (
+                    _equal(column, split_list(parsed["value"]), notes)
+                    if parsed["sign"] in ("=", "!=")
+                    else _compared(column, parsed["sign"], parsed["value"])
                 )
             except ValueError:
-                hint = "Use = or != for words" if _of_words(column) else f"{column.name} holds numbers"
+                hint = "Use = or != for text" if _is_text(column) else f"{column.name} holds numbers"
                 problems.append(f"the filter {condition!r} must compare numbers with a number. {hint}.")
             else:
-                allowed &= ~met if read["sign"] == "!=" else met
+                allowed &= ~satisfied if parsed["sign"] == "!=" else satisfied
     if problems:
         raise RequestError(*problems)
     allowed[UNKNOWN] = False
@@ -162,33 +175,29 @@ def allowed_items(items: Table, conditions: Sequence[str]) -> tuple[Tensor | Non
 def _equal(column: Column, values: Sequence[str], notes: list[str]) -> Tensor:
     if column.vocabulary is None:
         return torch.isin(column.values, torch.tensor([_number(value) for value in values]))
-    rows = [column.vocabulary.row(value.strip()) for value in values]
-    notes += [
-        f"no item has {column.name} {value.strip()!r}"
-        for value, row in zip(values, rows, strict=True)
-        if row == UNKNOWN
-    ]
-    met = torch.isin(column.values, torch.tensor([row for row in rows if row != UNKNOWN], dtype=torch.int32))
-    return met.any(dim=1) if column.is_list else met
+    rows = {value: column.vocabulary.row(value) for value in values}
+    notes += [f"no item has {column.name} {value!r}" for value, row in rows.items() if row == UNKNOWN]
+    equal = torch.isin(column.values, torch.tensor([row for row in rows.values() if row != UNKNOWN], dtype=torch.int32))
+    return equal.any(dim=1) if column.is_list else equal
 
 
 def _compared(column: Column, sign: str, value: str) -> Tensor:
     bound = _number(value)
     numbers = column.values
     if column.vocabulary is not None:
-        if _of_words(column):
+        if _is_text(column):
             raise ValueError
         numbers = torch.tensor([math.nan, *column.vocabulary.values], dtype=torch.float64)[column.values.long()]
-    met = numbers >= bound if sign == ">=" else numbers <= bound
-    return met.any(dim=1) if column.is_list else met
+    within = numbers >= bound if sign == ">=" else numbers <= bound
+    return within.any(dim=1) if column.is_list else within
 
 
-def _of_words(column: Column) -> bool:
+def _is_text(column: Column) -> bool:
     return column.vocabulary is not None and any(isinstance(raw, str) for raw in column.vocabulary.values)
 
 
 def _number(text: str) -> float:
     number = float(text)
-    if math.isnan(number):  # as the unknown one, which no condition finds
+    if math.isnan(number):  # NaN stands for an unknown number
         raise ValueError
     return number

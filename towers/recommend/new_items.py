@@ -1,10 +1,9 @@
-"""Items that were not there in training: read, encoded as training encoded, and given vectors without it."""
+"""Items that were not there in training: reads them, and gives them vectors without training."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -19,26 +18,24 @@ from towerzoo.datasets.tabular.files import find_shards
 from towerzoo.datasets.tabular.raw_table import RawTable, infinite_fault, read_shards
 from towerzoo.registry.errors import DataError
 from towerzoo.towers.model.dssm import DSSM
-
-LIST_SEPARATOR: Final = "|"
-"""Between the values of a list in a text file, as in commands."""
+from towerzoo.towers.recommend.items import LIST_SEPARATOR
 
 
 def read_new_items(path: Path, items: Table) -> tuple[pa.Table, list[str]]:
-    """Reads items that a run does not know, and notes of what the run cannot know of them.
+    """Reads new items, and returns them with notes on values that the run does not know.
 
     Args:
-        path: A CSV, TSV or Parquet file with the raw id, and as many of the run's item features and texts as are known;
-            lists in CSV and TSV are parted by `|`. A missing feature or value is unknown, as anywhere.
-        items: The items of the run, and those that were added before.
+        path: A CSV, TSV or Parquet file with the raw id and any of the run's item features and texts. CSV and TSV
+            separate the values of a list by `|`. Missing columns and values are unknown.
+        items: The items of the run, including those that were added before.
 
     Raises:
-        DataError: The file cannot be read, an id is missing, comes twice or is known already, or a value is of another
-            kind than in the run.
+        DataError: The file cannot be read, an id is missing, repeated or already known, or a value has another type
+            than in the run.
     """
     shards = find_shards(str(path))
     header = shards.columns()
-    offered = tuple(dict.fromkeys((*items.columns, *items.texts)))  # a title may be a feature as well
+    offered = tuple(dict.fromkeys((*items.columns, *items.texts)))  # a title may also be a feature
     names = [items.key, *(name for name in offered if name in header and name != items.key)]
     texts = {name for name in names if name not in items.columns or _holds_text(items.columns[name])}
     lists = {name for name in names if name in items.columns and items.columns[name].is_list}
@@ -57,16 +54,18 @@ def read_new_items(path: Path, items: Table) -> tuple[pa.Table, list[str]]:
         problems += [fault for name in names if (fault := _wrong_kind(raw, name, items))]
         problems += [fault for name in sorted(numbers) if (fault := infinite_fault(raw, name))]
     if raw is not None and ids is not None and not problems:
-        known = rows_of(ids, _ids(items)) > 0
+        known = rows_of(ids, pa.array(items.ids.values)) > 0
         if known.any():
-            problems.append(raw.fault(items.key, "new", known, "Leave out items that the run or its index has."))
+            problems.append(
+                raw.fault(items.key, "new", known, "Leave out items that the run or its index already has.")
+            )
     if raw is None or problems:
         raise DataError("\n".join(problems))
     given = [name for name in names if not pa.types.is_null(raw[name].type)]
     table = pa.table({name: raw[name].cast(_type(name, items)) for name in given})
-    notes = [f"{name} is not in {path}, and so unknown of all new items" for name in offered if name not in given]
+    notes = [f"{name} is not in {path}: it is unknown for all new items" for name in offered if name not in given]
     notes += [
-        f"{name} of {path} is no feature of the run's items, and was left out" for name in header if name not in names
+        f"{name} of {path} is not a feature of the run's items and is ignored" for name in header if name not in names
     ]
     notes += [note for name in given if (note := _unknown_values(name, table[name], items))]
     return table, notes
@@ -74,12 +73,12 @@ def read_new_items(path: Path, items: Table) -> tuple[pa.Table, list[str]]:
 
 @dataclass(frozen=True)
 class NewItems:
-    """Encoded items behind those of a run.
+    """Encoded new items, whose rows follow those of the run.
 
     Attributes:
-        items: The run's items and the new ones, by which all are named and filtered; the towers know the first alone.
-        columns: The new ones' features (A,) or (A, L) as the item tower takes them; their raw id is the unknown one.
-        n: How many new ones there are (A).
+        items: The run's items and the new ones, for names and filters; the towers only know the first.
+        columns: Features of the new items (A,) or (A, L) as the item tower takes them; their raw id is unknown to it.
+        n: Number of new items (A).
     """
 
     items: Table
@@ -92,7 +91,7 @@ class NewItems:
 
         Args:
             items: The run's items.
-            added: What `read_new_items` returned.
+            added: The table that `read_new_items` returned.
             model: The run's model.
         """
         columns = {name: _encoded(column, added) for name, column in items.columns.items() if name != items.key}
@@ -102,15 +101,15 @@ class NewItems:
             for name in items.texts
         }
         ids = Vocabulary([*items.ids.values, *added[items.key].to_pylist()])
-        behind = {
+        extended = {
             name: Column(name, torch.cat([column.values, columns[name].values]), column.vocabulary)
             for name, column in items.columns.items()
             if name != items.key
         }
-        behind[items.key] = Column(items.key, torch.arange(len(ids), dtype=torch.int32), ids)
+        extended[items.key] = Column(items.key, torch.arange(len(ids), dtype=torch.int32), ids)
         both = Table(
             items.key,
-            {name: behind[name] for name in items.columns},
+            {name: extended[name] for name in items.columns},
             {name: (*known, *texts[name]) for name, known in items.texts.items()},
         )
         tower = model.item_tower
@@ -129,7 +128,7 @@ class NewItems:
 
     @torch.no_grad()
     def factors(self, model: DSSM) -> Tensor:
-        """Returns the factors of the new items (A, F); a bias of its own, a new item has not."""
+        """Returns the factors of the new items (A, F), with the bias of the unknown item."""
         factors: Tensor = model.score.item_factors(self.vectors(model), self._unknown(model))  # type: ignore[operator]
         return factors
 
@@ -139,10 +138,6 @@ class NewItems:
 
 def _holds_text(column: Column) -> bool:
     return column.vocabulary is not None and any(isinstance(value, str) for value in column.vocabulary.values[:1])
-
-
-def _ids(items: Table) -> pa.Array:
-    return pa.array(items.ids.values)
 
 
 def _type(name: str, items: Table) -> pa.DataType:
@@ -157,22 +152,22 @@ def _type(name: str, items: Table) -> pa.DataType:
 
 
 def _wrong_kind(raw: RawTable, name: str, items: Table) -> str | None:
-    """Returns what is wrong with the type of a column, if anything."""
-    found, wanted = raw[name].type, _type(name, items)
+    """Returns a message if a column has another type than in the run."""
+    actual, wanted = raw[name].type, _type(name, items)
     kinds = {pa.int64(): "whole numbers", pa.string(): "text", pa.float64(): "numbers"}
-    if found == wanted or pa.types.is_null(found) or (wanted == pa.float64() and found == pa.int64()):
+    if actual == wanted or pa.types.is_null(actual) or (wanted == pa.float64() and actual == pa.int64()):
         return None
     if pa.types.is_list(wanted):
         expected = f"lists of {kinds[wanted.value_type]}"
-        if pa.types.is_list(found) and pa.types.is_null(found.value_type):
+        if pa.types.is_list(actual) and pa.types.is_null(actual.value_type):
             return None
     else:
         expected = kinds[wanted]
-    return f"{raw.paths[0]}: {name} must be {expected}, as in the run, got {kind_of(found)}. Convert the column."
+    return f"{raw.paths[0]}: {name} must be {expected}, as in the run, got {kind_of(actual)}. Convert the column."
 
 
 def _encoded(column: Column, added: pa.Table) -> Column:
-    """Returns the values of new items in a run's column; what is missing is as of the unknown item."""
+    """Returns the values of new items in a run's column; missing values are those of the unknown item."""
     n = len(added)
     if column.name not in added.column_names:
         return Column(column.name, column.unknown.expand(n, *column.unknown.shape), column.vocabulary)
@@ -191,7 +186,7 @@ def _encoded(column: Column, added: pa.Table) -> Column:
 
 
 def _unknown_values(name: str, values: pa.ChunkedArray, items: Table) -> str | None:
-    """Returns a note on values that a run's vocabulary does not hold, if there are any."""
+    """Returns a note on values that are not in the run's vocabulary, if there are any."""
     column = items.columns.get(name)
     if column is None or column.vocabulary is None or name == items.key:
         return None
@@ -199,5 +194,5 @@ def _unknown_values(name: str, values: pa.ChunkedArray, items: Table) -> str | N
     unknown = given.filter(pa.array(rows_of(given, pa.array(column.vocabulary.values)) == 0)).to_pylist()
     if not unknown:
         return None
-    like = "" if len(unknown) == 1 else f" and {len(unknown) - 1} more"
-    return f"{name} {unknown[0]!r}{like} is not known to the run"
+    more = "" if len(unknown) == 1 else f" and {len(unknown) - 1} more"
+    return f"{name} {unknown[0]!r}{more} is not known to the run"

@@ -1,8 +1,8 @@
-"""People to recommend for: known users, and new ones by what is told of them."""
+"""People to recommend for: known users, and new ones described by features and liked items."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,20 +13,23 @@ from towerzoo.datasets import UNKNOWN, Table
 from towerzoo.registry.errors import RequestError, name_hint
 from towerzoo.towers.encoders import Encoder
 from towerzoo.towers.model.tower import Tower
-from towerzoo.towers.recommend.items import ItemNames
+from towerzoo.towers.recommend.items import ItemNames, split_list
+
+LISTED = 5
+"""An error lists at most this many unknown users."""
 
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody to recommend for.
+    """A user of the run, or somebody new.
 
     Attributes:
         row: Row of the users table; 0 for somebody new.
-        features: Raw features that are given in place of those of the row.
-        liked: Item rows that she likes, besides those of her history.
-        disliked: Item rows that she does not like.
-        exclude: Item rows that she is not to get.
-        notes: What was told and is not known, for people to read.
+        features: Raw features that replace those of the row.
+        liked: Rows of liked items, in addition to the user's history.
+        disliked: Rows of disliked items, likewise.
+        exclude: Rows of items that are not recommended.
+        notes: Which values are unknown, for people to read.
     """
 
     row: int = UNKNOWN
@@ -48,22 +51,22 @@ def read_person(
     disliked: Sequence[object] = (),
     exclude: Sequence[object] = (),
 ) -> Person:
-    """Returns the person that a request means.
+    """Returns the person that a request describes.
 
-    An unseen user, feature or value stands for the unknown one, and the person's notes say so.
+    An unseen user, feature or value counts as unknown, and the notes say so.
 
     Args:
         users: The users table.
         tower: The user tower.
-        items: How items are called.
+        items: The names of the items.
         user: A raw id; None for somebody new.
-        features: Raw features by name; a list, or a text with `|` between its values, for a feature of lists.
+        features: Raw features by name; a list feature takes a list, or text with `|` between the values.
         liked: Raw ids or titles.
         disliked: Raw ids or titles.
         exclude: Raw ids or titles.
 
     Raises:
-        RequestError: Nothing is known of the person, an item is not known, or a value is of the wrong kind.
+        RequestError: Nothing is known about the person, an item is unknown, or a value has the wrong type.
 
     Example:
         >>> from towerzoo.datasets import encode_table
@@ -75,14 +78,14 @@ def read_person(
         >>> read_person(users, tower, films, features={"town": "Paris"}).notes
         ("town 'Paris' is not known",)
     """
-    known = givable(tower, users.key)
+    known = accepted_features(tower, users.key)
     problems: list[str] = []
     notes: list[str] = []
     row = UNKNOWN if user is None else users.ids.row(user)
     if row == UNKNOWN and not (features or liked):
-        found = "nobody" if user is None else f"the unknown id {user!r}"
+        actual = "nobody" if user is None else f"the unknown id {user!r}"
         expected = "a known user, or somebody new with features or liked items"
-        problems.append(f"the person must be {expected}, got {found}. Features: {', '.join(known) or 'none'}.")
+        problems.append(f"the person must be {expected}, got {actual}. Features: {', '.join(known) or 'none'}.")
     elif row == UNKNOWN and user is not None:
         notes.append(f"user {user!r} is not known")
     given: dict[str, Any] = {}
@@ -95,31 +98,39 @@ def read_person(
             given[name] = _checked(known[name], value, notes)
         except (TypeError, ValueError):
             problems.append(f"feature {name} must be a finite number, got {value!r}.")
-    meant = [_rows(items, names, problems) for names in (liked, disliked, exclude)]
+    liked_rows, disliked_rows, excluded = (_rows(items, names, problems) for names in (liked, disliked, exclude))
     if problems:
         raise RequestError(*problems)
-    return Person(row, given, liked=meant[0], disliked=meant[1], exclude=meant[2], notes=tuple(notes))
+    return Person(row, given, liked_rows, disliked_rows, excluded, tuple(notes))
 
 
-def givable(tower: Tower, key: str) -> dict[str, Encoder]:
-    """Returns the features that can be given for somebody new, by name: all but the raw id and events."""
+def known_people(users: Table, names: Iterable[object], exclude: Sequence[int] = ()) -> list[Person]:
+    """Returns the users of raw ids, each once.
+
+    Args:
+        users: The users table.
+        names: The raw ids.
+        exclude: Rows of items that are not recommended.
+
+    Raises:
+        RequestError: There are none, or some are unknown.
+    """
+    rows = {name: users.ids.row(name) for name in names}
+    unknown = [name for name, row in rows.items() if row == UNKNOWN]
+    if unknown:
+        listed = ", ".join(map(repr, unknown[:LISTED])) + (" and more" if len(unknown) > LISTED else "")
+        raise RequestError(f"{len(unknown)} of {len(rows)} users are unknown: {listed}. Leave them out.")
+    if not rows:
+        raise RequestError("The list of users is empty. Give at least one raw id.")
+    return [Person(row, exclude=tuple(exclude)) for row in rows.values()]
+
+
+def accepted_features(tower: Tower, key: str) -> dict[str, Encoder]:
+    """Returns the encoders of the features that describe somebody new: all but the raw id and events."""
     return {name: encoder for name, encoder in tower.features() if name != key and encoder.source == "column"}
 
 
-def _checked(encoder: Encoder, value: Any, notes: list[str]) -> Any:
-    """Returns a raw value as its encoder reads it, and notes which of its values are unseen."""
-    if encoder.column.is_list and not isinstance(value, list):
-        value = str(value).split("|")
-    encoder.read([value])
-    if encoder.column.vocabulary is not None:
-        for raw in value if encoder.column.is_list else [value]:
-            inputs = encoder.read([[raw] if encoder.column.is_list else raw])
-            if raw is not None and torch.equal(inputs, encoder.unknown_like(inputs)):
-                notes.append(f"{encoder.column.name} {raw!r} is not known")
-    return value
-
-
-def _rows(items: ItemNames, names: Sequence[object], problems: list[str]) -> tuple[int, ...]:
+def _rows(items: ItemNames, names: Iterable[object], problems: list[str]) -> tuple[int, ...]:
     rows = []
     for name in names:
         try:
@@ -129,11 +140,24 @@ def _rows(items: ItemNames, names: Sequence[object], problems: list[str]) -> tup
     return tuple(rows)
 
 
+def _checked(encoder: Encoder, value: Any, notes: list[str]) -> Any:
+    """Returns a raw value as its encoder reads it, and adds a note for each unseen one."""
+    is_list, name = encoder.column.is_list, encoder.column.name
+    if is_list and not isinstance(value, list):
+        value = split_list(str(value))
+    encoder.read([value])
+    if encoder.column.vocabulary is not None:
+        for raw in value if is_list else [value]:
+            inputs = encoder.read([[raw] if is_list else raw])
+            if raw is not None and torch.equal(inputs, encoder.unknown_like(inputs)):
+                notes.append(f"{name} {raw!r} is not known")
+    return value
+
+
 class PersonVectors:
     """Encodes people without training.
 
-    Given features take the place of those of the users table. Liked and disliked items become the latest events of a
-    history.
+    Given features replace those of the users table. Liked and disliked items become the latest events of a history.
 
     Args:
         tower: The user tower, in eval mode.

@@ -1,24 +1,27 @@
-"""The index of a run: what is built from its factors, saved into its folder, and told from that of other weights."""
+"""The index of a run: built from the factors of its items, and saved into its folder."""
 
 from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
+from os import PathLike
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from torch import Tensor
 
 from towerzoo.registry import INDEXES, Spec
+from towerzoo.registry.checks import check_part
 from towerzoo.registry.errors import RunError, one_line
 from towerzoo.registry.files import file_digest, os_errors_as
-from towerzoo.towers.recommend.new_items import NewItems
+from towerzoo.towers.recommend.new_items import read_new_items
 from towerzoo.towers.recommend.recommender import Recommender
 from towerzoo.towers.retrieval.exact_index import Index, Recall, measure_recall
 from towerzoo.towers.retrieval.vector_table import encode_rows
@@ -33,13 +36,13 @@ USERS_COMPARED: Final = 1_000
 
 
 class IndexFacts(Document):
-    """What is known of a saved index. It is written last, and all at once: the files that it names are the index.
+    """The description of a saved index. It is written last: the files that it names are the index.
 
     Attributes:
         index: The index's part and parameters.
         run: Digest of the run's weights and rows.
-        vectors: The file of its vectors, if it keeps any, with its digest as `sha256`.
-        added: The table of new items, if any were added.
+        vectors: The file of the index, if it writes one, with its digest as `sha256`.
+        added: The table of the items that were added, if there are any.
     """
 
     FILE = f"{FOLDER}/index.json"
@@ -54,142 +57,162 @@ class IndexFacts(Document):
 
 
 @dataclass(frozen=True)
-class RunIndex:
-    """An index of a run's items, and the items that were added to it.
+class SavedIndex:
+    """The files of a run's index.
 
     Attributes:
         run: The run.
         spec: The index as YAML names it.
-        index: The index itself, of the run's items and of those that were added.
-        added: The raw features of the added items; None where there are none.
+        vectors: The file of the index, if it wrote one.
+        added: The raw features of the items that were added; None if there are none.
     """
 
     run: RunFolder
     spec: Spec
-    index: Index
-    added: pa.Table | None = None
+    vectors: Path | None
+    added: pa.Table | None
 
     @classmethod
-    def build(cls, run: RunFolder, recommender: Recommender, spec: Spec) -> RunIndex:
-        """Builds the index of a run's items; nothing is written yet.
+    def open(cls, run: RunFolder) -> SavedIndex:
+        """Reads the index that was saved into a run.
 
         Raises:
-            TowerZooError: The spec names no index or a wrong one, or the items are too few for it.
+            RunError: There is none, it is damaged, or it was built from other weights.
         """
-        return cls(run, spec, INDEXES.build(spec, item_vectors=recommender.item_vectors.factors))
+        require_index(run)
+        facts = run.read(IndexFacts)
+        if (facts.format, facts.version) != (FORMAT, VERSION):
+            raise RunError(
+                f"The index of {run.path} was written in format {facts.format} {facts.version}, and this version of "
+                f"TowerZoo reads {FORMAT} {VERSION}. {_rebuild(run)}"
+            )
+        if facts.run != run_digest(run):
+            raise RunError(f"The index of {run.path} was built from other weights than the run's. {_rebuild(run)}")
+        added = None
+        if facts.added is not None:
+            with run.reading(f"{FOLDER}/{facts.added}", pa.ArrowException) as path:
+                added = pq.read_table(path)
+        vectors = None if facts.vectors is None else run.path / FOLDER / facts.vectors
+        if vectors is not None and _digest(vectors) != facts.sha256:
+            raise RunError(f"{vectors} changed since it was saved. {_rebuild(run)}")
+        return cls(run, facts.index, vectors, added)
 
-    @classmethod
-    def open(cls, run: RunFolder, recommender: Recommender) -> RunIndex:
-        """Opens the index that was saved into a run, and lets the run's recommender search with it.
+    def load(self, item_vectors: Tensor) -> Index:
+        """Returns the index of all items' factors (I, F).
 
         Raises:
-            RunError: There is none, or it is damaged or of other weights.
             SearchError: It cannot be read, or its library or database is missing.
         """
-        about = _read_about(run)
-        try:
-            return cls._of_files(run, recommender, about)
-        except (LookupError, TypeError, ValueError) as error:
-            raise RunError(f"The index of {run.path} is damaged: {one_line(error)}. {_anew(run)}") from error
-
-    @classmethod
-    def _of_files(cls, run: RunFolder, recommender: Recommender, about: IndexFacts) -> RunIndex:
-        added = None
-        if about.added is not None:
-            with run.reading(f"{FOLDER}/{about.added}", pa.ArrowException) as path:
-                added = pq.read_table(path)
-            recommender.append(NewItems.encode(recommender.items, added, recommender.model))
-        name, parameters = INDEXES.split(about.index)
+        name, parameters = INDEXES.split(self.spec)
         part: Any = INDEXES.get(name)
-        vectors = run.path / FOLDER / (about.vectors or "no such file")
-        if about.vectors is not None and _digest(vectors) != about.sha256:
-            raise RunError(f"{vectors} changed since it was saved. {_anew(run)}")
-        index = part.load(vectors, recommender.item_vectors.factors, **parameters)
-        recommender.index = index
-        return cls(run, about.index, index, added)
+        index: Index = part.load(self.vectors or self.run.path / FOLDER / "no file", item_vectors, **parameters)
+        return index
 
-    def with_added(self, recommender: Recommender, added: pa.Table) -> RunIndex:
-        """Adds new items to the index, without training anything; nothing is written yet."""
-        new = NewItems.encode(recommender.items, added, recommender.model)
-        recommender.append(new)
-        self.index.add(new.factors(recommender.model))
-        together = added if self.added is None else pa.concat_tables([self.added, added], promote_options="default")
-        return replace(self, added=together)
-
-    def recall(self, recommender: Recommender, k: int) -> Recall:
-        """Measures the index against exact search, for up to `USERS_COMPARED` of the run's users."""
-        rows = torch.linspace(1, len(recommender.users) - 1, min(USERS_COMPARED, len(recommender.users) - 1)).long()
-        users = encode_rows(partial(recommender.model.user_factors, as_of="test"), rows.to(recommender.device))
-        return measure_recall(self.index, users, min(k, len(recommender.item_vectors.factors) - 1))
-
-    def save(self, recall: Recall) -> None:
-        """Saves the index into the run, whole or not at all: until it is complete, an earlier one stays in force.
-
-        Raises:
-            RunError: The disk is full or cannot be written.
-        """
-        folder = self.run.path / FOLDER
-        with os_errors_as(RunError, folder, "created"):
-            folder.mkdir(exist_ok=True)
-        stamp = uuid.uuid4().hex[:12]
-        written: list[Path] = []
-
-        def write(name: str, writer: Callable[[Path], object]) -> str | None:
-            written.append(folder / name)
-            write_whole_with(folder / name, writer)
-            return name
-
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Reports errors that show that the index is damaged as a RunError."""
         try:
-            vectors = self._write_vectors(folder / f"{stamp}.vectors", written)
-            added = None
-            if self.added is not None:
-                added = write(f"{stamp}.parquet", lambda path: pq.write_table(self.added, path))
-            about = {
-                "format": FORMAT,
-                "version": VERSION,
-                "index": self.spec,
-                "run": run_digest(self.run),
-                "items": len(self.index.item_vectors) - 1,
-                "vectors": vectors,
-                "sha256": None if vectors is None else _digest(folder / vectors),
-                "added": added,
-                "recall": {f"recall@{recall.k}": round(recall.recall, 4), "users": recall.users},
-            }
-            self.run.write_json(IndexFacts.FILE, about)
-        except BaseException:
-            for path in written:
-                path.unlink(missing_ok=True)
-            with suppress(OSError):  # there is an earlier one in it
-                folder.rmdir()
-            raise
-        for path in folder.iterdir():
-            if path.name not in (Path(IndexFacts.FILE).name, vectors, added) and not path.is_dir():
-                path.unlink(missing_ok=True)
-
-    def _write_vectors(self, path: Path, written: list[Path]) -> str | None:
-        """Writes what the index keeps; returns the file's name, if it keeps anything."""
-        written.append(path)
-        temporary = path.with_name(f".{path.name}")
-        written.append(temporary)
-        with os_errors_as(RunError, path):
-            self.index.save(temporary)
-            if not temporary.exists():
-                return None
-            temporary.replace(path)
-        return path.name
+            yield
+        except (LookupError, TypeError, ValueError) as error:
+            raise RunError(
+                f"The index of {self.run.path} is damaged: {one_line(error)}. {_rebuild(self.run)}"
+            ) from error
 
 
-def open_recommender(run: RunFolder, *, with_index: bool, device: str) -> Recommender:
-    """Opens a finished run to answer: from the index that was saved into it, if that is wanted, or from all items.
+@dataclass(frozen=True)
+class BuiltIndex:
+    """An index that was built or extended.
+
+    Attributes:
+        path: Its folder.
+        items: Items in it.
+        added: Items that this call added.
+        recall: Its recall and speed compared with exact search.
+        notes: What the run does not know about the added items.
+    """
+
+    path: Path
+    items: int
+    added: int
+    recall: Recall
+    notes: list[str]
+
+
+def build_index(
+    path: str | PathLike[str],
+    *,
+    spec: str | None = None,
+    add: Path | None = None,
+    k: int = 100,
+    device: str = "cpu",
+) -> BuiltIndex:
+    """Builds the index of a run's items or adds new items to it, and saves it into the run.
+
+    Args:
+        path: The run folder.
+        spec: The index as YAML text. None keeps the index of the run if items are added to one, else takes `exact`.
+        add: A CSV or Parquet file of new items, see `read_new_items`. Nothing is trained.
+        k: The recall is that of lists of this length; up to `USERS_COMPARED` of the run's users are compared.
+        device: `cpu`, `cuda` or `auto`.
 
     Raises:
-        RunError: A file of the run or its index is missing or damaged.
-        SearchError: The index cannot be read, or its library or database is missing.
+        TowerZooError: The spec or the file is wrong, the items are too few for the index, or the run cannot be written.
     """
-    recommender = Recommender.open(run.path, device=device)
-    if with_index:
-        RunIndex.open(run, recommender)
-    return recommender
+    run = RunFolder.open(Path(path))
+    extends = spec is None and add is not None and has_index(run)
+    checked: Spec = check_part(INDEXES, "exact" if spec is None else spec, "--index")
+    recommender = Recommender.open(run.path, device=device, index=extends)
+    if extends:
+        checked = run.read(IndexFacts).index
+    else:
+        recommender.index = INDEXES.build(checked, item_vectors=recommender.item_vectors.factors)
+    added, notes = (None, []) if add is None else read_new_items(add, recommender.items)
+    if added is not None:
+        recommender.append(added)
+    assert recommender.index is not None
+    n_users, items = len(recommender.users) - 1, len(recommender.item_vectors.factors) - 1
+    rows = torch.linspace(1, n_users, min(USERS_COMPARED, n_users)).long().to(recommender.device)
+    users = encode_rows(partial(recommender.model.user_factors, as_of="test"), rows)
+    recall = measure_recall(recommender.index, users, min(k, items))
+    _save(run, checked, recommender.index, recommender.added, recall)
+    return BuiltIndex(run.path / FOLDER, items, 0 if added is None else len(added), recall, notes)
+
+
+def _save(run: RunFolder, spec: Spec, index: Index, added: pa.Table | None, recall: Recall) -> None:
+    """Saves an index completely or not at all: until its description is written, the previous one is in use."""
+    folder = run.path / FOLDER
+    with os_errors_as(RunError, folder, "created"):
+        folder.mkdir(exist_ok=True)
+    stamp = uuid.uuid4().hex[:12]
+    vectors, temporary, table = (folder / f"{stamp}.{kind}" for kind in ("vectors", "tmp", "parquet"))
+    try:
+        with os_errors_as(RunError, vectors):
+            index.save(temporary)
+            if has_file := temporary.exists():
+                temporary.replace(vectors)
+        if added is not None:
+            write_whole_with(table, lambda path: pq.write_table(added, path))
+        facts = {
+            "format": FORMAT,
+            "version": VERSION,
+            "index": spec,
+            "run": run_digest(run),
+            "items": len(index.item_vectors) - 1,
+            "vectors": vectors.name if has_file else None,
+            "sha256": _digest(vectors) if has_file else None,
+            "added": None if added is None else table.name,
+            "recall": {f"recall@{recall.k}": round(recall.recall, 4), "users": recall.users},
+        }
+        run.write_json(IndexFacts.FILE, facts)
+    except BaseException:
+        for path in (vectors, temporary, table):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # it holds a previous index
+            folder.rmdir()
+        raise
+    for path in folder.iterdir():
+        if path.name not in (Path(IndexFacts.FILE).name, vectors.name, table.name) and not path.is_dir():
+            path.unlink(missing_ok=True)
 
 
 def run_digest(run: RunFolder) -> str:
@@ -212,23 +235,10 @@ def has_index(run: RunFolder) -> bool:
 def require_index(run: RunFolder) -> None:
     """Raises a RunError unless an index was saved into a run."""
     if not has_index(run):
-        raise RunError(f"{run.path} has no index. {_anew(run)}")
+        raise RunError(f"{run.path} has no index. {_rebuild(run)}")
 
 
-def _read_about(run: RunFolder) -> IndexFacts:
-    require_index(run)
-    about = run.read(IndexFacts)
-    if (about.format, about.version) != (FORMAT, VERSION):
-        raise RunError(
-            f"The index of {run.path} was written in format {about.format} {about.version}, and this version of "
-            f"TowerZoo reads {FORMAT} {VERSION}. {_anew(run)}"
-        )
-    if about.run != run_digest(run):
-        raise RunError(f"The index of {run.path} was built from other weights than the run's. {_anew(run)}")
-    return about
-
-
-def _anew(run: RunFolder) -> str:
+def _rebuild(run: RunFolder) -> str:
     return f"Build it with tools/index.py {run.path}."
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
+from torch.utils.dlpack import from_dlpack
 
-from towerzoo.datasets import TwoTowerData
 from towerzoo.datasets.history import NO_POSITION, History
-from towerzoo.datasets.splits import PARTS
 from towerzoo.towers.metrics.protocol import event_digest
 from towerzoo.towers.runs.documents import Schema
 from towerzoo.towers.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    from towerzoo.datasets import TwoTowerData
 
 NAME: Final = "events.parquet"
 ORDERED: Final = "ordered"
@@ -44,6 +46,8 @@ def save_events(run: RunFolder, data: TwoTowerData) -> None:
 
     Training events of a stream are not kept: they would make the run folder as large as the log that they come from.
     """
+    from towerzoo.datasets.splits import PARTS
+
     events, history = data.schema.interactions, data.schema.users.history
     part = torch.full((len(events),), len(PARTS), dtype=torch.int8)
     for number, name in enumerate(PARTS):
@@ -73,11 +77,12 @@ def load_events(run: RunFolder, *, n_users: int, n_items: int) -> RunEvents:
     schema = run.read(Schema)
     digests = {part: digest for part, digest in schema.events.items() if part != "train" or not schema.streamed}
     with run.reading(NAME, pa.ArrowException) as path:
-        table = pq.read_table(path)
-        columns = {name: torch.from_numpy(table[name].to_numpy().copy()) for name in table.column_names}
+        table = pq.ParquetFile(path).read()
+        # By DLPack, since to_numpy would import pandas.
+        columns = {name: from_dlpack(table[name].combine_chunks()).clone() for name in table.column_names}
         user, item, label, part = (columns[name] for name in ("user", "item", "label", "part"))
-        rows = [torch.nonzero(part == number)[:, 0] for number in range(len(PARTS))]
-        kept = {name: chunk for name, chunk in zip(PARTS, rows, strict=True) if name in digests}
+        rows = [torch.nonzero(part == number)[:, 0] for number in range(len(schema.events))]
+        kept = {name: chunk for name, chunk in zip(schema.events, rows, strict=True) if name in digests}
         if {name: event_digest(user, item, label, chunk) for name, chunk in kept.items()} != digests:
             raise ValueError("it belongs to another run")
     if "position" not in columns:

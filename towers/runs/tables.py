@@ -5,19 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from torch.utils.dlpack import from_dlpack
 
-from towerzoo.datasets import Column, Table, TwoTowerData, Vocabulary
+from towerzoo.datasets import UNKNOWN, Column, Table, Vocabulary
 from towerzoo.registry.errors import RunError
 from towerzoo.registry.experiment import Experiment
 from towerzoo.towers.metrics.protocol import event_digests
 from towerzoo.towers.runs.documents import ColumnFacts, Schema, TableFacts
 from towerzoo.towers.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    from towerzoo.datasets import TwoTowerData
 
 TEXT: Final = " (text)"
 """Follows the name of a text in the file where a feature has the same name."""
@@ -106,7 +110,7 @@ def _stored(text: str, columns: Collection[str]) -> str:
 
 def _read(run: RunFolder, side: str, facts: TableFacts) -> Table:
     with run.reading(f"{side}.parquet", pa.ArrowException) as path:
-        arrow = pq.read_table(path)
+        arrow = pq.ParquetFile(path).read()  # read_table would import pandas
         columns = {name: _column(name, arrow[name], column) for name, column in facts.columns.items()}
         texts = {name: tuple(arrow[_stored(name, columns)].to_pylist()) for name in facts.texts}
         table = Table(facts.key, columns, texts)
@@ -117,13 +121,13 @@ def _read(run: RunFolder, side: str, facts: TableFacts) -> Table:
 
 def _column(name: str, array: Any, facts: ColumnFacts) -> Column:
     if facts.vocabulary is None:
-        return Column(name, torch.from_numpy(array.to_numpy().astype(np.float32)))
-    vocabulary = Vocabulary(facts.vocabulary)
+        return Column(name, from_dlpack(array.combine_chunks()).float().clone())
+    # A dict instead of Vocabulary.encode and pyarrow.compute, which import pandas.
+    rows = {value: row for row, value in enumerate(facts.vocabulary, start=1)}
     values = np.zeros(facts.shape, dtype=np.int32)
     if facts.kind == "id":
-        known = array.is_valid().to_numpy()
-        values[known] = vocabulary.encode(array.drop_null().to_numpy())
+        values[:] = [rows.get(raw, UNKNOWN) for raw in array.to_pylist()]
     else:
         for row, raw in enumerate(array.to_pylist()):
-            values[row, : len(raw)] = [vocabulary.row(value) for value in raw]
-    return Column(name, torch.from_numpy(values), vocabulary)
+            values[row, : len(raw)] = [rows.get(value, UNKNOWN) for value in raw]
+    return Column(name, torch.from_numpy(values), Vocabulary(facts.vocabulary))

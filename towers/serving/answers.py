@@ -50,7 +50,7 @@ class RunAnswers:
 
     def warm_up(self) -> None:
         """Answers one request, so that the first client does not wait for lazy initialisation."""
-        self.recommender.recommend([Person(row=min(1, len(self.recommender.users) - 1))], 1)
+        self.recommender.top_items([Person(row=min(1, len(self.recommender.users) - 1))], 1)
         assert self.recommender.item_vectors.directions is not None
 
     def recommend(self, requests: Sequence[RecommendRequest]) -> list[Recommendations | RequestError]:
@@ -75,7 +75,7 @@ class RunAnswers:
             allowed, notes = self._allowed(where)
             people = [person for _, _, person in group]
             most = max(request.k for _, request, _ in group)
-            top = self.recommender.recommend(people, most, keep_seen=keep_seen, allowed=allowed)
+            top = self.recommender.top_items(people, most, keep_seen=keep_seen, allowed=allowed)
             lists = zip(group, top.items.tolist(), self.recommender.answers(top, people), strict=True)
             for (position, request, person), padded_rows, items in lists:
                 items = items[: request.k]
@@ -97,7 +97,7 @@ class RunAnswers:
             RequestError: The item is unknown, or k is out of range.
         """
         row = self.recommender.names.row(name)
-        (items,) = self.recommender.answers(self.recommender.similar(torch.tensor([row]), k))
+        (items,) = self.recommender.answers(self.recommender.nearest_items(torch.tensor([row]), k))
         return schema.SimilarItems(self.path.name, self.recommender.names.item(row), items)
 
     def explain(self, request: RecommendRequest, name: str) -> schema.RunExplanation:

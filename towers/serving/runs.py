@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from towerzoo.registry.errors import TowerZooError, one_line
-from towerzoo.towers.recommend.saved_index import open_recommender, require_index
+from towerzoo.towers.recommend.recommender import Recommender
+from towerzoo.towers.recommend.saved_index import require_index
 from towerzoo.towers.runs.folder import RunFolder
 from towerzoo.towers.serving.answers import RunAnswers
 from towerzoo.towers.serving.metrics import ServiceMetrics
@@ -57,7 +58,7 @@ class ServedRun:
 
     def _open(self) -> RunAnswers:
         run = self.newest()
-        answers = RunAnswers(run.path, open_recommender(run, with_index=self.with_index, device=self.device))
+        answers = RunAnswers(run.path, Recommender.open(run.path, device=self.device, index=self.with_index))
         answers.warm_up()
         return answers
 

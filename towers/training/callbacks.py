@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+import threading
 from typing import Any
 
 import torch
@@ -166,6 +167,8 @@ class StopOnSignal(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Replaces Lightning's handlers, which would end the process with exit status 0."""
+        if threading.current_thread() is not threading.main_thread():
+            return  # Python handles signals in the main thread only
         for number in (signal.SIGINT, signal.SIGTERM):
             self._before[number] = signal.signal(number, self._receive)
 

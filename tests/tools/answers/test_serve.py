@@ -26,7 +26,7 @@ TOOLS = Path(__file__).parents[3] / "tools"
 def test_reload_by_sighup_and_shutdown_by_sigterm_lose_no_request(finished_run):
     recommender = Recommender.open(finished_run)
     ids = recommender.users.ids.values
-    lists = recommender.answers(recommender.recommend([recommender.person(user) for user in ids], 2))
+    lists = recommender.answers(recommender.top_items([recommender.person(user) for user in ids], 2))
     users = [user for user, items in zip(ids, lists, strict=True) if len(items) == 2]
     command = [sys.executable, "-u", TOOLS / "serve.py", finished_run.parent, "--port", "0"]
     environment = {name: value for name, value in os.environ.items() if name != "TOWERZOO_TOKEN"}

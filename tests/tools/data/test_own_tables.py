@@ -184,7 +184,7 @@ def test_missing_number_means_the_same_everywhere(shop, invoke, tmp_path):
     assert recommender.users.column("income").unknown.item() == pytest.approx(15_312, abs=2_000)
     for features in ({"city": "Łódź"}, {"city": "Łódź", "income": None}, {"city": "Łódź", "income": float("nan")}):
         people = [recommender.person(features=features)]
-        ((*best,),) = recommender.answers(recommender.recommend(people, ITEMS), people)
+        ((*best,),) = recommender.answers(recommender.top_items(people, ITEMS), people)
         actual = dict(bundle.recommend(features, ITEMS))
         assert actual == pytest.approx({answer.id: answer.score for answer in best}, abs=1e-4)
         if features == {"city": "Łódź"}:

@@ -5,15 +5,14 @@ import pytest
 import torch
 
 from towerzoo.towers.recommend.explanation import explain
-from towerzoo.towers.recommend.new_items import NewItems
 from towerzoo.towers.recommend.recommender import Recommender
 
 
-def test_a_history_and_what_is_told_are_features_like_others(with_history):
+def test_histories_and_given_items_are_features_like_others(with_history):
     _, recommender = with_history
     person = recommender.person(7, features={"gender": "F"}, liked=[3, 4], disliked=[5])
-    told = explain(recommender, person, 9)
-    values = {(effect.side, effect.feature): effect.value for effect in told.effects}
+    explanation = explain(recommender, person, 9)
+    values = {(effect.side, effect.feature): effect.value for effect in explanation.effects}
     held = int((recommender.model.user_tower.encoder("met").inputs(torch.tensor([7]), as_of="test") >= 0).sum())
     assert values == {
         ("user", "user_id"): "7",
@@ -26,9 +25,9 @@ def test_a_history_and_what_is_told_are_features_like_others(with_history):
     columns = recommender.person_vectors.inputs([person], row)
     columns["met"] = torch.full((1, 1), -1)
     without = recommender.model.score.user_factors(tower.encode(columns), row)[0] @ item
-    (change,) = [effect.change for effect in told.effects if effect.feature == "met"]
-    assert change == pytest.approx(told.score - without.item(), abs=1e-5)
-    assert {near.liked for near in told.nearest} <= {True, False}
+    (change,) = [effect.change for effect in explanation.effects if effect.feature == "met"]
+    assert change == pytest.approx(explanation.score - without.item(), abs=1e-5)
+    assert {near.liked for near in explanation.nearest} <= {True, False}
 
 
 def test_biases_are_effects_of_their_own(plain):
@@ -45,18 +44,18 @@ def test_biases_are_effects_of_their_own(plain):
 def test_however_large_a_logit_is_it_has_a_probability(plain, bias, probability):
     _, recommender = plain
     recommender.model.score.biases.item.weight[9] = bias
-    told = explain(recommender, recommender.person(7), 9)
-    assert told.probability == probability
-    top = recommender.recommend([recommender.person(7)], 40, keep_seen=True)
+    explanation = explain(recommender, recommender.person(7), 9)
+    assert explanation.probability == probability
+    top = recommender.top_items([recommender.person(7)], 40, keep_seen=True)
     (answers,) = recommender.answers(top, [recommender.person(7)])
     assert [answer.probability for answer in answers if answer.id == recommender.names.id(9)] == [probability]
 
 
-def test_what_a_person_likes_is_near(plain):
+def test_liked_items_are_near(plain):
     _, recommender = plain
-    told = explain(recommender, recommender.person(features={"gender": "F"}, liked=[3], disliked=[9, 4]), 9)
-    assert {recommender.names.row(near.id): near.liked for near in told.nearest} == {3: True, 4: False}
-    assert told.candidates == 38  # of 40 without the two that she told, the explained one back among them
+    explanation = explain(recommender, recommender.person(features={"gender": "F"}, liked=[3], disliked=[9, 4]), 9)
+    assert {recommender.names.row(near.id): near.liked for near in explanation.nearest} == {3: True, 4: False}
+    assert explanation.candidates == 38  # of 40 without the two given ones, but with the explained one
 
 
 def test_ranks_are_positions_in_lists_among_equal_scores_too(make_run):
@@ -69,21 +68,21 @@ def test_ranks_are_positions_in_lists_among_equal_scores_too(make_run):
         parameter.mul_(8).round_()
     assert len(torch.unique(recommender.item_vectors.factors, dim=0)) < len(recommender.items) / 2
     people = [recommender.person(user) for user in range(1, 9)]
-    together = recommender.recommend(people, 40, keep_seen=True).items.tolist()
+    together = recommender.top_items(people, 40, keep_seen=True).items.tolist()
     for person, rows in zip(people, together, strict=True):
-        assert recommender.recommend([person], 40, keep_seen=True).items.tolist() == [rows]
-        met = set(recommender.seen.of(torch.tensor([person.row]))[1].tolist())
-        unmet = [row for row in rows if row not in met]
+        assert recommender.top_items([person], 40, keep_seen=True).items.tolist() == [rows]
+        seen = set(recommender.seen.of(torch.tensor([person.row]))[1].tolist())
+        unmet = [row for row in rows if row not in seen]
         assert [explain(recommender, person, row).rank for row in unmet] == list(range(1, len(unmet) + 1))
 
 
-def test_what_a_streamed_run_does_not_know_of_a_user_is_noted(plain):
+def test_a_streamed_run_notes_that_it_does_not_know_seen_items(plain):
     _, recommender = plain
-    told = explain(recommender, recommender.person(7), 9)
-    assert told.notes == []
+    explanation = explain(recommender, recommender.person(7), 9)
+    assert explanation.notes == []
     recommender.events = recommender.events._replace(whole=False)
     assert [
-        "the rank counts the items that the person met in them" in note
+        "the rank counts items that the user saw in training" in note
         for note in explain(recommender, recommender.person(7), 9).notes
     ] == [True]
     assert explain(recommender, recommender.person(liked=[3]), 9).notes == []
@@ -97,9 +96,11 @@ def test_an_added_item_is_explained_by_its_own_text(make_run, encoder):
     recommender = Recommender.open(path)
     known = recommender.names.title(9)
     for added in ({"movie_id": [901], "title": ["A Fresh Air"]}, {"movie_id": [902, 903], "title": [known, ""]}):
-        recommender.append(NewItems.encode(recommender.items, pa.table(added), recommender.model))
+        recommender.append(pa.table(added))
     first, again, nothing = (explain(recommender, recommender.person(7), row) for row in (41, 42, 43))
-    of_titles = [effect for told in (first, again, nothing) for effect in told.effects if effect.side == "item"]
+    of_titles = [
+        effect for explanation in (first, again, nothing) for effect in explanation.effects if effect.side == "item"
+    ]
     assert [effect.value for effect in of_titles] == ["A Fresh Air", known, "unknown"]
     assert of_titles[0].change == pytest.approx(first.score, abs=1e-5)  # without a title the vector is zero
     assert again.score == pytest.approx(explain(recommender, recommender.person(7), 9).score, abs=1e-5)

@@ -54,29 +54,29 @@ def test_no_condition_allows_all():
     assert allowed_items(ITEMS, []) == (None, ())
 
 
-def test_values_that_no_item_has_are_told():
+def test_values_that_no_item_has_are_noted():
     assert allowed_items(ITEMS, ["genres=A|Z", "year!=1900"])[1] == (
         "no item has genres 'Z'",
         "no item has year '1900'",
     )
 
 
-def test_all_faults_are_told_at_once():
+def test_all_problems_are_reported_at_once():
     compared = ["genres>=A", "genres>=2", "price>=cheap", "price=nan", "price=1|", "year>=x"]
     with pytest.raises(RequestError) as error:
         allowed_items(ITEMS, ["genres", "genre=A", *compared, ""])
-    told = str(error.value)
-    assert "The request has 9 problems." in told
-    assert "COLUMN<=NUMBER, got 'genres'." in told
+    message = str(error.value)
+    assert "The request has 9 problems." in message
+    assert "COLUMN<=NUMBER, got 'genres'." in message
     assert (
         "must name a column of the items, got 'genre'. Did you mean 'genres'? Columns: film, genres, price, year."
-        in told
+        in message
     )
-    words = dict.fromkeys(("genres>=A", "genres>=2"), "Use = or != for words.")
+    words = dict.fromkeys(("genres>=A", "genres>=2"), "Use = or != for text.")
     numbers = dict.fromkeys(("price>=cheap", "price=nan", "price=1|"), "price holds numbers.")
     numbers["year>=x"] = "year holds numbers."
     for condition, hint in (words | numbers).items():
-        assert f"the filter '{condition}' must compare numbers with a number. {hint}" in told
+        assert f"the filter '{condition}' must compare numbers with a number. {hint}" in message
 
 
 TITLES = ["Heat (1995)", "Ran (1985)", "Heat (1972)", "Body Heat (1981)", "Ran (1985)", ""]
@@ -97,18 +97,18 @@ def test_ids_come_before_titles_and_whole_titles_before_parts(name, row):
     [
         (
             "heat",
-            r"got 'heat', which fits Heat \(1995\) \(id 30\); Heat \(1972\) \(id 20\); Body Heat \(1981\)",
+            r"got 'heat', which matches Heat \(1995\) \(id 30\); Heat \(1972\) \(id 20\); Body Heat \(1981\)",
         ),
         (
             "ran (1985)",
-            r"the title of one item, got 'ran \(1985\)', which fits Ran \(1985\) \(id 10\); Ran \(1985\) \(id 50\)\.",
+            r"title of one item, got 'ran \(1985\)', which matches Ran \(1985\) \(id 10\); Ran \(1985\) \(id 50\)\.",
         ),
         ("heet (1995)", r"must be a known raw id or title, got 'heet \(1995\)'. Did you mean 'Heat \(1995\)'\?"),
-        ("", "must be a known raw id or title, got ''. Look into the run's items.parquet."),
+        ("", "must be a known raw id or title, got ''. The run's items.parquet lists all."),
         (None, "must be a known raw id or title, got None"),
     ],
 )
-def test_what_is_called_by_no_or_several_items_is_told(name, message):
+def test_names_of_no_or_several_items_are_refused(name, message):
     with pytest.raises(RequestError, match=message):
         NAMES.row(name)
 
@@ -119,7 +119,7 @@ def test_a_long_list_of_titles_is_cut():
         names.row("part")
 
 
-def test_items_without_titles_are_called_by_their_ids():
+def test_items_without_titles_are_found_by_id():
     names = ItemNames(encode_table("sku", {"sku": ["a1", "b2"]}))
     assert (names.row("b2"), names.title(2), names.id(2), names.id(0)) == (2, "b2", "b2", None)
     assert NAMES.title(6) == "60"

@@ -53,12 +53,12 @@ def test_features_are_encoded_like_their_columns():
     assert inputs["age"].tolist() == pytest.approx([31.0, math.nan, math.nan, 40.0], nan_ok=True)
 
 
-def test_items_are_told_by_id_or_title():
+def test_items_are_given_by_id_or_title():
     person = read(user=5, liked=["heat", 9], disliked=["7"], exclude=["RAN"])
     assert (person.liked, person.disliked, person.exclude) == ((1, 2), (1,), (2,))
 
 
-def test_what_is_not_known_stands_for_the_unknown_and_is_told():
+def test_unknown_values_count_as_unknown_and_are_noted():
     person = read(user=99, features={"town": "Paris", "tags": "a|z", "twon": "Oslo", "user": 5})
     assert person.row == 0
     inputs = PersonVectors(TOWER).inputs([person], torch.tensor([person.row]))
@@ -87,7 +87,7 @@ def test_a_number_must_be_one(age):
         read(features={"age": age})
 
 
-def test_all_faults_are_told_at_once():
+def test_all_problems_are_reported_at_once():
     with pytest.raises(RequestError) as error:
         read(user=5, features={"age": "old"}, liked=["Hea", "Nothing"], disliked=["a"])
     assert len(error.value.problems) == 3

@@ -24,7 +24,7 @@ def served(response):
 def expected(recommender, k, *, where=(), user=None, **options):
     person = recommender.person(user, **options)
     allowed, _ = allowed_items(recommender.items, where)
-    (items,) = recommender.answers(recommender.recommend([person], k, allowed=allowed), [person])
+    (items,) = recommender.answers(recommender.top_items([person], k, allowed=allowed), [person])
     return [pytest.approx(item, abs=1e-5) for item in values(items)]
 
 
@@ -122,7 +122,7 @@ def test_invalid_requests_are_rejected_with_the_reason(service, body, why):
 
 def test_similar_items_are_those_of_the_recommender(service, recommender):
     _, response = service.call("GET", "/items/7/similar?k=3")
-    (items,) = recommender.answers(recommender.similar(torch.tensor([recommender.names.row(7)]), 3))
+    (items,) = recommender.answers(recommender.nearest_items(torch.tensor([recommender.names.row(7)]), 3))
     assert served(response) == [pytest.approx(item, abs=1e-5) for item in values(items)]
     assert response["of"] == {"id": 7, "title": recommender.names.title(recommender.names.row(7))}
     assert "got 'Face/Off (1997)'" in service.rejected("GET", "/items/Face%2FOff%20(1997)/similar", status=422)

@@ -6,28 +6,17 @@ import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-import pyarrow as pa
 import pytest
 
 from towerzoo.benchmarks.load import put_under_load
 from towerzoo.registry.errors import RunError
 from towerzoo.towers.recommend import recommender
-from towerzoo.towers.recommend.recommender import Recommender
-from towerzoo.towers.recommend.saved_index import RunIndex
+from towerzoo.towers.recommend.saved_index import build_index
 from towerzoo.towers.runs.events import load_events
-from towerzoo.towers.runs.folder import RunFolder
 from towerzoo.towers.serving.runs import ServedRun
 
 OLD, NEW = "2026-01-01T00-00-00", "2026-01-01T00-00-00-2"
 TOKEN = "a-token-of-the-tests"
-
-
-def save_index(path, added=None):
-    run, recommender = RunFolder.open(path), Recommender.open(path)
-    index = RunIndex.build(run, recommender, "exact")
-    if added is not None:
-        index = index.with_added(recommender, added)
-    index.save(index.recall(recommender, 5))
 
 
 def until(done, seconds=10.0):
@@ -114,14 +103,15 @@ def test_a_run_that_is_still_being_copied_answers_once_it_is_complete(start, run
 def test_with_an_index_a_newer_run_answers_once_it_has_one(start, runs, add_newer):
     with pytest.raises(RunError, match=r"has no index\. Build it with tools/index\.py"):
         ServedRun("tiny", runs, with_index=True)
-    save_index(runs / OLD)
+    build_index(runs / OLD)
     reports = []
     service = start(runs, with_index=True, watch=0.05, token=TOKEN, report=reports.append)
     newest = add_newer()
     assert "has no index" in service.rejected("POST", "/reload", status=409)
     assert service.recommend(user=1, k=90, keep_seen=True)["run"] == OLD
-    new = pa.table({"movie_id": [901], "genres": [["Drama"]]})
-    save_index(newest, new)
+    new = newest / "new.csv"
+    new.write_text("movie_id,genres\n901,Drama\n")
+    build_index(newest, add=new)
     until(lambda: service.recommend(user=1)["run"] == NEW)
     assert len(reports) == 2
     items = service.recommend(user=1, k=91, keep_seen=True)["items"]

@@ -50,7 +50,7 @@ def test_an_unanswerable_request_does_not_affect_others_of_its_batch(trained):
     batch = [request(user=1), request(user=1, keep_seen=True, k=3), request(features={"gender": "F"}, k=91)]
     rejected, kept, too_long, new = RunAnswers(trained, recommender).recommend([*batch, request(liked=[4], k=2)])
     assert isinstance(rejected, RequestError)
-    assert "streamed" in str(rejected)
+    assert "trained on a stream" in str(rejected)
     assert len(kept.items) == 3
     assert "k must be from 1 to 90" in str(too_long)
     assert len(new.items) == 2

@@ -320,15 +320,15 @@ def test_a_model_on_a_gpu_answers_as_on_the_cpu(run, request):
         here.person(features={"gender": "F"}, liked=[item], exclude=[here.items.ids.values[0]]),
     ]
     allowed = torch.arange(len(here.items)) % 3 > 0
-    expected = here.recommend(people, 5, allowed=allowed)
+    expected = here.top_items(people, 5, allowed=allowed)
     explained = [explain(here, person, 7) for person in people]
-    similar = here.similar(torch.tensor([3, 4]), 5)
+    similar = here.nearest_items(torch.tensor([3, 4]), 5)
     with PretendedGPU().running():
         there = Recommender(experiment, here.model.to(GPU), here.users, here.items, here.events)
         assert there.item_vectors.factors.device == GPU
-        found = there.recommend(people, 5, allowed=allowed)
+        found = there.top_items(people, 5, allowed=allowed)
         assert torch.equal(found.items.cpu(), expected.items)
-        assert torch.equal(there.similar(torch.tensor([3, 4]), 5).items.cpu(), similar.items)
+        assert torch.equal(there.nearest_items(torch.tensor([3, 4]), 5).items.cpu(), similar.items)
         assert [there.names.row(item.id) for item in there.answers(found, people)[0]] == expected.items[0].tolist()
         for person, one in zip(people, explained, strict=True):
             assert explain(there, person, 7).score == pytest.approx(one.score, abs=1e-4)

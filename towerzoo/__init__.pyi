@@ -1,0 +1,34 @@
+from .front_door import Run as Run
+from .front_door import evaluate as evaluate
+from .front_door import load as load
+from .front_door import resume as resume
+from .front_door import train as train
+from .registry import ACTIVATIONS as ACTIVATIONS
+from .registry import BLOCKS as BLOCKS
+from .registry import DATASETS as DATASETS
+from .registry import ENCODERS as ENCODERS
+from .registry import INDEXES as INDEXES
+from .registry import INITIALIZERS as INITIALIZERS
+from .registry import LOSSES as LOSSES
+from .registry import OPTIMIZERS as OPTIMIZERS
+from .registry import POOLINGS as POOLINGS
+from .registry import SAMPLERS as SAMPLERS
+from .registry import SCORES as SCORES
+from .registry import SPLITS as SPLITS
+from .registry.errors import ConfigError as ConfigError
+from .registry.errors import DataError as DataError
+from .registry.errors import ExportError as ExportError
+from .registry.errors import ExtraError as ExtraError
+from .registry.errors import Interrupted as Interrupted
+from .registry.errors import PartError as PartError
+from .registry.errors import RegistryError as RegistryError
+from .registry.errors import RequestError as RequestError
+from .registry.errors import RunError as RunError
+from .registry.errors import SearchError as SearchError
+from .registry.errors import ServingError as ServingError
+from .registry.errors import TowerZooError as TowerZooError
+from .registry.errors import TrainingError as TrainingError
+from .towers.recommend.explanation import Explanation as Explanation
+from .towers.recommend.recommender import Recommender as Recommender
+
+__version__: str
