@@ -145,7 +145,7 @@ def _show(comparison: Comparison, threshold: float | None) -> None:
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the result file.  [default: benchmarks/results; .benchmarks with --quick]",
+    help="Folder of the result file.  [default: benchmarks/results; .benchmarks if not all is measured]",
 )
 @tells_errors
 def peers(
@@ -174,7 +174,8 @@ def peers(
     from towerzoo.benchmarks.peers.systems import Settings
     from towerzoo.datasets.movielens.release import ML_1M, find
 
-    folder = make_folder(out or (Path(".benchmarks") if quick else results_folder()))
+    partial_run = quick or peers or configs
+    folder = make_folder(out or (Path(".benchmarks") if partial_run else results_folder()))
     files = find(ML_1M, str(data) if data else None, offline=False)
     samples = 20_480 if quick else Settings.samples
     settings = Settings(files, threads or usable_cores(), samples, target_auc=auc, bound=bound)
