@@ -30,13 +30,13 @@ check: $(READY) links     ## lint, types, import layers, doctests
 	$(BIN)/python -m pytest -q tests/test_doctests.py
 
 bench: $(READY)           ## run all suites and write benchmarks/results
-	$(BIN)/python tools/benchmark.py run
+	$(BIN)/python tools/measure/benchmark.py run
 
 bench-quick: $(READY)     ## a quick look at all suites, which writes nothing
 	$(BIN)/python -m pytest benchmarks/suites --benchmark-only --benchmark-quiet --quick
 
 bench-peers: $(READY) $(PEERS_VENV)/.ready  ## measure TowerZoo and its peers in turn; ARGS="--quick" for a first look
-	PEERS_VENV=$(PEERS_VENV) $(BIN)/python tools/benchmark.py peers $(ARGS)
+	PEERS_VENV=$(PEERS_VENV) $(BIN)/python tools/measure/benchmark.py peers $(ARGS)
 
 links:                    ## the namespace as links, for type checkers
 	@mkdir -p .links/towerzoo

@@ -2,12 +2,9 @@
 
 import doctest
 import importlib
-import re
 from pathlib import Path
 
 import pytest
-
-import towerzoo
 
 TOP = Path(__file__).parents[1]
 MODULES = sorted(
@@ -22,19 +19,6 @@ MODULES = sorted(
 def test_docstring_examples(name):
     result = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
     assert result.failed == 0
-
-
-def test_the_python_page_runs_from_top_to_bottom(tmp_path, monkeypatch, capsys):
-    page = (TOP / "docs" / "python.md").read_text()
-    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) > 5
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(towerzoo.BLOCKS, "_parts", dict(towerzoo.BLOCKS._parts))
-    names = {"__name__": "python_page"}
-    for block in blocks:
-        exec(block, names)
-    error = page.rpartition("```text\n")[2].partition("```")[0]
-    assert capsys.readouterr().out.endswith(error)
 
 
 def test_examples_are_found():

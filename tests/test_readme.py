@@ -4,14 +4,16 @@ import random
 import re
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
-from towerzoo.tools.cli import COMMANDS
-from towerzoo.tools.results import BEGIN, END
+from towerzoo.tools.cli import COMMANDS, MEASURE
+from towerzoo.tools.measure.results import BEGIN, END
 from towerzoo.towers.runs.records import read_records, results_table
 
 TOP = Path(__file__).parents[1]
 README = (TOP / "README.md").read_text()
+PAGES = [TOP / "README.md", *sorted((TOP / "docs").glob("*.md"))]
 
 
 def test_the_results_table_is_not_stale():
@@ -19,8 +21,8 @@ def test_the_results_table_is_not_stale():
 
 
 def test_the_commands_exist():
-    named = set(re.findall(r"python (tools/\w+\.py)", README))
-    assert {f"tools/{name}.py" for name in COMMANDS} == named
+    named = set(re.findall(r"python (tools/[\w/]+\.py)", README))
+    assert {f"tools/{'measure/' if name in MEASURE else ''}{name}.py" for name in COMMANDS} == named
     assert all((TOP / file).is_file() for file in named)
 
 
@@ -31,11 +33,17 @@ def test_the_make_targets_exist():
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
 
 
-def test_links_and_configs_exist():
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
-    files = links + re.findall(r"(?:configs|examples)/[\w/]+\.(?:yaml|py)", README)
-    assert len(files) > 5
-    assert [file for file in files if not (TOP / file).exists()] == []
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_configs_exist(page):
+    text = page.read_text()
+    links = [page.parent / link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    files = links + [TOP / file for file in re.findall(r"(?:configs|examples)/[\w/]+\.(?:yaml|py)", text)]
+    assert [file for file in files if not file.exists()] == []
+
+
+def test_readme_is_short():
+    assert len(README.splitlines()) <= 200
+    assert [page.name for page in PAGES if page.name not in README and page.name != "README.md"] == []
 
 
 def test_the_yaml_of_own_data_trains(tmp_path, monkeypatch):
@@ -51,15 +59,21 @@ def test_the_yaml_of_own_data_trains(tmp_path, monkeypatch):
     yaml = (TOP / "docs" / "own_data.md").read_text().partition("```yaml\n")[2].partition("```")[0]
     (tmp_path / "mine.yaml").write_text(yaml)
     monkeypatch.chdir(tmp_path)
-    told = CliRunner().invoke(main, ["mine.yaml", "--device", "cpu", "--set", "training={max_epochs: 1}"])
-    assert told.exit_code == 0, told.output
-    assert "ndcg@10" in told.output
+    result = CliRunner().invoke(main, ["mine.yaml", "--device", "cpu", "--set", "training={max_epochs: 1}"])
+    assert result.exit_code == 0, result.output
+    assert "ndcg@10" in result.output
 
 
 def test_the_yaml_of_the_walk_through_is_valid(tmp_path):
     from towerzoo.towers.model.build import read_experiment
 
-    yaml = README.partition("## A config, line by line")[2].partition("```yaml\n")[2].partition("```")[0]
+    yaml = (
+        (TOP / "docs" / "start.md")
+        .read_text()
+        .partition("## A config, line by line")[2]
+        .partition("```yaml\n")[2]
+        .partition("```")[0]
+    )
     config = tmp_path / "mine.yaml"
     config.write_text(yaml)
     experiment, _ = read_experiment(config)

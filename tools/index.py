@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from towerzoo.tools.cli import device_option, tells_errors
-from towerzoo.tools.person_options import print_notes
+from towerzoo.tools.cli.person_options import print_notes
 
 
 @click.command("index")

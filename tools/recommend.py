@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from towerzoo.tools.cli import device_option, tells_errors
-from towerzoo.tools.person_options import (
+from towerzoo.tools.cli.person_options import (
     index_option,
     json_option,
     person_options,

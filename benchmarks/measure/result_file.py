@@ -84,7 +84,7 @@ def read_result(file: Path) -> Result:
         problem = f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")
     raise RunError(
         f"{file} must be a result file of this version of TowerZoo, got {problem!r}. "
-        "Measure again with tools/benchmark.py run, or give a file of benchmarks/results."
+        "Measure again with tools/measure/benchmark.py run, or give a file of benchmarks/results."
     )
 
 
@@ -96,5 +96,7 @@ def read_results(files: list[Path]) -> list[Result]:
     """
     chosen = files or sorted(results_folder().glob("*.json"))
     if not chosen:
-        raise RunError(f"There are no result files in {results_folder()}. Make some with tools/benchmark.py run.")
+        raise RunError(
+            f"There are no result files in {results_folder()}. Make some with tools/measure/benchmark.py run."
+        )
     return [read_result(file) for file in chosen]

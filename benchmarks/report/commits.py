@@ -16,7 +16,7 @@ from towerzoo.registry.errors import RunError
 CHECKOUT = Path(__file__).parents[2]
 MEASURED = ("registry", "datasets", "towers", "tools", "configs")
 """Folders that are taken from a commit; the suites are those of this checkout, the same for both commits."""
-LAYOUT = "towers/training/module.py"
+LAYOUT = "towers/model/build.py"
 """A file that only commits with the present layout have."""
 
 

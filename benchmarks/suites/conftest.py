@@ -67,7 +67,7 @@ SESSION = pytest.StashKey[Session]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Adds the options that tools/benchmark.py passes on."""
+    """Adds the options that tools/measure/benchmark.py passes on."""
     group = parser.getgroup("towerzoo")
     group.addoption("--device", choices=["auto", *DEVICES], help="measure on this device; by default on all")
     group.addoption("--precision", choices=list(DTYPES), help="measure in this precision; by default in both")

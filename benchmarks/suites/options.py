@@ -1,4 +1,4 @@
-"""The options of the suites, and the mark of tests that --quick leaves out."""
+"""The options of the suites, and what is left out by them."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ The loss has a gradient and is finite for finite logits.
 A sampler (`SAMPLERS`) is called with `item_counts` (n_items,), the training events of each item row. It returns an
 object with the methods `draw` and `expected` of `candidates.Sampler`. It may draw from torch's default CPU generator,
 which all devices that train together share. A class with `takes_shown = True` compares events with the items shown, and
-may draw nothing. `python tools/verify_loss.py` checks that `expected` is right.
+may draw nothing. `python tools/measure/verify_loss.py` checks that `expected` is right.
 
     from towerzoo.registry import LOSSES
     from towerzoo.towers.losses.candidates import CandidateLoss

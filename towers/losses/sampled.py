@@ -24,7 +24,7 @@ class SampledSoftmax(CandidateLoss):
     The candidates stand for the whole catalogue: the logarithm of how often a candidate is drawn on average is
     subtracted from its logit (logQ: Bengio and Senecal, 2008; Yi et al., RecSys 2019). The own item is always there, so
     its logit is not corrected. On average the denominator is then that of the full softmax, which
-    `tools/verify_loss.py` checks for each sampler.
+    `tools/measure/verify_loss.py` checks for each sampler.
 
     Args:
         temperature: Divides the logits, > 0; leave it at 1 for a cosine score, whose scale is an inverse temperature.

@@ -120,7 +120,7 @@ def write_records(records: Mapping[str, Record], path: Path | None = None) -> No
         RunError: The file cannot be written.
     """
     content = {name: record.model_dump(exclude_none=True) for name, record in records.items()}
-    heading = "# Results of the shipped configs. Written by tools/results.py; README's table is made from it.\n"
+    heading = "# Results of the shipped configs. Written by tools/measure/results.py; README's table is made from it.\n"
     write_whole(path or results_file(), heading + write_yaml(content))
 
 
@@ -222,7 +222,7 @@ def results_table(records: Mapping[str, Record]) -> str:
 def _table(metrics: Sequence[str], records: Mapping[str, Record]) -> str:
     names = [HEADINGS.get(metric, metric) for metric in metrics]
     published = any(record.published for record in records.values())
-    header = ["config", f"test {names[0]}", *names[1:], "seeds", "epochs"]
+    header = ["config", f"test {names[0]}", *names[1:], "seeds", "epochs", "minutes"]
     header += [f"published {' / '.join(names)}"] if published else []
     lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
     for name, record in records.items():
@@ -230,6 +230,7 @@ def _table(metrics: Sequence[str], records: Mapping[str, Record]) -> str:
         cells = [f"`{name}.yaml`"]
         cells += [f"{mean[metric]:.4f}" + (f" ± {spread[metric]:.4f}" if spread else "") for metric in metrics]
         cells += [str(len(record.runs)), ", ".join(str(run.epochs) for run in record.runs)]
+        cells.append(f"{statistics.mean(run.seconds for run in record.runs) / 60:.1f}")
         if published:
             # With as many digits as the publication has.
             figures = [(metric, record.published[metric]) for metric in metrics] if record.published else []

@@ -71,7 +71,7 @@ def test_an_invalid_file_is_refused(file, spoil, expected):
         read_result(file)
     assert str(raised.value).startswith(f"{file} must be a result file of this version of TowerZoo, got ")
     assert expected in str(raised.value)
-    assert "Measure again with tools/benchmark.py run" in str(raised.value)
+    assert "Measure again with tools/measure/benchmark.py run" in str(raised.value)
 
 
 def changed(file, **changes):
@@ -92,7 +92,9 @@ def test_a_folder_that_cannot_be_created(tmp_path, make_result):
 
 def test_without_files_all_checked_in_results_are_read(tmp_path, monkeypatch, make_result, make_record):
     monkeypatch.setattr(result_file, "results_folder", lambda: tmp_path)
-    with pytest.raises(RunError, match=r"^There are no result files in .*\. Make some with tools/benchmark.py run\.$"):
+    with pytest.raises(
+        RunError, match=r"^There are no result files in .*\. Make some with tools/measure/benchmark.py run"
+    ):
         read_results([])
     for suite in ("training", "loading"):
         write_result(make_result(suite=suite), tmp_path)

@@ -30,7 +30,7 @@ def checkout(tmp_path):
     git("init")
     for number in (0, 1, 2):
         if number:
-            (folder / LAYOUT).parent.mkdir(parents=True, exist_ok=True)
+            (folder / "towers" / "model").mkdir(parents=True, exist_ok=True)
             (folder / LAYOUT).touch()
             (folder / "towerzoo").mkdir(exist_ok=True)
             (folder / "towerzoo" / "__init__.py").write_text(f"FRONT_DOOR = {number}\n")
@@ -107,7 +107,7 @@ def test_an_unknown_commit_fails_before_anything_is_measured(checkout, measured,
 
 
 def test_a_commit_of_another_layout_fails_before_anything_is_measured(checkout, measured):
-    expected = r"^Commit v0 has another layout: it has no towers/training/module\.py\. The suites measure only "
+    expected = r"^Commit v0 has another layout: it has no towers/model/build\.py\. The suites measure only commits with"
     with pytest.raises(RunError, match=expected):
         run_in_alternation("v0", "v1", measured, rounds=1, checkout=checkout)
     assert measured.seen == []

@@ -145,7 +145,7 @@ def test_values_of_new_items_that_the_run_does_not_know_are_noted(invoke, finish
     [
         (
             ("--index", "fais"),
-            "error: --index must be a registered index, got 'fais'",
+            "error: --index:1: name must be a registered index, got 'fais'|error: --index.*got 'fais'",
         ),
         (("--index", "{name: faiss"), r"\Aerror: --index must be valid YAML, got '{name: faiss'.*\n.* near it.\n\Z"),
         (("--index", ""), "--index.* must be the name of a registered index, or a mapping with 'name', got None"),

@@ -45,8 +45,8 @@ def main(
     with the pair. They do not stand for the catalogue on their own, but do when mixed with other samplers.
 
     \b
-    python tools/verify_loss.py
-    python tools/verify_loss.py "{name: uniform, n: 512}" --items 200
+    python tools/measure/verify_loss.py
+    python tools/measure/verify_loss.py "{name: uniform, n: 512}" --items 200
     """
     from towerzoo.registry import LOSSES
     from towerzoo.registry.checks import check_experiment

@@ -36,6 +36,8 @@ COMMANDS = {
     "zoo": "List every registered part with its parameters, and every shipped config.",
 }
 """Every command and its one-line help, so that `towerzoo --help` imports none of them."""
+MEASURE = ("benchmark", "results", "verify_loss")
+"""The commands in tools/measure/."""
 
 WIDEST = 1_000
 """Letters of a line of a table that goes to no terminal."""
@@ -51,7 +53,8 @@ class _LazyGroup(click.Group):
         name = cmd_name.replace("-", "_")
         if name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"towerzoo.tools.{name}").main
+        module = f"measure.{name}" if name in MEASURE else name
+        command: click.Command = importlib.import_module(f"towerzoo.tools.{module}").main
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

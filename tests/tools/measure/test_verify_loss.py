@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from towerzoo.tools.verify_loss import SAMPLERS, main
+from towerzoo.tools.measure.verify_loss import SAMPLERS, main
 
 
 def rows(output: str) -> list[list[str]]:

@@ -13,7 +13,7 @@ from towerzoo.benchmarks.measure.result_file import Result, read_result, write_r
 from towerzoo.benchmarks.suites import run as runs
 from towerzoo.benchmarks.suites.run import interruption
 from towerzoo.registry.errors import RunError
-from towerzoo.tools.benchmark import main
+from towerzoo.tools.measure.benchmark import main
 
 
 def result(value: float, suite: str = "training", **changes) -> Result:

@@ -54,8 +54,8 @@ def run(suites: tuple[str, ...], out: Path | None, **options: Any) -> None:
     A suite is a file benchmarks/suites/test_SUITE.py.
 
     \b
-    python tools/benchmark.py run
-    python tools/benchmark.py run training towers --precision bf16 --quick
+    python tools/measure/benchmark.py run
+    python tools/measure/benchmark.py run training towers --precision bf16 --quick
     """
     from towerzoo.benchmarks.measure.result_file import results_folder
     from towerzoo.benchmarks.suites.options import SuiteOptions
@@ -77,7 +77,7 @@ def compare(old: Path, new: Path, threshold: float | None, force: bool) -> None:
     """Compare two result files of a suite by the ratios of their medians; above 1, NEW is faster.
 
     \b
-    python tools/benchmark.py compare before.json benchmarks/results/training-cpu-torch2.13.0.json
+    python tools/measure/benchmark.py compare before.json benchmarks/results/training-cpu-torch2.13.0.json
     """
     from towerzoo.benchmarks.measure.result_file import read_result
     from towerzoo.benchmarks.report.comparison import compare_results
@@ -101,7 +101,7 @@ def compare_commits(old: str, new: str, threshold: float | None, suite: str, rou
     The suites are those of this checkout; they measure only commits that have its layout of modules.
 
     \b
-    python tools/benchmark.py compare-commits main my-branch --suite training --quick --threshold 0.9
+    python tools/measure/benchmark.py compare-commits main my-branch --suite training --quick --threshold 0.9
     """
     from towerzoo.benchmarks.report.commits import run_in_alternation
     from towerzoo.benchmarks.report.comparison import compare_runs
@@ -145,7 +145,7 @@ def _show(comparison: Comparison, threshold: float | None) -> None:
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the result file.  [default: benchmarks/results; .benchmarks if not all is measured]",
+    help="Folder of the result file.  [default: benchmarks/results; .benchmarks with --quick]",
 )
 @tells_errors
 def peers(
@@ -164,8 +164,8 @@ def peers(
     The peers need an environment of their own, which `make bench-peers` installs.
 
     \b
-    python tools/benchmark.py peers
-    python tools/benchmark.py peers --auc 0.78
+    python tools/measure/benchmark.py peers
+    python tools/measure/benchmark.py peers --auc 0.78
     """
     from towerzoo.benchmarks.measure.origin import usable_cores
     from towerzoo.benchmarks.measure.result_file import make_folder, results_folder, write_result
@@ -174,8 +174,7 @@ def peers(
     from towerzoo.benchmarks.peers.systems import Settings
     from towerzoo.datasets.movielens.release import ML_1M, find
 
-    partial_run = quick or peers or configs
-    folder = make_folder(out or (Path(".benchmarks") if partial_run else results_folder()))
+    folder = make_folder(out or (Path(".benchmarks") if quick else results_folder()))
     files = find(ML_1M, str(data) if data else None, offline=False)
     samples = 20_480 if quick else Settings.samples
     settings = Settings(files, threads or usable_cores(), samples, target_auc=auc, bound=bound)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from towerzoo.tools.results import main
+from towerzoo.tools.measure.results import main
 from towerzoo.towers.runs import records
 
 MARKED = "# Title ±\n<!-- results:begin -->\nstale\n<!-- results:end -->\nThe end.\n"

@@ -1,0 +1,1 @@
+"""Commands for measuring TowerZoo itself: benchmark suites, records of results, gradients of samplers."""
