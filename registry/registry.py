@@ -98,7 +98,7 @@ class Registry:
         return enter
 
     def _signature_problem(self, part: Callable[..., Any]) -> str:
-        """Returns why a part cannot be called or written to a config, to be read after "must"; or nothing."""
+        """Returns what a part must be callable with, or hold, and does not, to be read after "must"; or nothing."""
         signature = inspect.signature(part)
         accepted = signature.parameters.values()
         missing = [argument for argument in self.context if argument not in signature.parameters]
@@ -170,11 +170,7 @@ class Registry:
 
     @contextlib.contextmanager
     def errors_named(self, spec: Spec, requirement: str) -> Iterator[None]:
-        """Turns any error inside into one that names the part and the line of its file where it was raised.
-
-        Args:
-            spec: The part that is used inside.
-            requirement: What it must do there, to be read after "must".
+        """Turns any error inside into one that names the part of `spec`, its `requirement` and the line of its file.
 
         Raises:
             PartError: For every error but TowerZoo's own, which pass.
@@ -212,10 +208,6 @@ class Registry:
 
         Raises:
             RegistryError: The spec names no part.
-
-        Example:
-            >>> Registry("block", "...").split({"name": "mine", "width": 3})
-            ('mine', {'width': 3})
         """
         if isinstance(spec, str):
             return spec, {}
