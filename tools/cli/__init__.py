@@ -114,10 +114,12 @@ def _told(error: Exception) -> str | None:
 
 @contextmanager
 def without_collection() -> Iterator[None]:
-    """Pauses garbage collection, which takes a fifth of the time of large imports and finds nothing."""
+    """Pauses garbage collection, a fifth of the time of large imports, and then never scans what they made."""
     gc.disable()
     try:
         yield
+        if not gc.get_freeze_count():
+            gc.freeze()
     finally:
         gc.enable()
 
