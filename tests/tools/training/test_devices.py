@@ -32,7 +32,7 @@ def history(run: Path) -> list[dict[str, float]]:
     return [{name: float(value) for name, value in row.items() if name not in CLOCK} for row in rows]
 
 
-def test_a_run_of_two_devices_is_that_of_one(tiny_config, tmp_path, invoke):
+def test_two_devices_train_like_one(tiny_config, tmp_path, invoke):
     common = [*sets(*PLAIN, "optimizer={name: sgd, lr: 0.5}"), "--device", "cpu"]
     alone = invoke(train, tiny_config, "--out", tmp_path / "one", *common)
     assert alone.exit_code == 0, alone.output
@@ -85,14 +85,14 @@ def test_a_run_of_two_devices_is_that_of_one(tiny_config, tmp_path, invoke):
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",
 )
-def test_what_cannot_be_divided_is_told_and_leaves_nothing(tiny_config, tmp_path, invoke, overrides, message):
+def test_indivisible_settings_are_reported_and_leave_nothing(tiny_config, tmp_path, invoke, overrides, message):
     result = invoke(train, tiny_config, "--out", tmp_path / "runs", "--device", "cpu", *sets(*PLAIN, *overrides))
     assert result.exit_code == 1
     assert message in re.sub(r"\S+ \(--set\): ", "", result.output), result.output
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_run_that_cannot_be_divided_cannot_be_resumed_so(finished_run, invoke):
+def test_an_indivisible_run_cannot_resume_on_several_devices(finished_run, invoke):
     config = (finished_run / "config.yaml").read_text()
     more = sets("training.max_epochs=3", "trainer.devices=2")
     result = invoke(train, "--resume", finished_run, "--device", "cpu", *more)
@@ -101,7 +101,7 @@ def test_a_run_that_cannot_be_divided_cannot_be_resumed_so(finished_run, invoke)
     assert (finished_run / "config.yaml").read_text() == config
 
 
-def test_more_devices_than_gpus_are_told(monkeypatch, make_experiment):
+def test_more_devices_than_gpus_are_reported(monkeypatch, make_experiment):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     message = r"trainer.devices must be at most the 1 GPUs that torch finds, got 2. Lower it, or use --device cpu"
@@ -109,7 +109,7 @@ def test_more_devices_than_gpus_are_told(monkeypatch, make_experiment):
         trainer.require_devices(make_experiment(trainer={"devices": 2}), "cuda")
 
 
-def test_a_rank_that_cannot_start_is_told_with_its_last_words(tiny_config, tmp_path, invoke, monkeypatch):
+def test_a_rank_that_cannot_start_is_reported_with_its_output(tiny_config, tmp_path, invoke, monkeypatch):
     monkeypatch.setattr(
         "towerzoo.towers.training.rank_processes.sys", type("", (), {"executable": "/bin/false", "stderr": sys.stderr})
     )

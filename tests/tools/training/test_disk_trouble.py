@@ -1,4 +1,4 @@
-"""What happens where files cannot be written; a limit on the size of files stands in for a full disk."""
+"""Files that cannot be written; a limit on the size of files stands in for a full disk."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def assert_no_half_files(folder: Path) -> None:
     ("size", "failing"),
     [(100, "environment.json"), (9_000, "checkpoints/best.ckpt"), (29_000, "curves.png")],
 )
-def test_training_on_a_full_disk_tells_which_file_and_leaves_no_half_one(
+def test_training_on_a_full_disk_reports_the_file_and_leaves_no_partial_one(
     invoke, room_for, tiny_config, tmp_path, size, failing
 ):
     with room_for(size):
@@ -39,9 +39,7 @@ def test_training_on_a_full_disk_tells_which_file_and_leaves_no_half_one(
 
 
 @pytest.mark.parametrize("max_epochs", [1, 2])
-def test_a_run_that_lacked_only_its_last_files_is_finished_by_resuming(
-    invoke, room_for, tiny_config, tmp_path, finished_run, max_epochs
-):
+def test_resuming_writes_the_last_files_of_a_run(invoke, room_for, tiny_config, tmp_path, finished_run, max_epochs):
     with room_for(29_000):
         invoke(train.main, tiny_config, "--device", "cpu", "--out", tmp_path / "out")
     (run,) = (tmp_path / "out" / "tiny").iterdir()
@@ -56,7 +54,7 @@ def test_a_run_that_lacked_only_its_last_files_is_finished_by_resuming(
     assert (run / "model.safetensors").read_bytes() == (finished_run / "model.safetensors").read_bytes()
 
 
-def test_a_finished_run_that_failed_to_go_on_can_be_finished_again(invoke, room_for, finished_run):
+def test_a_finished_run_whose_resuming_failed_can_be_resumed(invoke, room_for, finished_run):
     more = ("--resume", finished_run, "--device", "cpu", "--set", "training.max_epochs=3")
     with room_for(29_000):
         assert invoke(train.main, *more).exit_code == 1
@@ -66,7 +64,7 @@ def test_a_finished_run_that_failed_to_go_on_can_be_finished_again(invoke, room_
     assert "3 epochs, best epoch" in (finished_run / "report.html").read_text()
 
 
-def test_testing_on_a_full_disk_keeps_the_figures_of_before(invoke, room_for, finished_run):
+def test_testing_on_a_full_disk_keeps_the_previous_metrics(invoke, room_for, finished_run):
     before = files(finished_run)
     with room_for(200):
         result = invoke(test.main, finished_run, "--device", "cpu")
@@ -75,7 +73,7 @@ def test_testing_on_a_full_disk_keeps_the_figures_of_before(invoke, room_for, fi
     assert files(finished_run) == before
 
 
-def test_comparing_on_a_full_disk_leaves_no_half_picture(invoke, room_for, finished_run, tmp_path):
+def test_comparing_on_a_full_disk_leaves_no_partial_picture(invoke, room_for, finished_run, tmp_path):
     with room_for(200):
         result = invoke(compare.main, finished_run, "--out", tmp_path / "curves.png")
     assert result.exit_code == 1
@@ -100,7 +98,7 @@ def test_recording_on_a_full_disk_keeps_records_and_readme(invoke, room_for, fin
 
 
 @pytest.mark.parametrize("out", ["/proc/towerzoo", "tiny.yaml"])
-def test_a_place_for_no_runs_is_told(invoke, tiny_config, monkeypatch, out):
+def test_an_unusable_out_folder_is_reported(invoke, tiny_config, monkeypatch, out):
     monkeypatch.chdir(tiny_config.parent)
     before = files(tiny_config.parent)
     result = invoke(train.main, tiny_config, "--device", "cpu", "--out", out)

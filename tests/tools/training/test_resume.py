@@ -1,4 +1,4 @@
-"""Stopping and resuming: the result is bit-equal to that of a run that never stopped."""
+"""Stopping and resuming: the result is bit-equal to a run that never stopped."""
 
 import csv
 import os
@@ -32,15 +32,8 @@ def assert_equal_runs(one: Path, other: Path) -> None:
 
 
 @pytest.fixture
-def uninterrupted(tiny_config, tmp_path, invoke):
-    """A run of four epochs in one go."""
-    invoke(main, tiny_config, "--out", tmp_path / "whole", "--set", "training={max_epochs: 4}")
-    return run_of(tmp_path / "whole")
-
-
-@pytest.fixture
 def start(tiny_config, tmp_path):
-    """Starts a run of its own process that takes long enough to be stopped, and waits for its first checkpoint."""
+    """Starts a long run in its own process, and waits for its first checkpoint."""
     processes = []
 
     def begin(epochs: int) -> tuple[subprocess.Popen, Path]:
@@ -58,14 +51,6 @@ def start(tiny_config, tmp_path):
     yield begin
     for process in processes:
         process.kill()
-
-
-def test_two_and_two_epochs_equal_four(tiny_config, tmp_path, invoke, uninterrupted):
-    invoke(main, tiny_config, "--out", tmp_path / "runs", "--set", "training={max_epochs: 2}")
-    run = run_of(tmp_path / "runs")
-    result = invoke(main, "--resume", run, "--set", "training.max_epochs=4")
-    assert result.exit_code == 0, result.output
-    assert_equal_runs(run, uninterrupted)
 
 
 def test_an_optimizer_of_another_class_starts_from_scratch_and_reports_it(tiny_config, tmp_path, invoke):
@@ -87,13 +72,12 @@ def step_size(run: Path) -> float:
     ]
 
 
-@pytest.mark.parametrize("schedule", ["one-cycle", "cosine"])
-def test_a_schedule_goes_on_over_the_epochs_that_a_resumed_run_has(tiny_config, tmp_path, invoke, schedule):
-    sets = ["--set", f"training.schedule={schedule}", "--set", "training.max_epochs"]
-    invoke(main, tiny_config, "--out", tmp_path / "whole", *sets[:-1], f"{sets[-1]}=4")
-    invoke(main, tiny_config, "--out", tmp_path / "runs", *sets[:-1], f"{sets[-1]}=1")
+def test_a_schedule_spans_all_epochs_of_a_resumed_run(tiny_config, tmp_path, invoke):
+    for out, epochs in (("whole", 2), ("runs", 1)):
+        sets = ["--set", "training.schedule=one-cycle", "--set", f"training.max_epochs={epochs}"]
+        invoke(main, tiny_config, "--out", tmp_path / out, *sets)
     run = run_of(tmp_path / "runs")
-    result = invoke(main, "--resume", run, "--set", "training.max_epochs=4")
+    result = invoke(main, "--resume", run, "--set", "training.max_epochs=2")
     assert result.exit_code == 0, result.output
     assert step_size(run) == step_size(run_of(tmp_path / "whole"))
 
@@ -129,57 +113,47 @@ def test_kill_loses_at_most_an_epoch(start, invoke, tiny_config, tmp_path):
     assert_equal_runs(run, run_of(tmp_path / "whole"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_and_says_how_to_resume(start, invoke, number):
+def test_a_signal_saves_and_advises_how_to_resume(start, invoke):
     process, run = start(epochs=2_000)
-    process.send_signal(number)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 128 + number
-    assert f"{number.name} stopped training in epoch" in told
-    assert f"python tools/train.py --resume {run}" in told
-    assert "Traceback" not in told
+    process.send_signal(signal.SIGTERM)
+    _, printed = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "SIGTERM stopped training in epoch" in printed
+    assert f"python tools/train.py --resume {run}" in printed
+    assert "Traceback" not in printed
     finished = len(history(run))
     result = invoke(main, "--resume", run, "--set", f"training.max_epochs={finished + 1}")
     assert result.exit_code == 0, result.output
     assert len(history(run)) == finished + 1
 
 
-@pytest.fixture
-def stopped_early(tiny_config, tmp_path, invoke):
-    """A run whose patience ends long before its epochs: no two epochs at this rate have the same validation loss."""
+def test_a_run_that_stopped_early_trains_on_only_with_more_patience(tiny_config, tmp_path, invoke):
+    # No two epochs at this step size have the same validation loss.
     sets = ["--set", "optimizer.lr=0.3", "--set", "training={max_epochs: 40, early_stopping: {patience: 1}}"]
     invoke(main, tiny_config, "--out", tmp_path / "early", "--device", "cpu", *sets)
     run = run_of(tmp_path / "early")
-    assert len(history(run)) < 40
-    return run
-
-
-def test_a_run_that_stopped_early_has_nothing_left_to_train(stopped_early, invoke):
-    result = invoke(main, "--resume", stopped_early)
+    weights, rows = (run / "model.safetensors").read_bytes(), history(run)
+    assert len(rows) < 40
+    result = invoke(main, "--resume", run)
     assert result.exit_code == 1
-    assert f"{stopped_early} stopped early with patience 1. To train on, add" in result.output
+    assert f"{run} stopped early with patience 1. To train on, add" in result.output
 
-
-@pytest.mark.parametrize("override", ["training.early_stopping.patience=99", "training.early_stopping=null"])
-def test_more_patience_lets_it_go_on(stopped_early, invoke, override):
-    epochs = len(history(stopped_early))
-    result = invoke(main, "--resume", stopped_early, "--set", override, "--set", f"training.max_epochs={epochs + 3}")
+    for name in ("model.safetensors", "metrics.json", "report.html"):  # as if killed during its test
+        (run / name).unlink()
+    result = invoke(main, "--resume", run)
     assert result.exit_code == 0, result.output
-    assert len(history(stopped_early)) == epochs + 3
+    assert history(run) == rows
+    assert (run / "model.safetensors").read_bytes() == weights
+    assert (run / "report.html").exists()
+
+    for more, override in enumerate(("training.early_stopping.patience=99", "training.early_stopping=null"), start=1):
+        epochs = f"training.max_epochs={len(rows) + more}"
+        result = invoke(main, "--resume", run, "--set", override, "--set", epochs)
+        assert result.exit_code == 0, result.output
+        assert len(history(run)) == len(rows) + more
 
 
-def test_a_run_killed_while_it_was_tested_trains_no_further(stopped_early, invoke):
-    weights, rows = (stopped_early / "model.safetensors").read_bytes(), history(stopped_early)
-    for name in ("model.safetensors", "metrics.json", "report.html"):
-        (stopped_early / name).unlink()
-    result = invoke(main, "--resume", stopped_early)
-    assert result.exit_code == 0, result.output
-    assert history(stopped_early) == rows
-    assert (stopped_early / "model.safetensors").read_bytes() == weights
-    assert (stopped_early / "report.html").exists()
-
-
-def test_nothing_left_to_train_is_told(finished_run, invoke):
+def test_a_run_without_epochs_left_is_refused(finished_run, invoke):
     result = invoke(main, "--resume", finished_run)
     assert result.exit_code == 1
     assert "training.max_epochs must be more than the 2 finished epochs of" in result.output
@@ -199,7 +173,7 @@ def test_nothing_left_to_train_is_told(finished_run, invoke):
         (lambda run: (run / "schema.json").write_text("{"), "schema.json is damaged: "),
     ],
 )
-def test_a_damaged_run_is_told(finished_run, invoke, damage, message):
+def test_a_damaged_run_is_reported(finished_run, invoke, damage, message):
     damage(finished_run)
     result = invoke(main, "--resume", finished_run, "--set", "training.max_epochs=3")
     assert result.exit_code == 1

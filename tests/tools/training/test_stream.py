@@ -1,5 +1,5 @@
-# ruff: noqa: E501  (messages are told as they stand, in tables)
-"""Training events that are streamed: a run that differs from one in memory by its order of batches alone."""
+# ruff: noqa: E501  (whole messages, in tables)
+"""Streamed training events: the run differs from one in memory only by the order of its batches."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def streamed(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return trained(folder, tmp_path_factory.mktemp("streamed"))
 
 
-def test_a_streamed_run_is_of_the_same_data_and_protocol_as_one_in_memory(folder, streamed, tmp_path):
+def test_a_streamed_run_has_the_data_and_protocol_of_one_in_memory(folder, streamed, tmp_path):
     in_memory = trained(folder, tmp_path, IN_MEMORY)
     one, other = (read(run, "schema.json") for run in (streamed, in_memory))
     for key in ("users", "items", "events"):
@@ -115,7 +115,7 @@ def test_biases_are_those_of_the_events_in_memory(folder):
         assert one.abs().max() > 0.1
 
 
-def test_rankings_leave_out_what_users_have_met_in_the_stream(folder, tmp_path):
+def test_rankings_leave_out_items_that_users_saw_in_the_stream(folder, tmp_path):
     found = {}
     for name, overrides in (("streamed", []), ("in memory", [IN_MEMORY])):
         run = trained(folder, tmp_path / name, *SOFTMAX, "training.max_epochs=1", *overrides)
@@ -136,7 +136,7 @@ def test_only_positive_events_of_a_stream_train_against_candidates(folder, tmp_p
     ]
 
 
-def test_ids_may_have_tables_and_those_without_a_training_event_be_unknown(folder, tmp_path):
+def test_ids_may_have_tables_and_be_unknown_without_training_events(folder, tmp_path):
     users = pa.table({"user_id": range(60), "town": [f"t{number % 7}" for number in range(60)]})
     pq.write_table(users, tmp_path / "users.parquet")
     overrides = [
@@ -160,7 +160,7 @@ def test_a_streamed_run_can_be_tested_again_and_sliced(streamed):
     assert "decile 1" in result.output
 
 
-def test_a_streamed_run_recommends_but_does_not_know_what_people_have_met(streamed):
+def test_a_streamed_run_recommends_but_does_not_know_seen_items(streamed):
     result = CliRunner().invoke(recommend, [str(streamed), "--user=7", "--device=cpu"])
     assert result.exit_code == 1
     assert "items that people have met must be kept for a run whose training events were streamed" in result.output
@@ -175,7 +175,7 @@ def test_a_resumed_run_is_bit_equal_to_one_that_never_stopped(folder, streamed, 
     assert (run / "model.safetensors").read_bytes() == (streamed / "model.safetensors").read_bytes()
 
 
-def test_other_training_events_are_not_those_of_the_run(folder, streamed, tmp_path):
+def test_other_training_events_are_refused(folder, streamed, tmp_path):
     (tmp_path / "train").mkdir()
     pq.write_table(events(4_000, 9), tmp_path / "train" / "0.parquet")
     for part in ("valid", "test"):
@@ -203,14 +203,14 @@ def test_other_training_events_are_not_those_of_the_run(folder, streamed, tmp_pa
         (["data.label.positive_from=0"], "The labels of the valid split must be of both classes, got only 1 in 400 events"),
     ],
 )  # fmt: skip
-def test_what_a_stream_cannot_give_is_refused_and_nothing_is_written(folder, tmp_path, overrides, message):
+def test_settings_that_a_stream_cannot_serve_are_refused_and_nothing_is_written(folder, tmp_path, overrides, message):
     result = run_train(folder, tmp_path, *overrides)
     assert result.exit_code == 1, result.output
     assert message in " ".join(result.output.split())
     assert not any(tmp_path.iterdir())
 
 
-def test_streamed_events_of_one_class_or_of_nobody_known_are_told(folder, tmp_path):
+def test_streamed_events_of_one_class_or_unknown_users_are_reported(folder, tmp_path):
     (tmp_path / "train").mkdir()
     table = events(400, 0)
     pq.write_table(table.set_column(2, "rating", [[5] * 400]), tmp_path / "train" / "0.parquet")
@@ -227,7 +227,7 @@ def test_streamed_events_of_one_class_or_of_nobody_known_are_told(folder, tmp_pa
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit of a process's data is Linux's")
-def test_a_set_larger_than_the_memory_of_the_process_trains_streamed_and_only_streamed(folder, tmp_path):
+def test_a_dataset_larger_than_memory_trains_only_as_a_stream(folder, tmp_path):
     """Ids of 205 letters, as URLs are: 720,000 events are 291 MiB in files without compression, for 224 MiB of memory."""
     room, groups, rows = 224, 72, 10_000
     rng = np.random.default_rng(0)

@@ -15,7 +15,6 @@ IDS = Column("city", torch.tensor([0, 1, 2, 3], dtype=torch.int32), Vocabulary([
 LISTS = Column(
     "genres", torch.tensor([[0, 0, 0], [1, 0, 0], [2, 1, 0], [3, 2, 1]], dtype=torch.int32), Vocabulary(["x", "y", "z"])
 )
-SUBSETS = [[i for i in (3, 2, 1) if bits >> i & 1] for bits in range(0, 16, 2)]
 NUMBERS = Column("age", torch.tensor([0.0, 1.5, 2.0, 3.0]))
 INITS = ["torch-default", "xavier-normal", "kaiming-normal", {"name": "normal", "std": 1.0}]
 
@@ -88,7 +87,7 @@ def test_mean_is_the_default_pooling_and_leaves_padding_out():
     assert encoder.max_length == 6
 
 
-def test_id_dropout_replaces_that_share_of_ids_by_the_unknown_one_in_training_alone():
+def test_id_dropout_replaces_ids_by_the_unknown_one_in_training_only():
     encoder = build("embedding", IDS, id_dropout=0.3)
     with torch.no_grad():
         encoder.embedding.weight[UNKNOWN] = 9.0
@@ -106,29 +105,14 @@ def test_id_dropout_replaces_that_share_of_ids_by_the_unknown_one_in_training_al
     assert torch.equal(encoder.eval()(ids), encoder.embedding.weight[ids])
 
 
-def test_id_dropout_of_lists_leaves_ids_out():
+def test_id_dropout_drops_ids_of_lists():
     lists = torch.tensor([[3, 2, 1]] * 5_000, dtype=torch.int32)
-    encoder = build("embedding-bag", LISTS, max_length=3, pooling="sum", id_dropout=0.5, init={"name": "normal"})
-    weight = encoder.embedding.weight
-    subsets = {tuple(kept): sum((weight[i] for i in kept), torch.zeros(4)) for kept in SUBSETS}
+    encoder = build("embedding-bag", LISTS, max_length=3, pooling="sum", id_dropout=0.4)
+    with torch.no_grad():
+        encoder.embedding.weight.fill_(1.0)
     torch.manual_seed(0)
-    found = [min(subsets, key=lambda kept: (subsets[kept] - row).abs().sum().item()) for row in encoder(lists)]
-    for kept, pooled in subsets.items():
-        share = found.count(kept) / len(found)
-        assert share == pytest.approx(1 / 8, abs=5 * (7 / 64 / len(found)) ** 0.5)
-        if kept:
-            at = found.index(kept)
-            torch.manual_seed(0)
-            torch.testing.assert_close(encoder(lists)[at], pooled)
-    assert torch.equal(encoder.eval()(lists)[0], encoder(lists)[1])
-
-
-def test_without_id_dropout_no_random_number_is_drawn():
-    for name, column in (("embedding", IDS), ("embedding-bag", LISTS)):
-        encoder = build(name, column)
-        before = torch.get_rng_state()
-        encoder(column.values)
-        assert torch.equal(torch.get_rng_state(), before)
+    assert encoder(lists).mean().item() == pytest.approx(3 * 0.6, abs=0.1)
+    assert bool((encoder.eval()(lists) == 3).all())
 
 
 @pytest.mark.parametrize(

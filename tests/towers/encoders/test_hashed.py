@@ -24,14 +24,14 @@ def test_an_id_is_the_sum_of_the_rows_that_its_value_falls_into(hashes):
     weight = encoder.embedding.weight
     assert weight.shape == (51, 4)
     vectors = encoder(torch.tensor([7, UNKNOWN, 7, 300]))
-    for place, raw in ((0, IDS.vocabulary.values[6]), (3, IDS.vocabulary.values[299])):
+    for position, raw in ((0, IDS.vocabulary.values[6]), (3, IDS.vocabulary.values[299])):
         (rows,) = hashed_rows([raw], buckets=50, hashes=hashes, seed=5)
-        torch.testing.assert_close(vectors[place], sum((weight[1 + row] for row in rows), torch.zeros(4)))
+        torch.testing.assert_close(vectors[position], sum((weight[1 + row] for row in rows), torch.zeros(4)))
     assert torch.equal(vectors[0], vectors[2])
     assert torch.equal(vectors[1], hashes * weight[UNKNOWN])
 
 
-def test_the_unknown_id_has_a_row_of_its_own_that_starts_at_zero_and_learns():
+def test_the_unknown_id_has_its_own_vector_which_starts_at_zero_and_learns():
     encoder = build(IDS)
     assert int((encoder.rows == UNKNOWN).sum()) == 1
     assert not encoder(torch.tensor([UNKNOWN])).any()
@@ -69,8 +69,8 @@ def test_the_collision_rate_is_the_share_of_ids_that_are_like_another(hashes, bu
     assert encoder.collision_rate == pytest.approx(counts[counts > 1].sum().item() / 300)
     # What is expected is 300 / 500 and 2 * 300 / 50 ** 2, less what collides twice.
     assert 0.1 < encoder.collision_rate < 0.6
-    told = f"300 ids in {buckets} buckets by {hashes} hashes, collision rate {encoder.collision_rate:.2%}"
-    assert told in repr(encoder)
+    expected = f"300 ids in {buckets} buckets by {hashes} hashes, collision rate {encoder.collision_rate:.2%}"
+    assert expected in repr(encoder)
 
 
 def test_two_hashes_of_the_same_rows_in_either_order_collide():
@@ -107,7 +107,7 @@ def test_gradients_may_be_sparse():
     assert encoder.embedding.weight.grad.is_sparse
 
 
-def test_what_does_not_fit_is_an_error():
+def test_unsuitable_columns_and_poolings_are_errors():
     with pytest.raises(
         ConfigError, match=r"feature 'age' must be a feature of ids for encoder .* got 'numbers'\.\s+Numb"
     ):

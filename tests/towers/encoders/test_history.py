@@ -154,7 +154,7 @@ def test_gradients_reach_the_vectors_of_the_others_alone(last):
         ({"last": 5}, r"last of an encoder of histories must be null for events without times, got 5"),
     ],
 )  # fmt: skip
-def test_what_needs_an_order_is_told(parameters, message):
+def test_options_that_need_an_order_are_refused(parameters, message):
     with pytest.raises(ConfigError, match=message):
         make(gather(timed=False), **parameters)
 
@@ -165,7 +165,7 @@ def test_any_feature_may_be_a_history():
     assert not reads_events(3)
 
 
-def test_towers_with_histories_train_and_forget_them_outside_of_training(make_experiment, make_trainer):
+def test_towers_with_histories_train(make_experiment, make_trainer):
     features = {
         "taste": {"encoder": "history", "dim": 4, "by": "feedback", "pooling": "sqrtn"},
         "recent": {"encoder": "history", "dim": 4, "last": 3, "pooling": "recency"},

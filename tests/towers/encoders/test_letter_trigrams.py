@@ -92,7 +92,7 @@ def test_a_state_brings_its_trigrams_along():
     trained, fresh = build(encode_column("title", ["xyz", "abc"])), build(encode_column("title", ["uvw", "abc"]))
     fresh.load_state_dict(trained.state_dict())
     assert torch.equal(fresh(torch.tensor([1])), trained(torch.tensor([1]))), "abc"
-    assert not fresh(torch.tensor([2])).any(), "of uvw nothing is known there"
+    assert not fresh(torch.tensor([2])).any(), "its vocabulary lacks uvw"
 
 
 def test_all_but_vectors_and_trigrams_stays_out_of_the_state():
@@ -115,7 +115,7 @@ def test_a_model_trains_on_titles(make_experiment, make_trainer):
     data = load_data(experiment)
     model = build_module(experiment, data.schema)
     before = model.model.item_tower.encoder("title").embedding.weight.detach().clone()
-    trainer = make_trainer(max_epochs=15)
+    trainer = make_trainer(max_epochs=10)
     trainer.fit(model, DataModule(data))
     after = model.model.item_tower.encoder("title").embedding.weight
     assert bool((before != after).any(dim=1).all())
@@ -124,14 +124,14 @@ def test_a_model_trains_on_titles(make_experiment, make_trainer):
 
 @pytest.mark.parametrize("pooling", ["sum", "mean", "sqrtn"])
 @pytest.mark.parametrize("min_count", [1, 2, 100])
-def test_trigrams_that_are_told_have_the_vectors_of_their_text(pooling, min_count):
+def test_given_trigrams_have_the_vectors_of_their_text(pooling, min_count):
     encoder = build(TITLES, pooling=pooling, min_count=min_count)
     lists = [[encoder.known.index(one) for one in letter_trigrams(text) if one in encoder.known] for text in TEXTS]
     longest = max(map(len, lists)) + 1
-    told = torch.tensor([[*some, *[NO_TRIGRAM] * (longest - len(some))] for some in lists])
+    given = torch.tensor([[*ids, *[NO_TRIGRAM] * (longest - len(ids))] for ids in lists])
     expected = encoder(torch.from_numpy(TITLES.vocabulary.encode(TEXTS)))
-    torch.testing.assert_close(encoder(told), expected)
-    assert torch.equal(encoder.read(TEXTS), told[:, :-1])
+    torch.testing.assert_close(encoder(given), expected)
+    assert torch.equal(encoder.read(TEXTS), given[:, :-1])
 
 
 @pytest.mark.parametrize("text", TEXTS)

@@ -7,17 +7,22 @@ import numpy as np
 import pytest
 import torch
 
-from towerzoo.datasets import Column, encode_column
+from towerzoo.datasets import UNKNOWN, Column, encode_column
 from towerzoo.registry import ENCODERS
 from towerzoo.registry.errors import ConfigError, DataError
 
 NAN = float("nan")
 SKEWED = Column("price", torch.cat([torch.tensor([NAN]), torch.arange(500.0) ** 3, torch.tensor([NAN])]))
+PRICES = Column("price", torch.cat([torch.tensor([NAN]), torch.arange(1000.0).flip(0) ** 2]))
 TRANSFORMS = ["standard", "log", "quantile"]
 
 
 def build(column: Column, **parameters: Any) -> Any:
     return ENCODERS.build({"encoder": "numeric", **parameters}, column=column)
+
+
+def bucketize(column: Column, **parameters: Any) -> Any:
+    return ENCODERS.build({"encoder": "bucketized", "dim": 3, **parameters}, column=column)
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS)
@@ -58,7 +63,7 @@ def test_equal_numbers_stand_in_the_middle_of_their_quantiles():
 
 @pytest.mark.parametrize("transform", TRANSFORMS)
 @pytest.mark.parametrize("values", [[NAN, 0.1, 0.1, 0.1], [NAN, NAN], [NAN]], ids=["equal", "unknown", "none"])
-def test_numbers_that_say_nothing_become_zeros(transform, values):
+def test_constant_or_unknown_numbers_become_zeros(transform, values):
     outputs = build(Column("price", torch.tensor(values)), transform=transform)(torch.tensor(values))
     torch.testing.assert_close(outputs, torch.zeros(len(values), 1), rtol=0, atol=1e-6)
 
@@ -96,7 +101,7 @@ def test_ids_of_whole_numbers_are_their_numbers():
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS)
-def test_what_was_fitted_is_in_the_state(transform):
+def test_the_state_holds_the_fit(transform):
     fitted = build(SKEWED, transform=transform)
     other = build(Column("price", torch.tensor([NAN, 1.0, 5.0])), transform=transform)
     assert not torch.equal(other(SKEWED.values), fitted(SKEWED.values))
@@ -104,17 +109,12 @@ def test_what_was_fitted_is_in_the_state(transform):
     assert torch.equal(other(SKEWED.values), fitted(SKEWED.values))
 
 
-def test_it_prints_what_was_fitted():
-    column = Column("price", torch.tensor([NAN, 1.0, 3.0]))
-    assert "standard, mean 2, std 1" in repr(build(column))
-    assert "quantile, median 2" in repr(build(column, transform="quantile"))
-
-
 def test_infinite_numbers_are_an_error():
     column = Column("price", torch.tensor([NAN, float("inf"), 1.0, -float("inf")]))
     message = r"feature 'price' must be finite numbers, got 2 infinite ones\. Correct them, or leave them empty\."
-    with pytest.raises(DataError, match=message):
-        build(column)
+    for encode in (build, bucketize):
+        with pytest.raises(DataError, match=message):
+            encode(column)
 
 
 def test_negative_numbers_have_no_log():
@@ -135,7 +135,7 @@ def test_negative_numbers_have_no_log():
     ],
 )
 @pytest.mark.parametrize("encoder", [{"encoder": "numeric"}, {"encoder": "bucketized", "dim": 2}], ids=str)
-def test_words_and_lists_are_no_numbers(column, found, encoder):
+def test_words_and_lists_are_not_numbers(column, found, encoder):
     message = (
         r"feature 'zip' must be a feature of numbers, or of whole numbers as ids, for encoder "
         rf"'{encoder['encoder']}', got '{found}'\.\s+Words take 'embedding', lists 'embedding-bag'"
@@ -144,7 +144,70 @@ def test_words_and_lists_are_no_numbers(column, found, encoder):
         ENCODERS.build(encoder, column=column)
 
 
-def test_the_log_of_a_negative_number_of_somebody_new_is_that_of_0():
+def test_new_negative_numbers_count_as_0_in_the_log():
     encoder = build(Column("price", torch.tensor([NAN, 0.0, 10.0, 100.0])), transform="log")
     low, zero, known = encoder(torch.tensor([-5.0, 0.0, 10.0])).flatten().tolist()
     assert low == zero < known
+
+
+@pytest.mark.parametrize("buckets", [1, 4, 10])
+def test_buckets_hold_equally_many_numbers_in_their_order(buckets):
+    encoder = bucketize(PRICES, buckets=buckets)
+    found = encoder.buckets_of(PRICES.values)
+    assert found[0] == UNKNOWN
+    assert torch.bincount(found[1:])[1:].tolist() == [1000 / buckets] * buckets
+    assert bool((found[1:].diff() <= 0).all())
+    assert encoder.embedding.weight.shape == (buckets + 1, 3)
+
+
+def test_a_number_has_the_vector_of_its_bucket():
+    encoder = bucketize(PRICES, boundaries=[0, 18, 30.5])
+    values = torch.tensor([-1.0, 0.0, 17.9, 18.0, 30.5, 1e9, NAN])
+    assert encoder.buckets_of(values).tolist() == [1, 2, 2, 3, 4, 4, UNKNOWN]
+    assert torch.equal(encoder(values), encoder.embedding.weight[[1, 2, 2, 3, 4, 4, 0]])
+    assert encoder.out_features == 3
+
+
+def test_the_unknown_row_starts_at_zero_and_learns():
+    encoder = bucketize(PRICES)
+    assert not encoder(torch.tensor([NAN])).any()
+    assert bool(encoder(PRICES.values[1:]).all())
+    (encoder(torch.tensor([NAN])) - 1).square().sum().backward()
+    assert bool(encoder.embedding.weight.grad[UNKNOWN].all())
+
+
+@pytest.mark.parametrize(
+    ("values", "boundaries"),
+    [
+        ([0.0] * 90 + [5.0] * 10, []),
+        ([0.0] * 50 + [5.0] * 50, [5.0]),
+        ([1.0] * 5, []),
+        ([NAN] * 5, []),
+        ([], []),
+    ],
+    ids=["one that is rare", "two", "one", "unknown", "none"],
+)
+def test_equal_numbers_make_fewer_buckets_and_no_empty_one(values, boundaries):
+    encoder = bucketize(Column("price", torch.tensor([NAN, *values])), buckets=5)
+    assert encoder.boundaries.tolist() == boundaries
+    assert len(encoder.embedding.weight) == len(boundaries) + 2
+    assert encoder(torch.tensor([NAN, *values])).shape == (1 + len(values), 3)
+
+
+def test_ids_of_whole_numbers_are_bucketized_as_numbers():
+    ages = encode_column("age", [70, 17, None, 18])
+    assert bucketize(ages, boundaries=[18, 30]).buckets_of(ages.values).tolist() == [UNKNOWN, 3, 1, UNKNOWN, 2]
+
+
+def test_boundaries_are_in_the_state():
+    fitted, other = bucketize(PRICES, buckets=4), bucketize(Column("price", torch.arange(9.0)), buckets=4)
+    other.load_state_dict(fitted.state_dict())
+    assert torch.equal(other(PRICES.values), fitted(PRICES.values))
+    assert "boundaries none" in repr(bucketize(Column("price", torch.tensor([NAN]))))
+
+
+@pytest.mark.parametrize("boundaries", [[3, 1], [1, 1]])
+def test_boundaries_must_ascend(boundaries):
+    message = rf"boundaries of encoder 'bucketized' must be ascending numbers, got \[{boundaries[0]}, 1\]\.\s+Sort them"
+    with pytest.raises(ConfigError, match=message):
+        bucketize(PRICES, boundaries=boundaries)

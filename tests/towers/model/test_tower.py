@@ -141,6 +141,6 @@ def test_encoding_features_equals_encoding_their_rows(world, combine):
     assert torch.equal(tower.encode(new)[1], tower(rows)[1])
 
 
-def test_a_pooling_of_too_few_slots_is_told_when_the_tower_is_built(world):
+def test_a_pooling_with_too_few_slots_is_refused(world):
     with pytest.raises(DataError, match=r"slots of pooling 'recency' must be at least 6, the length of .*, got 5"):
         Tower(world.items, {"genres": {**BAG, "pooling": {"name": "recency", "slots": 5}}})

@@ -16,8 +16,14 @@ from towerzoo.towers.recipes.train import profile_training
 from towerzoo.towers.training.module import build_module
 
 
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch):
+    for name, steps in {"WARM_UP": 1, "TIMED": 3, "PROFILED": 2, "RESERVE": 1}.items():
+        monkeypatch.setattr(step_profile, name, steps)
+
+
 @pytest.mark.parametrize("unique", [False, True])
-def test_every_part_of_a_step_takes_some_of_its_time(unique, make_experiment):
+def test_every_part_of_a_step_takes_time_and_the_model_stays_unmarked(unique, make_experiment):
     experiment = make_experiment(data={"batch_size": 64}, training={"unique": unique})
     data = load_data(experiment)
     model = build_module(experiment, data.schema)
@@ -26,6 +32,8 @@ def test_every_part_of_a_step_takes_some_of_its_time(unique, make_experiment):
     assert tuple(seconds) == PARTS
     assert all(seconds[part] > 0 for part in PARTS if part not in ("other operations", "Python, loop, batches"))
     assert any(not torch.equal(before[name], value) for name, value in model.state_dict().items()), "steps were trained"
+    assert "training_step" not in vars(model)
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
 def test_a_step_of_several_batches_is_timed_once_and_counts_their_samples(make_experiment, monkeypatch):
@@ -36,15 +44,6 @@ def test_a_step_of_several_batches_is_timed_once_and_counts_their_samples(make_e
     profile_training(experiment, device="cpu", console=console)
     assert len(started) == 2
     assert f"all, {2 * 64 * step_profile.TIMED:,} samples/s" in console.file.getvalue()
-
-
-def test_the_model_is_left_without_marks(make_experiment):
-    experiment = make_experiment()
-    data = load_data(experiment)
-    model = build_module(experiment, data.schema)
-    profile_step(experiment, data, model, "cpu")
-    assert "training_step" not in vars(model)
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
 OPERATIONS = {
@@ -88,7 +87,7 @@ def test_backward_operations_belong_to_the_part_of_their_forward_operation(make_
     assert found["aten::mul"] >= {"dropout", "score and loss"}, "one operation, two parts"
 
 
-def test_kernels_do_not_count_beside_the_operations_that_started_them():
+def test_kernels_do_not_count_in_addition_to_their_operations():
     operation, kernel = (
         FunctionEvent(1, name, thread=1, start_us=0, end_us=9, device_type=device)
         for name, device in (("aten::mm", DeviceType.CPU), ("gemm", DeviceType.CUDA))

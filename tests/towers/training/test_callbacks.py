@@ -11,6 +11,7 @@ from pytorch_lightning import Callback
 from rich.console import Console
 from torch import Tensor, nn
 
+from towerzoo.datasets.batches.loaders import epoch_seed
 from towerzoo.registry.errors import Interrupted, RunError, TrainingError
 from towerzoo.towers.model.build import load_data
 from towerzoo.towers.runs.checkpoints import read_checkpoint
@@ -50,9 +51,10 @@ class EpochByEpoch:
         ("valid/auc", [0.5, 0.9, 0.7], [0, 1, 1]),
         ("valid/accuracy", [0.5, 0.4, 0.6], [0, 0, 2]),
         ("valid/auc", [0.0, -0.5, 0.0], [0, 0, 0]),
+        ("valid/auc", [0.7, float("nan"), 0.6], [0, 0, 0]),
     ],
 )
-def test_best_is_the_best_epoch_so_far_and_last_the_last(run, monitor, values, best):
+def test_best_holds_the_best_epoch_and_last_the_last(run, monitor, values, best):
     checkpoints, trainer = EpochCheckpoints(run, monitor), EpochByEpoch(monitor)
     for epoch, value in enumerate(values):
         trainer.end_epoch(value, checkpoints)
@@ -63,7 +65,7 @@ def test_best_is_the_best_epoch_so_far_and_last_the_last(run, monitor, values, b
     assert sorted(path.name for path in run.best.parent.iterdir()) == ["best.ckpt", "last.ckpt"]
 
 
-def test_a_resumed_run_knows_the_best_of_before(run):
+def test_a_resumed_run_knows_the_best_epoch(run):
     monitor = "valid/auc"
     before, trainer = EpochCheckpoints(run, monitor), EpochByEpoch(monitor)
     for value in (0.7, 0.9, 0.8):
@@ -76,7 +78,7 @@ def test_a_resumed_run_knows_the_best_of_before(run):
     assert (run.best.read_text(), after.best_epoch) == ("4", 4)
 
 
-def test_a_metric_that_is_no_number_chooses_no_epoch(run):
+def test_a_nan_metric_chooses_no_epoch(run):
     checkpoints, trainer = EpochCheckpoints(run, "valid/user_auc"), EpochByEpoch("valid/user_auc")
     message = r"valid/user_auc is NaN in epoch 0, so no epoch is best\. Set training\.early_stopping\.monitor"
     with pytest.raises(TrainingError, match=message):
@@ -84,19 +86,7 @@ def test_a_metric_that_is_no_number_chooses_no_epoch(run):
     assert not run.last.exists()
 
 
-def test_a_later_metric_that_is_no_number_leaves_the_best_epoch(run):
-    checkpoints, trainer = EpochCheckpoints(run, "valid/auc"), EpochByEpoch("valid/auc")
-    for value in (0.7, float("nan"), 0.6):
-        trainer.end_epoch(value, checkpoints)
-    assert (run.best.read_text(), run.last.read_text()) == ("0", "2")
-
-
-def test_the_state_tells_no_path(run):
-    state = EpochCheckpoints(run, "valid/loss").state_dict()
-    assert str(run.path) not in repr(state)
-
-
-def test_a_checkpoint_that_cannot_be_written_keeps_the_one_of_before(run):
+def test_a_checkpoint_that_cannot_be_written_keeps_the_previous_one(run):
     checkpoints, trainer = EpochCheckpoints(run, "valid/loss"), EpochByEpoch("valid/loss")
     trainer.end_epoch(0.5, checkpoints)
 
@@ -149,33 +139,28 @@ class NotFiniteFrom(nn.Module):
         return logits.mean() + (self.value if self.calls >= self.call and self.training else 0.0)
 
 
-@pytest.mark.parametrize("every", [1, 3, 50])
 @pytest.mark.parametrize(
-    ("call", "value", "named"),
+    ("every", "call", "value", "expected"),
     [
-        (1, float("nan"), r"is nan in step 1 \(epoch 0\)"),
-        (7, float("inf"), r"is inf in step 7 \(epoch 0\)"),
-        (10, float("-inf"), r"is -inf in step 10 \(epoch 0\)"),
-        (14, float("nan"), r"is nan in step 14 \(epoch 1\)"),
+        (1, 1, float("nan"), r"is nan in step 1 \(epoch 0\)"),
+        (3, 7, float("inf"), r"is inf in step 7 \(epoch 0\)"),
+        (50, 10, float("-inf"), r"is -inf in step 10 \(epoch 0\)"),
+        (50, 14, float("nan"), r"is nan in step 14 \(epoch 1\)"),
     ],
 )
-def test_the_first_step_whose_loss_is_no_number_is_named(fit, monkeypatch, every, call, value, named):
+def test_the_first_step_with_an_infinite_loss_is_reported(fit, monkeypatch, every, call, value, expected):
     monkeypatch.setattr(FiniteLoss, "EVERY", every)
-    with pytest.raises(TrainingError, match=f"The training loss {named}. Lower optimizer.lr"):
+    with pytest.raises(TrainingError, match=f"The training loss {expected}. Lower optimizer.lr"):
         fit(FiniteLoss(), model_changes=lambda m: setattr(m, "loss", NotFiniteFrom(call, value)), max_epochs=2)
 
 
-def test_a_step_may_be_of_several_batches(fit):
+def test_a_step_may_have_several_batches(fit):
     with pytest.raises(TrainingError, match=r"in step 3 \(epoch 0\)"):  # batches 5 and 6
         fit(
             FiniteLoss(),
             model_changes=lambda model: setattr(model, "loss", NotFiniteFrom(5, float("nan"))),
             accumulate_grad_batches=2,
         )
-
-
-def test_finite_losses_pass(fit):
-    assert fit(FiniteLoss(), max_epochs=2).current_epoch == 2
 
 
 def draws(seed: int, epoch: int) -> list[float]:
@@ -189,17 +174,15 @@ def test_dropout_is_a_function_of_seed_and_epoch():
     assert draws(7, 3) == first
     assert draws(7, 4) != first
     assert draws(8, 3) != first
-
-
-def test_dropout_does_not_repeat_the_batch_order():
-    from towerzoo.datasets.batches.loaders import epoch_seed
-
-    assert torch.rand(4, generator=torch.Generator().manual_seed(epoch_seed(7, 3))).tolist() != draws(7, 3)
+    batch_order = torch.Generator().manual_seed(epoch_seed(7, 3))
+    assert torch.rand(4, generator=batch_order).tolist() != first
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize(("saved", "told"), [(False, "No epoch is saved yet"), (True, "All epochs before 2 are saved")])
-def test_a_signal_stops_at_the_end_of_the_batch(run, number, saved, told):
+@pytest.mark.parametrize(
+    ("saved", "advice"), [(False, "No epoch is saved yet"), (True, "All epochs before 2 are saved")]
+)
+def test_a_signal_stops_at_the_end_of_the_batch(run, number, saved, advice):
     if saved:
         run.last.write_text("")
     before = signal.getsignal(number)
@@ -209,7 +192,7 @@ def test_a_signal_stops_at_the_end_of_the_batch(run, number, saved, told):
         stop.on_train_batch_end(trainer, None, None, None, 0)
         os.kill(os.getpid(), number)
         assert signal.getsignal(number) == signal.SIG_DFL, "a second signal kills"
-        with pytest.raises(Interrupted, match=f"(?s){number.name} stopped training in epoch 2. {told}") as stopped:
+        with pytest.raises(Interrupted, match=f"(?s){number.name} stopped training in epoch 2. {advice}") as stopped:
             stop.on_train_batch_end(trainer, None, None, None, 1)
     finally:
         stop.on_exception(trainer, None, None)
@@ -230,8 +213,15 @@ class SignalAt(Callback):
             os.kill(os.getpid(), self.number)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("hook", ["on_train_start", "on_validation_start", "on_validation_end", "on_train_epoch_end"])
+@pytest.mark.parametrize(
+    ("hook", "number"),
+    [
+        ("on_train_start", signal.SIGINT),
+        ("on_validation_start", signal.SIGTERM),
+        ("on_validation_end", signal.SIGINT),
+        ("on_train_epoch_end", signal.SIGTERM),
+    ],
+)
 def test_a_signal_outside_the_steps_stops_training_too(fit, run, hook, number):
     """Lightning's own handler would end the process with status 0 here."""
     before = signal.getsignal(number)
@@ -246,7 +236,7 @@ def test_handlers_are_restored_after_training(fit, run):
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-def test_the_bar_counts_and_leaves_only_the_printed_lines():
+def test_the_bar_counts_and_disappears():
     terminal = io.StringIO()
     console = Console(file=terminal, force_terminal=True, width=80)
     bar = EpochProgress(console)

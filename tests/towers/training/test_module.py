@@ -27,7 +27,7 @@ def row_by_row(module: TrainingModule, data: TwoTowerData, part: Tensor) -> tupl
     model = module.eval().model
     with torch.no_grad():
         logits = torch.cat([model(user[n : n + 1], item[n : n + 1]) for n in range(len(part))])
-    module.train()  # Lightning trains a model in the mode that it finds it in
+    module.train()  # Lightning keeps the mode of the model
     return logits, data.labels[part]
 
 
@@ -56,7 +56,7 @@ def test_evaluation_equals_scoring_row_by_row(score, dtype, tolerance, make_expe
     data = load_data(experiment)
     model, trainer = build_module(experiment, data.schema), make_trainer(max_epochs=3)
     trainer.fit(model, DataModule(data))
-    # The validation of the last epoch must have forgotten the vectors of the epochs before it.
+    # Validation must not reuse the vectors of earlier epochs.
     during_fit = split_of(trainer.callback_metrics, "valid")
     model.to(dtype)
     logits: list[Tensor] = []
@@ -70,7 +70,7 @@ def test_evaluation_equals_scoring_row_by_row(score, dtype, tolerance, make_expe
         (results,) = evaluate(model, DataModule(data), verbose=False)
         seen = torch.cat(logits)
         expected, labels = row_by_row(model, data, part)
-        # Of logits up to 10: a product of many rows may add in another order than that of one.
+        # Logits reach 10, and a product of many rows may add in another order than one of a single row.
         torch.testing.assert_close(seen, expected, rtol=0, atol=10 * tolerance)
         torch.testing.assert_close(seen.sigmoid(), expected.sigmoid(), rtol=0, atol=tolerance)
         assert split_of(results, split) == pytest.approx(figures(expected, labels), abs=1e-6)
@@ -115,7 +115,7 @@ def test_every_split_logs_its_loss_auc_and_accuracy(make_experiment, make_traine
 
 
 class Losses(Callback):
-    """Writes down the sum of the losses of each epoch's events."""
+    """Records the summed loss of each epoch."""
 
     def __init__(self) -> None:
         self.epochs: list[float] = []
@@ -127,23 +127,23 @@ class Losses(Callback):
         self.epochs[-1] += outputs["loss"].item() * len(batch.label)
 
 
-def test_training_figures_are_those_of_the_last_epoch_alone(make_experiment, make_trainer):
+def test_training_metrics_cover_the_last_epoch_only(make_experiment, make_trainer):
     experiment, losses = make_experiment(), Losses()
     data = load_data(experiment)
     trainer = make_trainer(max_epochs=2, callbacks=[losses])
     trainer.fit(build_module(experiment, data.schema), DataModule(data))
     first, last = (total / len(data.split.train) for total in losses.epochs)
-    assert abs(first - last) > 1e-3, "the case has lost its point"
+    assert abs(first - last) > 1e-3, "the test case is pointless"
     assert trainer.callback_metrics["train/loss"].item() == pytest.approx(last, abs=1e-6)
 
 
-def test_training_figures_are_those_of_the_whole_epoch(make_experiment, make_trainer):
+def test_training_metrics_cover_the_whole_epoch(make_experiment, make_trainer):
     plain = {"block": {"name": "linear-act-dropout", "act": "tanh", "dropout": 0.0}, "widths": [8]}
     experiment = make_experiment(
         data={"batch_size": 470},  # 470, 470 and 260 rows: a mean over batches would be off
         user_tower={"features": {"user_id": EMBEDDING}, **plain},
         item_tower={"features": {"movie_id": EMBEDDING}, **plain},
-        optimizer={"name": "sgd", "lr": 1e-12},  # weights stand still, so that all batches meet the same ones
+        optimizer={"name": "sgd", "lr": 1e-12},  # the weights do not change, so all batches see the same ones
     )
     data = load_data(experiment)
     model, trainer = build_module(experiment, data.schema), make_trainer(max_epochs=2)
@@ -194,19 +194,12 @@ def test_the_seed_decides_every_bit(make_experiment, make_trainer):
     assert not any(torch.equal(first[name], other[name]) for name in learned)
 
 
-def test_weights_at_the_start_are_those_of_the_seed(make_experiment, world):
-    models = [build_module(make_experiment(seed=seed), world).state_dict() for seed in (1, 1, 2)]
-    name = "model.user_tower.mlp.0.weight"
-    assert torch.equal(models[0][name], models[1][name])
-    assert not torch.equal(models[0][name], models[2][name])
-
-
-def test_the_towers_do_not_start_alike(make_experiment, world):
+def test_the_towers_start_with_different_weights(make_experiment, world):
     model = build_module(make_experiment(), world)
     assert not torch.equal(model.model.user_tower.mlp[4].weight, model.model.item_tower.mlp[4].weight)
 
 
-def test_the_loss_is_that_of_the_config(make_experiment, world, monkeypatch):
+def test_the_config_names_the_loss(make_experiment, world, monkeypatch):
     monkeypatch.setitem(LOSSES._parts, "absolute", lambda: nn.L1Loss())
     model = build_module(make_experiment(loss="absolute"), world)
     rows = torch.tensor([1, 2, 3], dtype=torch.int32)
@@ -241,38 +234,24 @@ def test_a_model_without_weights_is_an_error(make_experiment, world):
         build_module(make_experiment(user_tower=nothing, item_tower=nothing), world)
 
 
-NORMALISED = {"block": "dropout-linear-bn-tanh", "widths": [8]}
-
-
-@pytest.mark.parametrize("normalised", [("user_tower",), ("item_tower",), ("user_tower", "item_tower")], ids="+".join)
+@pytest.mark.parametrize("normalised", ["user_tower", "item_tower"])
 def test_batch_normalisation_of_single_rows_is_an_error(make_experiment, world, normalised):
-    plain = {"block": "linear-act-dropout", "widths": [8]}
     features = {"user_tower": {"user_id": EMBEDDING}, "item_tower": {"movie_id": EMBEDDING}}
     towers = {
-        tower: {"features": features[tower], **(NORMALISED if tower in normalised else plain)} for tower in features
+        tower: {"features": names, "block": "linear-act-dropout", "widths": [8]} for tower, names in features.items()
     }
+    build_module(make_experiment(data={"batch_size": 1}, **towers), world)
+    towers[normalised]["block"] = "dropout-linear-bn-tanh"
     message = r"data\.batch_size must be at least 2 for blocks with batch normalisation, got 1\."
     with pytest.raises(ConfigError, match=message):
         build_module(make_experiment(data={"batch_size": 1}, **towers), world)
     build_module(make_experiment(data={"batch_size": 2}, **towers), world)
 
 
-def test_single_rows_are_fine_without_batch_normalisation(make_experiment, world):
-    plain = {"block": "linear-act-dropout", "widths": [8]}
-    build_module(
-        make_experiment(
-            data={"batch_size": 1},
-            user_tower={"features": {"user_id": EMBEDDING}, **plain},
-            item_tower={"features": {"movie_id": EMBEDDING}, **plain},
-        ),
-        world,
-    )
-
-
 def test_a_lone_last_row_does_not_break_batch_normalisation(make_experiment, make_trainer):
     experiment = make_experiment(data={"batch_size": 109})
     data = load_data(experiment)
-    assert len(data.split.train) % 109 == 1, "the case has lost its point"
+    assert len(data.split.train) % 109 == 1, "the test case is pointless"
     trainer = make_trainer()
     trainer.fit(build_module(experiment, data.schema), DataModule(data))
     assert trainer.global_step == len(data.split.train) // 109
@@ -299,11 +278,11 @@ def without_dropout_or_batch_norm(score: Any) -> dict[str, Any]:
     ["cosine", {"name": "dot", "user_bias": True, "item_bias": True, "global_bias": True}],
     ids=["cosine", "dot"],
 )
-def test_unique_training_equals_plain_training_where_rows_do_not_depend_on_each_other(score, make_experiment):
+def test_unique_training_equals_plain_training_if_rows_are_independent(score, make_experiment):
     sections = without_dropout_or_batch_norm(score)
     data = load_data(make_experiment())
     user, item, label, *_ = next(iter(data.train_batches()))
-    assert len(user.unique()) < len(user), "the case has lost its point"
+    assert len(user.unique()) < len(user), "the test case is pointless"
     results = []
     for unique in (False, True):
         model = build_module(make_experiment(**sections, training={"unique": unique}), data.schema).double()
@@ -327,11 +306,11 @@ def test_unique_training_encodes_each_distinct_row_of_a_batch_once(make_experime
     assert encoded == {"user": batch.user.unique().tolist(), "item": batch.item.unique().tolist()}
 
 
-def test_unique_training_takes_a_batch_of_one_user(make_experiment):
+def test_unique_training_accepts_a_batch_of_one_user(make_experiment):
     experiment = make_experiment(training={"unique": True})
     data = load_data(experiment)
     model = build_module(experiment, data.schema)
     user, item = torch.full((4,), 3, dtype=torch.int32), torch.tensor([1, 2, 3, 3], dtype=torch.int32)
     loss = model.training_step(Batch(user, item, torch.tensor([1.0, 0.0, 1.0, 0.0])), 0)
     loss.backward()
-    assert loss.isfinite(), "batch normalisation needs two rows, be they equal"
+    assert loss.isfinite(), "batch normalisation needs two rows, even equal ones"

@@ -15,13 +15,13 @@ from towerzoo.towers.training.trainer import make_trainer
 
 
 @pytest.mark.parametrize(("available", "expected"), [(True, "cuda"), (False, "cpu")])
-def test_auto_takes_a_gpu_where_there_is_one(monkeypatch, available, expected):
+def test_auto_prefers_a_gpu(monkeypatch, available, expected):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: available)
     assert torch_device("auto").type == expected
     assert torch_device("cpu").type == "cpu"
 
 
-def test_a_missing_gpu_is_told(monkeypatch, make_experiment):
+def test_a_missing_gpu_is_reported(monkeypatch, make_experiment):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     message = r"--device must be a device of this machine, got 'cuda'\. Torch finds no GPU; use --device cpu\."
     with pytest.raises(TrainingError, match=message):

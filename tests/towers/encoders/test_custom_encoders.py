@@ -1,4 +1,4 @@
-"""Encoders from a user's own file do all that TowerZoo's own do: train, explain, take new people and items, export."""
+"""Custom encoders can do what the built-in ones do: train, explain, encode new users and items, and export."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from towerzoo.towers.encoders.events import NO_EVENT, EventsEncoder
 BUCKETS, NO_WORD = 50, -1
 
 
-@ENCODERS.register("own-words")
+@ENCODERS.register("custom-words")
 class Words(Encoder):
     """The mean vector of a text's words, hashed into buckets."""
 
@@ -53,7 +53,7 @@ class Words(Encoder):
         return (self.embedding(words.clamp_min(0)) * mask).sum(1) / mask.sum(1).clamp_min(1)
 
 
-@ENCODERS.register("own-events")
+@ENCODERS.register("custom-events")
 class LatestItems(EventsEncoder):
     """The sum of the vectors of the latest events."""
 
@@ -76,8 +76,8 @@ data:
   label: {column: rating, positive_from: 4}
   split: {name: temporal, fractions: [0.8, 0.1, 0.1]}
   batch_size: 128
-user_tower: {features: {gender: {encoder: embedding, dim: 4}, recent: {encoder: own-events, dim: 4, last: 3}}}
-item_tower: {features: {movie_id: {encoder: embedding, dim: 4}, title: {encoder: own-words, dim: 4}}}
+user_tower: {features: {gender: {encoder: embedding, dim: 4}, recent: {encoder: custom-events, dim: 4, last: 3}}}
+item_tower: {features: {movie_id: {encoder: embedding, dim: 4}, title: {encoder: custom-words, dim: 4}}}
 score: dot
 loss: bce-with-logits
 optimizer: {name: adam, lr: 1e-2}
@@ -102,7 +102,7 @@ def test_they_explain(run):
     assert effects["recent"].change != 0 != effects["title"].change
 
 
-def test_they_take_new_people_and_items(run):
+def test_they_encode_new_users_and_items(run):
     recommender = Recommender.open(run)
     liked = recommender.factors([recommender.person(liked=[3, 4])])
     disliked = recommender.factors([recommender.person(features={"gender": "F"}, disliked=[3, 4])])
@@ -113,7 +113,6 @@ def test_they_take_new_people_and_items(run):
     assert not torch.allclose(vectors[0], vectors[1]), "an unseen title is read by its words"
 
 
-def test_they_export(run, tmp_path):
-    pytest.importorskip("onnxscript", reason="the extra 'export' is not installed")
+def test_they_export(run, tmp_path, quick_exporter):
     parity = export_run(run, tmp_path / "bundle")["parity"]
     assert all(math.isfinite(value) for value in parity.values() if isinstance(value, float))
