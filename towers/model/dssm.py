@@ -19,8 +19,8 @@ class DSSM(nn.Module):
     With MLP blocks and the cosine score this is the deep structured semantic model of Huang et al., CIKM 2013; with no
     blocks and the dot score it is matrix factorisation; with biases alone, the bias baseline.
 
-    A logit is the dot product of a user's and an item's factors: the tower's vector, scaled, and the score's biases as
-    further numbers. So the best items of a user are found by one matrix product, or by any index of inner products.
+    A logit is the dot product of a user's and an item's factors: the scaled vector of the tower, extended by the biases
+    of the score. One matrix product, or any index of inner products, therefore finds the best items of a user.
 
     Args:
         user_tower: Maps user rows (B,) to vectors (B, D).
@@ -43,7 +43,7 @@ class DSSM(nn.Module):
         self.score = score
 
     def user_factors(self, rows: Tensor, events: Tensor | None = None, as_of: AsOf = "valid") -> Tensor:
-        """Maps user rows (B,) to factors (B, F); `events` and `as_of` as of `Tower.forward`."""
+        """Maps user rows (B,) to factors (B, F); for `events` and `as_of` see `Tower.forward`."""
         factors: Tensor = self.score.user_factors(self.user_tower(rows, events, as_of), rows)  # type: ignore[operator]
         return factors
 

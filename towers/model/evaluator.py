@@ -1,4 +1,4 @@
-"""Scores pairs and ranks the catalogue, each user and item encoded once."""
+"""Scores pairs and ranks the catalogue, encoding each user and item once."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from towerzoo.towers.retrieval.vector_table import VectorTable
 
 
 class Evaluator:
-    """A model's factors, made at the first use and kept: to be made anew when its weights change.
+    """Scores with a model's factors, which are computed once: make a new one when its weights change.
 
     The result equals scoring row by row, at the cost of two tower passes over distinct users and items.
 
     Args:
         model: The model, in eval mode.
-        as_of: Which events histories hold.
+        as_of: Which events histories contain.
     """
 
     def __init__(self, model: DSSM, as_of: AsOf) -> None:

@@ -1,4 +1,4 @@
-"""Dot products of many pairs of a few vectors."""
+"""Dot products of many pairs of a few distinct vectors."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 PAIRS_AT_ONCE = 1_024
-"""Pairs whose vectors are gathered together; keeps what is gathered in the processor's cache."""
+"""Pairs that are gathered in one step, so that their vectors fit into the processor's cache."""
 
 
 def dot_pairs(users: Tensor, user_at: Tensor, items: Tensor, item_at: Tensor) -> Tensor:
     """Returns the dot product of each pair, without a copy of the vectors for each pair.
 
-    Equal to `(users[user_at] * items[item_at]).sum(1)`, forward and backward. The backward pass adds up what the pairs
-    of a user say of her vector in one weighted sum, in place of scattering a row for each pair.
+    Equal to `(users[user_at] * items[item_at]).sum(1)`, forward and backward. The gradient of each user's vector is one
+    weighted sum over the user's pairs, instead of a row scattered per pair.
 
     Args:
         users: User factors (U, F).
-        user_at: int64 places in users, one a pair (B,).
+        user_at: int64 positions in users, one per pair (B,).
         items: Item factors (I, F).
-        item_at: int64 places in items (B,).
+        item_at: int64 positions in items, one per pair (B,).
 
     Example:
         >>> users, items = torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 0.0], [0.0, 5.0]])
@@ -54,7 +54,7 @@ class _DotPairs(torch.autograd.Function):
 
 
 def _weighted_sums(vectors: Tensor, at: Tensor, weights: Tensor, *, groups: Tensor, n_groups: int) -> Tensor:
-    """Returns for each group the sum of weights[b] * vectors[at[b]] over its pairs b: (n_groups, F)."""
+    """Returns, for each group, the sum of weights[b] * vectors[at[b]] over its pairs b: (n_groups, F)."""
     order = groups.argsort(stable=True)
     sizes = torch.bincount(groups, minlength=n_groups)
     return functional.embedding_bag(

@@ -19,13 +19,13 @@ from towerzoo.registry.ranges import Positive
 from towerzoo.towers.layers.trials import trial_numbers, try_part
 
 SHORTEST = 1e-12
-"""Length up to which a vector counts as zero, so that products of two lengths are numbers of a float32."""
+"""Vectors up to this length count as zero; the product of two such lengths is still a float32."""
 
 
 class Biases(nn.Module):
-    """A user bias, an item bias and a global bias, each optional and 0 at first, as further factors.
+    """A user bias, an item bias and a global bias, each optional and initially 0, as additional factors.
 
-    A user's bias meets a 1 of the item, and an item's bias a 1 of the user, so that the dot product adds them.
+    A user's bias is multiplied by a 1 of the item, and an item's bias by a 1 of the user, so the dot product adds both.
 
     Args:
         n_users: Rows of the users table.
@@ -51,16 +51,16 @@ class Biases(nn.Module):
         return logits
 
     def user_factors(self, vectors: Tensor, rows: Tensor) -> Tensor:
-        """Adds the factors of user rows (B,) to theirs (B, F)."""
-        own = self.everyone.expand(len(rows), 1) if self.everyone is not None else None
+        """Appends the biases of user rows (B,) to their factors (B, F)."""
+        bias = self.everyone.expand(len(rows), 1) if self.everyone is not None else None
         if self.user is not None:
-            own = self.user(rows) if own is None else self.user(rows) + own
-        return _joined(vectors, own, _ones(vectors) if self.item is not None else None)
+            bias = self.user(rows) if bias is None else self.user(rows) + bias
+        return _joined(vectors, bias, _ones(vectors) if self.item is not None else None)
 
     def item_factors(self, vectors: Tensor, rows: Tensor) -> Tensor:
-        """Adds the factors of item rows (B,) to theirs (B, F)."""
-        met = _ones(vectors) if self.user is not None or self.everyone is not None else None
-        return _joined(vectors, met, self.item(rows) if self.item is not None else None)
+        """Appends the biases of item rows (B,) to their factors (B, F)."""
+        ones = _ones(vectors) if self.user is not None or self.everyone is not None else None
+        return _joined(vectors, ones, self.item(rows) if self.item is not None else None)
 
 
 def _joined(vectors: Tensor, *factors: Tensor | None) -> Tensor:

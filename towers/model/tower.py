@@ -21,15 +21,15 @@ from towerzoo.towers.layers.initializers import initialize
 class Tower(nn.Module):
     """Maps rows of a table to vectors: encode each feature, concatenate, then one block a width.
 
-    The encoders hold the feature columns, so that a batch is row numbers alone. Columns are not part of the state dict:
-    a run keeps them as tables.
+    The encoders hold the feature columns, so a batch is only row numbers. Columns are not part of the state dict: a run
+    keeps them as tables.
 
     Args:
         table: The users or the items.
         features: The encoder of each feature, by name; outputs are concatenated in this order.
-        block: The block that is repeated; None leaves the concatenated features as they are.
+        block: The block that is repeated; None adds no layers to the combined features.
         widths: Output width of each block.
-        combine: Whether the features' vectors are concatenated or, all of one length, summed.
+        combine: `concat` or `sum`; to be summed, the features' vectors must have one length.
         init: The initializer of the blocks' weight matrices, and of encoders that take one and name none.
 
     Attributes:
@@ -106,8 +106,8 @@ class Tower(nn.Module):
 
         Args:
             rows: Rows of the table (B,).
-            events: Training events (B,) that are scored, which histories then leave out.
-            as_of: Which events histories hold, see `Encoder.inputs`.
+            events: The scored training events (B,), which histories leave out.
+            as_of: Which events histories contain, see `Encoder.inputs`.
         """
         if self.training and self._compiled is not None:
             apart = {
@@ -119,9 +119,9 @@ class Tower(nn.Module):
         return self._vectors(rows, events, as_of, {})
 
     def compile_training(self, mode: str, *, dynamic: bool) -> None:
-        """Compiles training passes at their first batch; other passes, of other sizes, stay as they are.
+        """Compiles training passes at their first batch; other passes are not compiled.
 
-        Encoders with `sizes_vary` stay as they are too: every batch would need a program of its own.
+        Encoders with `sizes_vary` are not compiled either: every batch would need its own program.
 
         Args:
             mode: As of torch.compile.
@@ -141,13 +141,12 @@ class Tower(nn.Module):
         return {name: encoder.inputs(rows, as_of=as_of) for name, encoder in self.features()}
 
     def encode(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Maps encoded features, of the table or of somebody new, to vectors (B, D).
+        """Maps encoded features, of the table or of a new user or item, to vectors (B, D).
 
-        In eval mode it equals `forward` of the rows whose features they are; a tower without features has nothing to
-        encode, only rows.
+        In eval mode it equals `forward` of the rows with these features. A tower without features can only take rows.
 
         Args:
-            inputs: By feature, values as its encoder takes them.
+            inputs: Values by feature, as its encoder takes them.
 
         Example:
             >>> from towerzoo.datasets import Synthetic
@@ -165,7 +164,7 @@ class Tower(nn.Module):
 
 
 def _with_init(encoder: Spec, init: Spec) -> Spec:
-    """Returns an encoder's spec with the tower's initializer, where it takes one and names none itself."""
+    """Returns an encoder's spec with the tower's initializer, if the encoder takes one and names none."""
     name, parameters = ENCODERS.split(encoder)
     if parameters.get("init") is None and any(parameter.name == "init" for parameter in ENCODERS.parameters(name)):
         parameters["init"] = init

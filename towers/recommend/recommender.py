@@ -357,8 +357,8 @@ class Recommender:
     def factors(self, people: Sequence[Person]) -> Tensor:
         """Returns the factors of people (U, F), whose dot products with those of items are the logits.
 
-        The user tower encodes people by their features and history. Somebody new, of whom the tower knows neither, gets
-        the mean direction of the liked items.
+        The user tower encodes people by their features and history. Somebody new with neither gets the mean direction
+        of the liked items.
         """
         rows = torch.tensor([person.row for person in people], device=self.device)
         known, positions = self._known(rows)
