@@ -226,10 +226,7 @@ class Registry:
         return tuple(sorted(self._parts))
 
     def parameters(self, name: str) -> tuple[inspect.Parameter, ...]:
-        """Returns the YAML parameters of a part: its signature without context arguments, with annotations evaluated.
-
-        A parameter without an annotation has `Any`, one without a default `REQUIRED`.
-        """
+        """Returns the YAML parameters of a part: its signature without context, its types evaluated."""
         return _parameters(self.get(name), self.context)
 
     def takes_any(self, name: str) -> bool:
