@@ -220,10 +220,3 @@ def test_an_explanation_reads_well(invoke, run):
     new = invoke(explain_command, run, "--liked", 3, "--item", 7).output
     assert "probability" not in new.splitlines()[1]
     assert "user " not in new.split("compared with an unknown value:")[1].split("the closest items")[0]
-
-
-def test_a_missing_run_is_reported(invoke, tmp_path):
-    for command, options in ((recommend_command, ("--user", 1)), (similar_command, ("--item", 1))):
-        result = invoke(command, tmp_path / "none", *options)
-        assert result.exit_code == 1
-        assert "must be a run folder, got no such folder" in result.output

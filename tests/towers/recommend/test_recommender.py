@@ -158,7 +158,7 @@ def test_a_run_answers_without_its_data_and_elsewhere(plain, make_run, tmp_path,
     assert torch.equal(moved.item_vectors.factors, recommender.item_vectors.factors)
 
 
-@pytest.mark.parametrize("k", [0, -1, 41, 10**9])
+@pytest.mark.parametrize("k", [0, 41])
 def test_k_must_be_in_the_catalogue(plain, k):
     _, recommender = plain
     with pytest.raises(RequestError, match=f"k must be from 1 to 40, the number of items, got {k}"):
