@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from towerzoo.tools.cli import tells_errors, terminal
+from towerzoo.tools.cli import reports_errors, terminal
 
 
 @click.command("compare")
@@ -18,7 +18,7 @@ from towerzoo.tools.cli import tells_errors, terminal
     show_default=True,
     help="Picture of the curves.",
 )
-@tells_errors
+@reports_errors
 def main(runs: tuple[str, ...], out: Path) -> None:
     """Compare the test figures of RUNS and draw their curves. Runs with different protocols are refused.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from towerzoo.tools.cli import device_option, tells_errors
+from towerzoo.tools.cli import device_option, reports_errors
 from towerzoo.tools.cli.person_options import index_option, json_option, person_options, print_notes, read_features
 
 
@@ -19,7 +19,7 @@ from towerzoo.tools.cli.person_options import index_option, json_option, person_
 @json_option
 @index_option
 @device_option
-@tells_errors
+@reports_errors
 def main(run: str, features: tuple[str, ...], as_json: bool, with_index: bool, device: str, **request: Any) -> None:
     """Explain the score that RUN gives an item for a user.
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from towerzoo.tools.cli import tells_errors, terminal
+from towerzoo.tools.cli import reports_errors, terminal
 
 
 @click.command("export")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--to", type=click.Path(path_type=Path), required=True, help="Folder for the bundle, new or empty.")
 @click.option("--force", is_flag=True, help="Replace an earlier bundle.")
-@tells_errors
+@reports_errors
 def main(run: Path, to: Path, force: bool) -> None:
     """Export RUN as a bundle: both towers as ONNX and torch.export programs, item vectors, vocabularies, a README.
 

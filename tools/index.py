@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from towerzoo.tools.cli import device_option, tells_errors
+from towerzoo.tools.cli import device_option, reports_errors
 from towerzoo.tools.cli.person_options import print_notes
 
 
@@ -33,7 +33,7 @@ from towerzoo.tools.cli.person_options import print_notes
     help="Add the new items of this CSV or Parquet file to the index, without training.",
 )
 @device_option
-@tells_errors
+@reports_errors
 def main(run: str, spec: str | None, k: int, add: Path | None, device: str) -> None:
     """Build an index of the items of RUN, measure its recall against exact search, and save it into the run.
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from towerzoo.tools.cli import tells_errors, terminal
+from towerzoo.tools.cli import reports_errors, terminal
 
 
 @click.command("inspect-data")
 @click.argument("files", nargs=-1, required=True)
 @click.option("--out", type=click.Path(path_type=Path), help="Write a ready-to-train config to this file.")
-@tells_errors
+@reports_errors
 def main(files: tuple[str, ...], out: Path | None) -> None:
     """Profile FILES, one per table: a file, a quoted 'pattern' or a folder of CSV, TSV, Parquet or RecBole files.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from towerzoo.tools.cli import device_option, tells_errors
+from towerzoo.tools.cli import device_option, reports_errors
 from towerzoo.tools.cli.person_options import (
     index_option,
     json_option,
@@ -37,7 +37,7 @@ COLUMNS = ("rank", "id", "title", "score", "probability")
 @click.option("--out", type=click.Path(path_type=Path), help="The Parquet file to write for --users.")
 @index_option
 @device_option
-@tells_errors
+@reports_errors
 def main(
     run: str,
     features: tuple[str, ...],

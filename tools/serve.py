@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from towerzoo.tools.cli import device_option, tells_errors
+from towerzoo.tools.cli import device_option, reports_errors
 from towerzoo.tools.cli.person_options import index_option
 
 
@@ -39,7 +39,7 @@ from towerzoo.tools.cli.person_options import index_option
 )
 @index_option
 @device_option
-@tells_errors
+@reports_errors
 def main(
     runs: tuple[Path, ...],
     host: str,

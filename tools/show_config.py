@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from towerzoo.tools.cli import config_options, tells_errors
+from towerzoo.tools.cli import config_options, reports_errors
 
 if TYPE_CHECKING:
     from towerzoo.registry.yaml_file import KeyPath, Origin
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @click.command("show-config")
 @click.argument("config")
 @config_options
-@tells_errors
+@reports_errors
 def main(config: str, overrides: tuple[str, ...]) -> None:
     """Print CONFIG with its bases, overrides and defaults resolved, and each value's file and line.
 

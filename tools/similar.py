@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from towerzoo.tools.cli import device_option, tells_errors
+from towerzoo.tools.cli import device_option, reports_errors
 from towerzoo.tools.cli.person_options import index_option, json_option, print_notes, print_rows
 
 
@@ -18,7 +18,7 @@ from towerzoo.tools.cli.person_options import index_option, json_option, print_n
 @json_option
 @index_option
 @device_option
-@tells_errors
+@reports_errors
 def main(run: str, as_json: bool, with_index: bool, device: str, **request: Any) -> None:
     """Find the items of RUN nearest to one, by the cosine of the item tower's vectors.
 

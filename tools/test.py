@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from towerzoo.tools.cli import config_options, device_option, tells_errors, terminal
+from towerzoo.tools.cli import config_options, device_option, reports_errors, terminal
 
 
 def _counts(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...]:
@@ -36,7 +36,7 @@ def _counts(context: click.Context, parameter: click.Parameter, value: str | Non
 @click.option("--check", is_flag=True, help="Exit with status 1 if a figure misses the config's record.")
 @device_option
 @config_options
-@tells_errors
+@reports_errors
 def main(
     run_or_config: str,
     checkpoint: Path | None,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from towerzoo.tools.cli import config_options, device_option, tells_errors, terminal, without_collection
+from towerzoo.tools.cli import config_options, device_option, reports_errors, terminal, without_collection
 
 
 @click.command("train")
@@ -22,7 +22,7 @@ from towerzoo.tools.cli import config_options, device_option, tells_errors, term
 @click.option("--profile", is_flag=True, help="Train a few steps and print how long each part takes; save nothing.")
 @device_option
 @config_options
-@tells_errors
+@reports_errors
 def main(
     config: str | None,
     resumed: str | None,

@@ -8,12 +8,12 @@ from typing import Any
 
 import click
 
-from towerzoo.tools.cli import tells_errors
+from towerzoo.tools.cli import reports_errors
 
 
 @click.command("zoo")
 @click.argument("kinds", nargs=-1)
-@tells_errors
+@reports_errors
 def main(kinds: tuple[str, ...]) -> None:
     """List the parts of all KINDS (blocks, poolings, datasets, ...), with parameters and defaults, and all configs.
 

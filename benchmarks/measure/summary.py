@@ -124,6 +124,7 @@ def side_by_side(records: Sequence[Record]) -> dict[tuple[str, str], dict[System
     A ratio holds the median of its baseline, whose batch size and layers are those of the system itself.
 
     Example:
+        >>> from towerzoo.benchmarks.measure.record import PairedRatio
         >>> params = {"system": "TowerZoo", "baseline": "RecBole", "batch_size": 1024, "layers": 3}
         >>> pair = PairedRatio.of([30.0], [10.0], target=1.0)
         >>> side_by_side([Record.of([30.0], suite="s", name="train", params=params, unit="rows/s", pair=pair)])

@@ -15,7 +15,7 @@ from towerzoo.benchmarks.measure.summary import digits
 from towerzoo.registry.errors import RunError
 
 SHOULD_BE_EQUAL = ("device", "cpu", "cores", "threads", "platform", "python", "data", "quick")
-"""Fields of two origins, besides the version of torch, that must agree for a ratio to say something about TowerZoo."""
+"""Fields of two origins that must agree, apart from torch's version, for a ratio to say something about TowerZoo."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from towerzoo.registry.errors import ConfigError, DataError, Interrupted
-from towerzoo.tools.cli import COMMANDS, MEASURE, main, tells_errors
+from towerzoo.tools.cli import COMMANDS, MEASURE, main, reports_errors
 
 TOOLS = Path(__file__).parents[2] / "tools"
 MODULES = {name: f"measure.{name}" if name in MEASURE else name for name in COMMANDS}
@@ -95,7 +95,7 @@ def test_a_script_runs_on_its_own():
 
 def make_command(error: Exception) -> click.Command:
     @click.command("fails")
-    @tells_errors
+    @reports_errors
     def command() -> None:
         raise error
 

@@ -62,7 +62,7 @@ def plain(make_run: Callable[..., tuple[Experiment, Path]]) -> tuple[Experiment,
 @pytest.fixture
 def with_history(make_run: Callable[..., tuple[Experiment, Path]]) -> tuple[Experiment, Recommender]:
     """A run whose users have histories, and whose split is in time."""
-    features = {"user_id": EMBEDDING, "gender": EMBEDDING, "met": HISTORY}
+    features = {"user_id": EMBEDDING, "gender": EMBEDDING, "events": HISTORY}
     experiment, path = make_run(
         "with_history",
         data={"split": TEMPORAL},

@@ -38,9 +38,9 @@ def test_threads_stay_within_a_containers_quota(content, threads, tmp_path, monk
     quota.write_text(content + "\n")
     monkeypatch.setattr(process_settings, "CPU_QUOTA", quota)
     torch.set_num_threads(4)
-    told = settle_process(CPU)
+    line = settle_process(CPU)
     assert torch.get_num_threads() == threads
-    assert f"cpu: {threads} CPU thread" in told
+    assert f"cpu: {threads} CPU thread" in line
 
 
 def test_without_a_quota_threads_stay_as_they_are(tmp_path, monkeypatch):
@@ -114,7 +114,7 @@ def test_what_a_person_chose_is_left(make_experiment, take, trainer):
 
 
 @pytest.mark.parametrize(
-    ("precision", "device", "ratio", "told"),
+    ("precision", "device", "ratio", "advised"),
     [
         ("bf16-mixed", "cpu", 2.0, True),
         ("bf16-true", "cpu", 2.0, True),
@@ -124,11 +124,11 @@ def test_what_a_person_chose_is_left(make_experiment, take, trainer):
         ("bf16-mixed", "cuda", 2.0, False),
     ],
 )
-def test_it_is_told_where_bfloat16_is_the_slower_one(make_experiment, take, precision, device, ratio, told):
+def test_slow_bfloat16_is_advised_against(make_experiment, take, precision, device, ratio, advised):
     take(ratio)
     advice = precision_advice(make_experiment(trainer={"precision": precision}), torch.device(device))
     expected = "bfloat16 matrix products take 2.0 times as long as float32 ones on this processor. Add"
-    assert (advice or "").startswith(expected) is told
+    assert (advice or "").startswith(expected) is advised
 
 
 def test_nothing_is_said_where_no_precision_is_given(make_experiment):

@@ -1,4 +1,4 @@
-"""The `towerzoo` command, and what all commands share: errors told in a line, and fast help."""
+"""The `towerzoo` command, and what all commands share: errors in a line, and fast help."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def main() -> None:
     """Two-tower recommenders assembled in YAML: train, test, compare."""
 
 
-def tells_errors(function: Function) -> Function:
-    """Adds --debug to a command, and tells errors of TowerZoo, of people's own files and of closed places in a line.
+def reports_errors(function: Function) -> Function:
+    """Adds --debug to a command, and reports errors of TowerZoo, of users' own files and of the disk in a line.
 
     The exit status is 1; after a signal it is 128 plus the signal's number.
     """
@@ -87,17 +87,17 @@ def tells_errors(function: Function) -> Function:
             click.echo(f"{'' if isinstance(error, Interrupted) else 'error: '}{error}", err=True)
             sys.exit(128 + error.signal_number if isinstance(error, Interrupted) else 1)
         except Exception as error:
-            told = None if debug else _told(error)
-            if told is None:
+            message = None if debug else _message(error)
+            if message is None:
                 raise
-            click.echo(f"error: {told}", err=True)
+            click.echo(f"error: {message}", err=True)
             sys.exit(1)
 
     return run  # type: ignore[return-value]
 
 
-def _told(error: Exception) -> str | None:
-    """Returns what to tell of an error that is none of TowerZoo's; None where only a traceback tells it."""
+def _message(error: Exception) -> str | None:
+    """Returns the message for an error that is not one of TowerZoo's; None where a traceback is needed."""
     from towerzoo.registry.files import os_problem
     from towerzoo.registry.source_lines import custom_error_line
 

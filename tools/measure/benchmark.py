@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from towerzoo.tools.cli import Function, device_option, give_table, tells_errors, terminal, write_option
+from towerzoo.tools.cli import Function, device_option, give_table, reports_errors, terminal, write_option
 
 if TYPE_CHECKING:
     from towerzoo.benchmarks.report.comparison import Comparison
@@ -47,7 +47,7 @@ def main() -> None:
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of the result files.  [default: benchmarks/results; .benchmarks with --quick]",
 )
-@tells_errors
+@reports_errors
 def run(suites: tuple[str, ...], out: Path | None, **options: Any) -> None:
     """Run SUITES, by default all, and write a result file for each that passes.
 
@@ -72,7 +72,7 @@ def run(suites: tuple[str, ...], out: Path | None, **options: Any) -> None:
 @click.argument("new", type=click.Path(path_type=Path))
 @THRESHOLD
 @click.option("--force", is_flag=True, help="Compare despite different machines, devices or versions.")
-@tells_errors
+@reports_errors
 def compare(old: Path, new: Path, threshold: float | None, force: bool) -> None:
     """Compare two result files of a suite by the ratios of their medians; above 1, NEW is faster.
 
@@ -94,7 +94,7 @@ def compare(old: Path, new: Path, threshold: float | None, force: bool) -> None:
 @click.option("--suite", default="training", show_default=True, help="The suite to run.")
 @click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True, help="Runs of each commit.")
 @suite_options
-@tells_errors
+@reports_errors
 def compare_commits(old: str, new: str, threshold: float | None, suite: str, rounds: int, **options: Any) -> None:
     """Run a suite on two commits in alternation, and compare them by the medians of the ratios round by round.
 
@@ -147,7 +147,7 @@ def _show(comparison: Comparison, threshold: float | None) -> None:
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of the result file.  [default: benchmarks/results; .benchmarks with --quick]",
 )
-@tells_errors
+@reports_errors
 def peers(
     auc: float | None,
     bound: float,
@@ -171,10 +171,11 @@ def peers(
     from towerzoo.benchmarks.measure.result_file import make_folder, results_folder, write_result
     from towerzoo.benchmarks.measure.summary import summary_lines
     from towerzoo.benchmarks.peers.run import measure_peers
-    from towerzoo.benchmarks.peers.systems import Settings
+    from towerzoo.benchmarks.peers.systems import BATCH_SIZES, Settings, peer_systems
     from towerzoo.datasets.movielens.release import ML_1M, find
 
     folder = make_folder(out or (Path(".benchmarks") if quick else results_folder()))
+    peer_systems(peers, BATCH_SIZES[0])  # a wrong name fails before data is looked for
     files = find(ML_1M, str(data) if data else None, offline=False)
     samples = 20_480 if quick else Settings.samples
     settings = Settings(files, threads or usable_cores(), samples, target_auc=auc, bound=bound)
@@ -191,7 +192,7 @@ def peers(
 @click.option("--seconds", type=click.FloatRange(1, 600), default=60.0, show_default=True, help="Length of the load.")
 @click.option("--top-k", "k", type=click.IntRange(1, 100), default=10, show_default=True, help="Items per answer.")
 @click.option("--swaps", type=click.IntRange(0, 100), default=0, show_default=True, help="Reloads during the load.")
-@tells_errors
+@reports_errors
 def load(run: str, **options: Any) -> None:
     """Put a service on RUN under load on loopback, and print rate, latencies, errors and memory."""
     from towerzoo.benchmarks.load import load_service
@@ -204,7 +205,7 @@ def load(run: str, **options: Any) -> None:
 @main.command("report")
 @FILES
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The page, such as benchmarks.html.")
-@tells_errors
+@reports_errors
 def report(files: tuple[Path, ...], out: Path) -> None:
     """Write a self-contained HTML page about result FILES, by default all of benchmarks/results."""
     from towerzoo.benchmarks.measure.result_file import read_results
@@ -219,7 +220,7 @@ def report(files: tuple[Path, ...], out: Path) -> None:
 @main.command("table")
 @FILES
 @write_option
-@tells_errors
+@reports_errors
 def table(files: tuple[Path, ...], write: Path | None) -> None:
     """Print result FILES, by default all of benchmarks/results, as Markdown tables, or write them into a file."""
     from towerzoo.benchmarks.measure.result_file import read_results

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from towerzoo.tools.cli import give_table, marks, tells_errors, write_option
+from towerzoo.tools.cli import give_table, marks, reports_errors, write_option
 
 BEGIN, END = marks("results")
 
@@ -18,7 +18,7 @@ def main() -> None:
 
 @main.command("add")
 @click.argument("runs", nargs=-1, required=True)
-@tells_errors
+@reports_errors
 def add(runs: tuple[str, ...]) -> None:
     """Add the test figures of finished RUNS to configs/results.yaml, in place of those of the same config and seed."""
     from towerzoo.towers.runs.folder import RunFolder
@@ -33,7 +33,7 @@ def add(runs: tuple[str, ...]) -> None:
 
 @main.command("table")
 @write_option
-@tells_errors
+@reports_errors
 def table(write: Path | None) -> None:
     """Print the records as a Markdown table, or write it to a file."""
     from towerzoo.towers.runs.records import read_records, results_table

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from towerzoo.tools.cli import tells_errors, terminal
+from towerzoo.tools.cli import reports_errors, terminal
 
 SAMPLERS = (
     "catalogue",
@@ -29,7 +29,7 @@ CONFIG = "retrieval_bpr"
 @click.option("--batch-size", type=click.IntRange(2), default=1024, show_default=True, help="Pairs in a batch.")
 @click.option("--draws", type=click.IntRange(2), default=250, show_default=True, help="Batches.")
 @click.option("--seed", type=int, default=0, show_default=True)
-@tells_errors
+@reports_errors
 def main(
     samplers: tuple[str, ...],
     imports: tuple[Path, ...],

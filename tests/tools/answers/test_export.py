@@ -40,7 +40,7 @@ user_tower:
     gender: {encoder: pretrained, path: VECTORS, dim: 4}
     age: {encoder: bucketized, dim: 4, buckets: 3}
     occupation: {encoder: embedding, dim: 4}
-    met: {encoder: history, dim: 4, last: 5, by: label, pooling: {name: recency, slots: 5}}
+    events: {encoder: history, dim: 4, last: 5, by: label, pooling: {name: recency, slots: 5}}
   block: linear-bn-tanh-dropout
   widths: [8]
 item_tower:
@@ -93,7 +93,7 @@ def folder(run, tmp_path_factory, invoke) -> Path:
     to = tmp_path_factory.mktemp("bundles") / "deep" / "every"
     result = invoke(main, run, "--to", to)
     assert result.exit_code == 0, result.output
-    assert "user tower: user_id, gender, age, occupation, met to 10 factors" in result.output
+    assert "user tower: user_id, gender, age, occupation, events to 10 factors" in result.output
     assert f"bundle: {to} (format 1, opset 18); start with its README.md" in result.output
     return to
 
@@ -133,13 +133,13 @@ def test_the_readme_example_runs_without_torch(folder):
 
 
 def test_the_bundle_recommends_the_same_items_as_the_run(bundle, recommender):
-    user = {"user_id": 7, "occupation": None, "gender": "?", "met": [(3, 1), (999, 0)]}
+    user = {"user_id": 7, "occupation": None, "gender": "?", "events": [(3, 1), (999, 0)]}
     model, n_items = recommender.model, len(recommender.items)
     row = torch.tensor([recommender.users.ids.row(7)])
     columns = {name: values.clone() for name, values in model.user_tower.inputs(row).items()}
     for name in ("gender", "age", "occupation"):
         columns[name][:] = 0
-    columns["met"][:] = torch.tensor([[recommender.items.ids.row(3) + n_items, 0, -1, -1, -1]])
+    columns["events"][:] = torch.tensor([[recommender.items.ids.row(3) + n_items, 0, -1, -1, -1]])
     factors = model.score.user_factors(model.user_tower.encode(columns), row)
     logits = (factors @ recommender.item_vectors.factors[1:].T)[0].detach()
     expected = {recommender.items.ids.values[row]: logits[row].item() for row in logits.topk(6).indices.tolist()}
@@ -173,7 +173,7 @@ def test_batches_may_have_any_size(folder, bundle, size):
     import onnxruntime
 
     session = onnxruntime.InferenceSession(folder / "user_tower.onnx")
-    inputs = bundle.inputs("user", [{"user_id": 1, "met": [(1, 1)]}] * size)
+    inputs = bundle.inputs("user", [{"user_id": 1, "events": [(1, 1)]}] * size)
     (factors,) = session.run(["factors"], inputs)
     program = torch.export.load(folder / "user_tower.pt2").module()
     again = program({name: torch.from_numpy(values) for name, values in inputs.items()})

@@ -1,4 +1,4 @@
-"""New users of whom a few events are known."""
+"""New users with a few known events."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def experiment(request, make_experiment) -> Experiment:
     vectors = {"encoder": "embedding", "dim": 4, "init": {"name": "normal", "std": 1.0}}
     return make_experiment(
         data={"split": "leave-last-out"},
-        user_tower={"features": {"user_id": vectors, "gender": vectors, "met": request.param}, "combine": "sum"},
+        user_tower={"features": {"user_id": vectors, "gender": vectors, "events": request.param}, "combine": "sum"},
         item_tower={"features": {"movie_id": vectors}},
         score={"name": "dot", "user_bias": True, "item_bias": True},
     )
@@ -37,7 +37,7 @@ def experiment(request, make_experiment) -> Experiment:
 def test_limited_histories_hold_the_last_events(experiment, k):
     schema = load_data(experiment).schema
     limited = replace(schema, users=replace(schema.users, history=schema.users.history.limited(k)))
-    few, whole = (build_model(experiment, world).user_tower.encoder("met").eval() for world in (limited, schema))
+    few, whole = (build_model(experiment, world).user_tower.encoder("events").eval() for world in (limited, schema))
     rows = torch.arange(len(schema.users))
     lists, all_events = few.inputs(rows, as_of="test"), whole.inputs(rows, as_of="test")
     width = min(k, lists.shape[1], all_events.shape[1])

@@ -55,8 +55,8 @@ def test_the_biases_of_masked_ids_go_and_those_of_others_stay(make_experiment, d
 
 def test_numbers_can_be_masked_and_are_nothing_to_slice_by(data_of_incomes):
     require_columns(data_of_incomes, ["income", "title"], ["user_id", "title", "user-warmth"])
-    told = r"--by must be a column of ids of users or items, got 'income', which holds numbers\. Known: "
-    with pytest.raises(RunError, match=told) as caught:
+    message = r"--by must be a column of ids of users or items, got 'income', which holds numbers\. Known: "
+    with pytest.raises(RunError, match=message) as caught:
         require_columns(data_of_incomes, ["income"], ["income", "genres", "income"])
     assert "income" not in str(caught.value).partition("Known: ")[2]
 

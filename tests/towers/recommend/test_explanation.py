@@ -13,19 +13,19 @@ def test_histories_and_given_items_are_features_like_others(with_history):
     person = recommender.person(7, features={"gender": "F"}, liked=[3, 4], disliked=[5])
     explanation = explain(recommender, person, 9)
     values = {(effect.side, effect.feature): effect.value for effect in explanation.effects}
-    held = int((recommender.model.user_tower.encoder("met").inputs(torch.tensor([7]), as_of="test") >= 0).sum())
+    held = int((recommender.model.user_tower.encoder("events").inputs(torch.tensor([7]), as_of="test") >= 0).sum())
     assert values == {
         ("user", "user_id"): "7",
         ("user", "gender"): "F",
-        ("user", "met"): f"{held + 3} events",
+        ("user", "events"): f"{held + 3} events",
         ("item", "movie_id"): "9",
     }
     tower, item = recommender.model.user_tower, recommender.item_vectors.factors[9]
     row = torch.tensor([7])
     columns = recommender.person_vectors.inputs([person], row)
-    columns["met"] = torch.full((1, 1), -1)
+    columns["events"] = torch.full((1, 1), -1)
     without = recommender.model.score.user_factors(tower.encode(columns), row)[0] @ item
-    (change,) = [effect.change for effect in explanation.effects if effect.feature == "met"]
+    (change,) = [effect.change for effect in explanation.effects if effect.feature == "events"]
     assert change == pytest.approx(explanation.score - without.item(), abs=1e-5)
     assert {near.liked for near in explanation.nearest} <= {True, False}
 

@@ -103,7 +103,7 @@ def test_without_a_history_one_liked_item_gives_its_nearest_items(make_run):
 @pytest.mark.parametrize("last", [None, 3])
 def test_given_items_count_as_the_latest_events(make_run, last):
     pooling = {"pooling": {"name": "recency", "slots": 3}, "last": 3} if last else {}
-    features = {"gender": EMBEDDING, "met": {**HISTORY, **pooling}}
+    features = {"gender": EMBEDDING, "events": {**HISTORY, **pooling}}
     _, path = make_run(
         f"given{last}",
         data={"split": TEMPORAL},
@@ -113,7 +113,7 @@ def test_given_items_count_as_the_latest_events(make_run, last):
     )
     recommender = Recommender.open(path)
     recommender.model.user_tower.requires_grad_(False)
-    encoder = recommender.model.user_tower.encoder("met")
+    encoder = recommender.model.user_tower.encoder("events")
     if last:
         encoder.pooling.slots.copy_(torch.tensor([1.0, -1.0, 0.5]))
     events = recommender.events
@@ -130,7 +130,7 @@ def test_given_items_count_as_the_latest_events(make_run, last):
     for row in (0, 5):
         own = [number for number in encoder.inputs(torch.tensor([row]), as_of="test")[0].tolist() if number != NO_EVENT]
         person = Person(row, liked=(4, 9), disliked=(2,))
-        columns = recommender.model.user_tower.inputs(torch.tensor([row])) | {"met": torch.tensor([[*given, *own]])}
+        columns = recommender.model.user_tower.inputs(torch.tensor([row])) | {"events": torch.tensor([[*given, *own]])}
         expected = recommender.model.user_tower.encode(columns)
         # Beside somebody with a longer history, whose padding must not come between.
         both = recommender.factors([person, Person(6, liked=(1,)), Person(row)])

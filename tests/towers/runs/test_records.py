@@ -116,9 +116,9 @@ def test_the_table_says_where_its_figures_come_from():
         )
     }
     head, rule, row, _, note = results_table(records).splitlines()
-    assert head == "| config | test loss | AUC | accuracy | seeds | epochs |"
+    assert head == "| config | test loss | AUC | accuracy | seeds | epochs | minutes |"
     assert head.count("|") == rule.count("|") == row.count("|")
-    assert row == "| `tanh.yaml` | 0.5000 ± 0.1414 | 0.8000 ± 0.0000 | 0.7000 ± 0.0000 | 2 | 9, 11 |"
+    assert row == "| `tanh.yaml` | 0.5000 ± 0.1414 | 0.8000 ± 0.0000 | 0.7000 ± 0.0000 | 2 | 9, 11 | 0.2 |"
     assert note == (
         "Mean ± standard deviation over seeds; cpu (x), cuda (y); commit 1234567890, abc; 2026-11-24 to 2026-11-26."
     )
@@ -132,6 +132,6 @@ def test_records_of_other_metrics_have_a_table_of_their_own():
         "retrieval": Record(tolerance={"recall@10": 0.01, "ndcg@10": 0.01}, fingerprint="1", runs=[ranked]),
     }
     lines = results_table(records).splitlines()
-    assert lines[2].endswith("| 1 | 9 | 0.550 / 0.8000 / 0.7000 |")
-    assert lines[4] == "| config | test Recall@10 | NDCG@10 | seeds | epochs |"
-    assert lines[6] == "| `retrieval.yaml` | 0.3000 | 0.1500 | 1 | 9 |"
+    assert lines[2].endswith("| 1 | 9 | 0.2 | 0.550 / 0.8000 / 0.7000 |")
+    assert lines[4] == "| config | test Recall@10 | NDCG@10 | seeds | epochs | minutes |"
+    assert lines[6] == "| `retrieval.yaml` | 0.3000 | 0.1500 | 1 | 9 | 0.2 |"

@@ -252,7 +252,7 @@ def test_shipped_configs_train_and_test_on_a_gpu_and_wait_for_nothing_that_is_no
     assert waits_of_a_step(config) <= WAITS.get(config, set())
 
 
-HISTORY_OF = "user_tower.features.met={encoder: history, dim: 8, by: feedback, "
+HISTORY_OF = "user_tower.features.events={encoder: history, dim: 8, by: feedback, "
 SPARSE = "{encoder: embedding, dim: 64, sparse: true}"
 CASES: dict[str, tuple[str, list[str], set[str]]] = {
     "unique": ("tanh_bn", ["training.unique=true", "score={name: dot, user_bias: true}"], UNIQUE),

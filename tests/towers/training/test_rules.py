@@ -197,7 +197,7 @@ def test_encoders_whose_sizes_vary_do_not_make_a_program_for_each_batch(make_exp
     history = {"encoder": "history", "dim": 4, "by": "feedback"}
     experiment = make_experiment(
         data={"batch_size": 100},
-        user_tower={"features": {"user_id": EMBEDDING, "met": history}, **PLAIN},
+        user_tower={"features": {"user_id": EMBEDDING, "events": history}, **PLAIN},
         item_tower={"features": {"title": {"encoder": "letter-trigrams", "dim": 4}, "movie_id": EMBEDDING}, **PLAIN},
         training={"execution": "compile"},
     )
