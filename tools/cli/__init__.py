@@ -36,7 +36,7 @@ COMMANDS = {
     "zoo": "List every registered part with its parameters, and every shipped config.",
 }
 """Every command and its one-line help, so that `towerzoo --help` imports none of them."""
-MEASURE = ("benchmark", "results", "verify_loss")
+MEASURE = ("benchmark", "compare", "results", "verify_loss")
 """The commands in tools/measure/."""
 
 WIDEST = 1_000

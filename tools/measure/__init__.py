@@ -1,1 +1,1 @@
-"""Commands for measuring TowerZoo itself: benchmark suites, records of results, gradients of samplers."""
+"""Commands that measure: comparisons of runs, benchmark suites, records of results, gradients of samplers."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from towerzoo.tools import compare, test, train
-from towerzoo.tools.measure import results
+from towerzoo.tools import test, train
+from towerzoo.tools.measure import compare, results
 
 FULL = r"cannot be written: File too large. Free space, or choose another path."
 

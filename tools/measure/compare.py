@@ -23,7 +23,7 @@ def main(runs: tuple[str, ...], out: Path) -> None:
     """Compare the test figures of RUNS and draw their curves. Runs with different protocols are refused.
 
     \b
-    python tools/compare.py runs/tanh_bn/* runs/relu/* --out curves.png
+    python tools/measure/compare.py runs/tanh_bn/* runs/relu/* --out curves.png
     """
     from towerzoo.towers.metrics.protocol import require_same_protocol
     from towerzoo.towers.runs.documents import Metrics

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from towerzoo.tools.compare import main
+from towerzoo.tools.measure.compare import main
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

@@ -1,0 +1,1 @@
+"""Commands, one a file: parse, load, call one function, print."""
