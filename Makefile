@@ -26,7 +26,7 @@ check: $(READY) links     ## lint, types, import layers, doctests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p towerzoo
-	PYTHONPATH=.links $(BIN)/lint-imports
+	cd .links && ../$(BIN)/lint-imports --config ../pyproject.toml  # where towerzoo is whole
 	$(BIN)/python -m pytest -q tests/test_doctests.py
 
 bench: $(READY)           ## run all suites and write benchmarks/results
