@@ -113,7 +113,7 @@ class GradientSums(Callback):
         self._sparse: list[nn.Parameter] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Tells weights with sparse gradients from others: a rank whose share is empty has no gradient to tell by."""
+        """Finds the weights with sparse gradients: a rank with an empty share has no gradient that shows it."""
         sparse = {
             id(parameter)
             for module in pl_module.modules()
