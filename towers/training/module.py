@@ -14,7 +14,6 @@ from towerzoo.datasets import Batch, StarSchema, TwoTowerData
 from towerzoo.registry import LOSSES
 from towerzoo.registry.errors import ConfigError, DataError, Problem
 from towerzoo.registry.experiment import Experiment
-from towerzoo.towers.encoders import Encoder
 from towerzoo.towers.layers.trials import built_module
 from towerzoo.towers.losses.candidates import CandidateLoss, Sampler, draw_candidates, excluded_pairs, try_loss
 from towerzoo.towers.losses.samplers import built_sampler
@@ -267,11 +266,11 @@ def build_module(experiment: Experiment, schema: StarSchema, *, trained: bool = 
     model = build_model(experiment, schema)
     loss = built_module(LOSSES, experiment.loss)
     try_loss(experiment.loss, loss, weighted=schema.interactions.weight is not None)
-    modules = list(model.modules())
-    problems = [str(module.problem) for module in modules if isinstance(module, Encoder) and module.problem]
+    encoders = [encoder for tower in (model.user_tower, model.item_tower) for _, encoder in tower.features()]
+    problems = [str(encoder.problem) for encoder in encoders if encoder.problem]
     if problems and not trained:
         raise DataError("\n".join(problems))
-    if experiment.data.batch_size == 1 and any(isinstance(module, _BatchNorm) for module in modules):
+    if experiment.data.batch_size == 1 and any(isinstance(module, _BatchNorm) for module in model.modules()):
         raise ConfigError(
             [Problem("data.batch_size", "at least 2 for blocks with batch normalisation", 1, "Try 1024.")]
         )
